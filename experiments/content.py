@@ -1,0 +1,77 @@
+"""The site's articles: ``content.db``, written by the newspaper, by editors and by importers."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from experiments.serving.recommender import Article, Catalogue
+
+__all__ = ["add_articles", "content_version", "load_catalogue"]
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS article (
+    id TEXT PRIMARY KEY, title TEXT NOT NULL, dek TEXT NOT NULL, body TEXT NOT NULL, section TEXT NOT NULL, author TEXT NOT NULL,
+    published_us INTEGER NOT NULL, tags TEXT NOT NULL, story TEXT NOT NULL, evergreen INTEGER NOT NULL, withdrawn INTEGER NOT NULL,
+    language TEXT NOT NULL, imported INTEGER NOT NULL
+) STRICT, WITHOUT ROWID
+"""
+
+
+@contextmanager
+def _open(home: Path) -> Iterator[sqlite3.Connection]:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with closing(sqlite3.connect(home / "content.db", timeout=5, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(SCHEMA)
+        yield connection
+
+
+def add_articles(home: Path, articles: Sequence[Article]) -> int:
+    """Write articles in one transaction (an article of the same id is replaced); returns how many."""
+    rows = [
+        (a.id, a.title, a.dek, a.body, a.section, a.author, round(a.published_at.timestamp() * 1e6), json.dumps(a.tags), a.story)
+        + (int(a.evergreen), int(a.withdrawn), a.language, int(a.imported))
+        for a in articles
+    ]
+    with _open(home) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany("INSERT OR REPLACE INTO article VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
+        connection.execute(f"PRAGMA user_version = {_version(connection) + 1}")
+        connection.execute("COMMIT")
+    return len(rows)
+
+
+def load_catalogue(home: Path) -> Catalogue:
+    """Return all articles of the site, also those whose publication time lies ahead (the pool leaves them out)."""
+    with _open(home) as connection:
+        rows = connection.execute("SELECT * FROM article").fetchall()
+    return Catalogue([_article(row) for row in rows])
+
+
+def content_version(home: Path) -> int:
+    """Return a number that grows with every change of the articles."""
+    with _open(home) as connection:
+        return _version(connection)
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _article(row: tuple[object, ...]) -> Article:
+    identity, title, dek, body, section, author, published, tags, story, evergreen, withdrawn, language, imported = row
+    return Article(
+        *map(str, (identity, title, dek, body, section, author)),
+        published_at=datetime.fromtimestamp(int(str(published)) / 1e6, UTC),
+        tags=tuple(json.loads(str(tags))),
+        story=str(story),
+        evergreen=bool(evergreen),
+        withdrawn=bool(withdrawn),
+        language=str(language),
+        imported=bool(imported),
+    )

@@ -1,0 +1,49 @@
+"""One event as it travels from a page to the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = ["KINDS", "SCHEMA", "SOURCES", "Event", "Source"]
+
+SCHEMA = 1
+KINDS = ("view", "exposure", "impression", "click", "dwell", "conversion", "arm_health", "job_health", "edge_count", "canary")
+SOURCES = ("live", "simulated", "import", "canary")
+Source = Literal["live", "simulated", "import", "canary"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A fact about a page view. Times are UTC microseconds since the epoch.
+
+    Parameters
+    ----------
+    id : 16 bytes, deterministic (:func:`experiments.events.ids.event_id`).
+    kind : one of :data:`KINDS`.
+    page_view : 32 hex characters (UUIDv7) of the page view it belongs to.
+    reader : opaque reader id; empty for readers who object to measurement.
+    issued_at : when the server issued the page; windows and sessions use this time.
+    received_at : when the server received the event.
+    client_at, sent_at : the client's clock, never trusted alone; None from the server itself.
+    experiment, arm : of the slot, empty for events outside an experiment (kept as columns for the balance per arm).
+    body : the fields of the kind (EVENTS: event kinds), JSON values, at most 4 KiB as canonical JSON.
+    config : version of the published plan in force.
+    """
+
+    id: bytes
+    kind: str
+    page_view: str
+    reader: str
+    issued_at: int
+    received_at: int
+    body: dict[str, Any] = field(default_factory=dict)
+    experiment: str = ""
+    arm: str = ""
+    client_at: int | None = None
+    sent_at: int | None = None
+    source: Source = "live"
+    device: str = ""
+    bot: bool = False
+    config: str = ""
+    schema: int = SCHEMA

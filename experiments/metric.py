@@ -1,0 +1,125 @@
+"""The place where metrics are defined: ``metrics.toml``, one block each."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from experiments.errors import MetricError, nearest
+
+__all__ = ["Measure", "Metric", "load_metrics", "metric"]
+
+COUNTS = ("view", "click", "dwell", "impression", "exposure", "session", "bounce", "reader", "returned")
+SUMS = ("dwell.active_ms", "impression.latency_us", "conversion.value")
+FIELDS = ("page_type", "referrer", "section", "outcome", "depth_percent", "slot")
+Direction = Literal["up", "down"]
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What is added up per reader: ``count`` of a kind or ``sum`` of a field, over rows that match ``where``.
+
+    ``where`` maps a field to a value or to ``">=number"``.
+    """
+
+    count: str = ""
+    sum: str = ""
+    where: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """A name for the column, equal for equal measures.
+
+        Examples
+        --------
+        >>> Measure(count="view", where={"page_type": "article"}).key
+        'count_view_page_type_article'
+        """
+        words = [f"count_{self.count}" if self.count else f"sum_{self.sum}", *(f"{k}_{v}" for k, v in sorted(self.where.items()))]
+        return "".join(c if c.isalnum() else "_" for c in "_".join(words))
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A ratio per arm: sum of numerators over sum of denominators of its readers (denominator ``reader`` = a mean)."""
+
+    name: str
+    says: str
+    numerator: Measure
+    denominator: Measure
+    direction: Direction = "up"
+    unit: str = ""
+    needs_slot: bool = False
+
+
+def load_metrics(text: str, where: str = "metrics.toml") -> dict[str, Metric]:
+    """Read metric blocks; all faults of the file are listed at once.
+
+    Examples
+    --------
+    >>> load_metrics('[metrics.x]\\nsays="X"\\nnumerator={count="view"}\\ndenominator="session"')["x"].direction
+    'up'
+    """
+    try:
+        blocks = tomllib.loads(text).get("metrics", {})
+    except tomllib.TOMLDecodeError as error:
+        raise MetricError(f"{where}: not readable as TOML: {error}.") from error
+    metrics: dict[str, Metric] = {}
+    faults: list[str] = []
+    for name, block in blocks.items():
+        try:
+            metrics[name] = _metric(name, block)
+        except MetricError as error:
+            faults.append(error.what)
+    if faults:
+        raise MetricError(f"{where}: {len(faults)} metric(s) cannot be used:", faults=faults)
+    return metrics
+
+
+def _metric(name: str, block: Mapping[str, Any]) -> Metric:
+    known = ("says", "numerator", "denominator", "direction", "unit", "needs_slot")
+    for key in block:
+        if key not in known:
+            raise MetricError(f"[metrics.{name}] has the unknown key '{key}'; {nearest(key, known)}")
+    for key in ("says", "numerator", "denominator"):
+        if key not in block:
+            raise MetricError(f"[metrics.{name}] lacks '{key}'.")
+    if block.get("direction", "up") not in ("up", "down"):
+        raise MetricError(f"[metrics.{name}] direction is '{block['direction']}', it must be 'up' or 'down'.")
+    numerator, denominator = (_measure(name, key, block[key]) for key in ("numerator", "denominator"))
+    return Metric(name, block["says"], numerator, denominator, block.get("direction", "up"), block.get("unit", ""), bool(block.get("needs_slot", False)))
+
+
+def _measure(name: str, key: str, value: Any) -> Measure:
+    if isinstance(value, str):
+        value = {"count": value}
+    unknown = sorted(set(value) - {"count", "sum", "where"})
+    count, total, where = value.get("count", ""), value.get("sum", ""), value.get("where", {})
+    if unknown or bool(count) == bool(total):
+        raise MetricError(f"[metrics.{name}] {key} must give either count or sum, and may give where.")
+    if count and count not in COUNTS:
+        raise MetricError(f"[metrics.{name}] {key} counts '{count}'; {nearest(count, COUNTS)}")
+    if total and total not in SUMS:
+        raise MetricError(f"[metrics.{name}] {key} sums '{total}'; {nearest(total, SUMS)}")
+    for word in where:
+        if word not in FIELDS:
+            raise MetricError(f"[metrics.{name}] {key} filters by '{word}'; {nearest(word, FIELDS)}")
+    return Measure(count, total, {k: str(v) for k, v in where.items()})
+
+
+@cache
+def built_in() -> dict[str, Metric]:
+    """The metrics that come with Presslab (parsed once; the values are frozen)."""
+    return load_metrics(files("experiments").joinpath("metrics.toml").read_text("utf-8"))
+
+
+def metric(name: str, metrics: Mapping[str, Metric] | None = None) -> Metric:
+    """Return a metric by name; raises :class:`MetricError` with the nearest names."""
+    known = built_in() if metrics is None else metrics
+    if name not in known:
+        raise MetricError(f"no metric is called '{name}'; {nearest(name, known)}", "Metrics are defined in experiments/metrics.toml.")
+    return known[name]
