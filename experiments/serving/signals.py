@@ -86,6 +86,34 @@ class Signals:
         span = slice(self.co_indptr[article], self.co_indptr[article + 1])
         return self.co_articles[span], self.co_weights[span]
 
+    def warmth(self, pool: npt.NDArray[np.int32], at: float) -> npt.NDArray[np.float32]:
+        """Heat of ``pool`` plus what a new article gets on credit: the section's median heat, fading out with age.
+
+        References
+        ----------
+        ``m_s * max(0, 1 - age / N)`` with N = 1 h on a busy site (half-life 1 h) and 24 h on a small one; the median
+        of the whole pool stands in for sections with fewer than five articles.
+        """
+        heat = self.heat[pool]
+        if not len(pool):
+            return heat
+        section, age_h = self.catalogue.section[pool], (at - self.catalogue.published[pool]) / HOUR
+        typical = np.full(len(pool), np.median(heat), np.float64)
+        for code in np.unique(section):
+            inside = section == code
+            if inside.sum() >= 5:
+                typical[inside] = np.median(heat[inside])
+        credit_h = 1.0 if self.half_life_h <= 1.0 else 24.0
+        return (heat + typical * np.clip(1.0 - age_h / credit_h, 0.0, 1.0)).astype(np.float32)
+
+    def followed_by(self, article: int | None, pool: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+        """Share of co-reads of ``article`` that went to each article of ``pool``, shrunk by five: ``C_ij / (sum_j C_ij + 5)``."""
+        dense = np.zeros(len(self.catalogue), np.float32)
+        if article is not None:
+            columns, weights = self.co_reads(article)
+            dense[columns] = weights / (self.co_total[article] + 5.0)
+        return dense[pool]
+
     @classmethod
     def empty(cls, catalogue: Catalogue, at: float) -> Signals:
         """No read has happened yet."""

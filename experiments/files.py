@@ -1,0 +1,49 @@
+"""Small files that are replaced whole: written aside, made durable, renamed."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+__all__ = ["read_json", "replace_file", "replace_json", "sync_folder"]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename or unlink in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``: a reader sees the old file or the new one, never a part."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """Replace ``path`` by canonical JSON; NaN and infinity are refused."""
+    replace_file(path, json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1).encode())
+
+
+def read_json(path: Path) -> Any:
+    """Return the value of a JSON file, or None when the file is absent."""
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None

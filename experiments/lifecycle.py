@@ -1,0 +1,171 @@
+"""From draft to decision: draft -> running (phases) -> stopped -> decided, each step in an append-only audit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+from sqlmodel import Session, col, select
+
+from experiments.errors import ExperimentError, NotFoundError, nearest
+from experiments.experiment import Experiment
+from experiments.files import replace_json
+from experiments.tables import AuditRow, ExperimentRow
+
+__all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiments", "experiment_named", "publish_plan", "ramp", "start", "stop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Who does something, when and why; goes into the audit with the change itself."""
+
+    actor: str
+    at: datetime
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An experiment as it stands: the plan, its state and its dates."""
+
+    experiment: Experiment
+    state: str
+    phases: tuple[Mapping[str, Any], ...]
+    started_at: datetime | None
+    stopped_at: datetime | None
+    decided_at: datetime | None
+    decided_arm: str | None
+
+
+def draft(engine: Engine, experiment: Experiment, step: Step) -> Record:
+    """Store a plan as a draft; a running experiment of the same name cannot be overwritten."""
+    with Session(engine) as session:
+        row = session.get(ExperimentRow, experiment.name)
+        if row is not None and row.state != "draft":
+            raise ExperimentError(f"experiment '{experiment.name}' is {row.state}; its plan is frozen.", "Choose another name.")
+        row = row or ExperimentRow(name=experiment.name, plan={}, state="draft", phases=[], created_at=step.at)
+        row.plan = experiment.to_dict()
+        return _saved(session, row, step, "draft")
+
+
+def start(engine: Engine, name: str, step: Step) -> Record:
+    """Let readers in, at the planned shares (phase 0)."""
+    with Session(engine) as session:
+        row = _row(session, name, "draft")
+        experiment = Experiment.from_dict(row.plan)
+        for other in session.exec(select(ExperimentRow).where(ExperimentRow.state == "running")):
+            if other.plan["layer"] == experiment.layer:
+                raise ExperimentError(f"experiment '{other.name}' already runs in layer '{experiment.layer}'.", "Stop it first, or use another layer.")
+        row.state, row.started_at = "running", step.at
+        row.phases = [{"number": 0, "at": step.at.isoformat(), "shares": experiment.shares}]
+        return _saved(session, row, step, "start")
+
+
+def ramp(engine: Engine, name: str, shares: Mapping[str, float], step: Step) -> Record:
+    """Begin a new phase with other shares, each at most the planned one."""
+    from experiments.assignment import allocation
+
+    with Session(engine) as session:
+        row = _row(session, name, "running")
+        allocation(Experiment.from_dict(row.plan), shares)
+        row.phases = [*row.phases, {"number": len(row.phases), "at": step.at.isoformat(), "shares": dict(shares)}]
+        return _saved(session, row, step, "ramp")
+
+
+def stop(engine: Engine, name: str, step: Step) -> Record:
+    """Stop letting readers in; what was logged stays."""
+    with Session(engine) as session:
+        row = _row(session, name, "running")
+        row.state, row.stopped_at = "stopped", step.at
+        return _saved(session, row, step, "stop")
+
+
+def decide(engine: Engine, name: str, arm: str, step: Step) -> Record:
+    """Record what was decided, by whom and why; a reason is required."""
+    if not step.reason.strip():
+        raise ExperimentError(f"experiment '{name}': a decision needs a reason.", "Say in one sentence why.")
+    with Session(engine) as session:
+        row = _row(session, name, "stopped")
+        Experiment.from_dict(row.plan).arm(arm)
+        row.state, row.decided_at, row.decided_arm = "decided", step.at, arm
+        return _saved(session, row, step, "decide")
+
+
+def experiments(engine: Engine) -> list[Record]:
+    """Return all experiments, the newest first."""
+    with Session(engine) as session:
+        return [_record(row) for row in session.exec(select(ExperimentRow).order_by(col(ExperimentRow.created_at).desc()))]
+
+
+def experiment_named(engine: Engine, name: str) -> Record:
+    """Return one experiment; raises :class:`NotFoundError` with the nearest names."""
+    with Session(engine) as session:
+        return _record(_row(session, name))
+
+
+def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[str, Mapping[str, float]] | None = None) -> str:
+    """Write the running experiments to ``plan/current.json``, which is all that pages read; returns its version.
+
+    Parameters
+    ----------
+    shares : experiment -> arm -> share actually served, where it departs from the plan (a fault the split check must find).
+    """
+    running = [record for record in experiments(engine) if record.state == "running"]
+    body = {
+        "at": at.isoformat(),
+        "experiments": [
+            {"plan": r.experiment.to_dict(), "phase": r.phases[-1]["number"], "shares": (shares or {}).get(r.experiment.name, r.phases[-1]["shares"])}
+            for r in sorted(running, key=lambda r: r.experiment.name)
+        ],
+    }
+    version = sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+    replace_json(home / "plan" / "current.json", {"version": version[:16], "sha256": version, "body": body})
+    return version[:16]
+
+
+def audit_faults(engine: Engine) -> list[str]:
+    """Return one line per audit row whose hash does not follow from the row before; empty when all is well."""
+    faults, before = [], ""
+    with Session(engine) as session:
+        for row in session.exec(select(AuditRow).order_by(col(AuditRow.number))):
+            if row.hash != _audit_hash(before, row):
+                faults.append(f"audit row {row.number} ({row.action} {row.subject}) was altered or a row before it is missing.")
+            before = row.hash
+    return faults
+
+
+def _row(session: Session, name: str, state: str = "") -> ExperimentRow:
+    row = session.get(ExperimentRow, name)
+    if row is None:
+        raise NotFoundError(f"no experiment is called '{name}'; {nearest(name, session.exec(select(ExperimentRow.name)).all())}")
+    if state and row.state != state:
+        raise ExperimentError(f"experiment '{name}' is {row.state}; this step needs it to be {state}.")
+    return row
+
+
+def _saved(session: Session, row: ExperimentRow, step: Step, action: str) -> Record:
+    detail = {"state": row.state, "phases": row.phases, "plan_sha256": sha256(json.dumps(row.plan, sort_keys=True).encode()).hexdigest()}
+    last = session.exec(select(AuditRow).order_by(col(AuditRow.number).desc()).limit(1)).first()
+    audit = AuditRow(at=step.at, actor=step.actor, action=action, subject=row.name, reason=step.reason, detail=detail, hash="")
+    audit.hash = _audit_hash(last.hash if last else "", audit)
+    session.add_all([row, audit])
+    session.commit()
+    session.refresh(row)
+    return _record(row)
+
+
+def _audit_hash(before: str, row: AuditRow) -> str:
+    parts = [before, row.at.isoformat(), row.actor, row.action, row.subject, row.reason, json.dumps(row.detail, sort_keys=True)]
+    return sha256("\x1f".join(parts).encode()).hexdigest()
+
+
+def _record(row: ExperimentRow) -> Record:
+    return Record(
+        Experiment.from_dict(row.plan), row.state, tuple(row.phases), row.started_at, row.stopped_at, row.decided_at, row.decided_arm
+    )

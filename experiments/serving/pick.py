@@ -1,0 +1,123 @@
+"""Asking an arm within its deadline: a late or failing arm is replaced, counted and, if it goes on, left alone for a while."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as Late
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Literal
+
+from experiments.serving.recommender import Context, Ranking, Recommender
+from experiments.serving.slate import Pin, Slate, SlateRules, blank, build_slate
+
+__all__ = ["Breaker", "Picked", "Picker"]
+
+Outcome = Literal["served", "fallback", "empty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Picked:
+    """A slate and how it came about; ``reason`` says in words why the arm was replaced."""
+
+    slate: Slate
+    outcome: Outcome
+    latency_us: int
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Breaker:
+    """Opens for ``open_s`` seconds after ``failures`` failures within ``within_s`` seconds."""
+
+    clock: Callable[[], float]
+    failures: int = 5
+    within_s: float = 10.0
+    open_s: float = 10.0
+    recent: deque[float] = field(default_factory=deque)
+    open_until: float = 0.0
+    opened: int = 0
+
+    def closed(self) -> bool:
+        return self.clock() >= self.open_until
+
+    def failed(self) -> None:
+        now = self.clock()
+        self.recent.append(now)
+        while self.recent and self.recent[0] < now - self.within_s:
+            self.recent.popleft()
+        if len(self.recent) >= self.failures:
+            self.open_until, self.opened = now + self.open_s, self.opened + 1
+            self.recent.clear()
+
+
+class Picker:
+    """Calls arms on a small thread pool; a process has one.
+
+    Parameters
+    ----------
+    deadline_ms : after which the next rung of the ladder is shown.
+    clock : seconds, monotonic.
+    """
+
+    def __init__(self, *, deadline_ms: float, threads: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
+        self.deadline_s, self.clock, self.threads = deadline_ms / 1000, clock, threads
+        self.breakers: dict[str, Breaker] = {}
+        self.stuck: dict[str, int] = {}
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = Lock()
+
+    def pick(
+        self, arm: Recommender | None, context: Context, *, rules: SlateRules, pins: Sequence[Pin] = (), editors: Sequence[int] = ()
+    ) -> Picked:
+        """Return a slate, whatever the arm does; None stands for an arm that could not be loaded."""
+        start = self.clock()
+        if arm is not None and arm.kind == "status_quo":
+            return Picked(blank(), "empty", 0)
+        ranking, reason = self._ranked(arm, context)
+        slate = build_slate(ranking, context, rules=rules, pins=pins, editors=editors)
+        return Picked(slate, "fallback" if reason else "served", round((self.clock() - start) * 1e6), reason)
+
+    def _ranked(self, arm: Recommender | None, context: Context) -> tuple[Ranking, str]:
+        if arm is None:
+            return Ranking.empty(), "the arm is not loaded"
+        if arm.kind == "heuristic":
+            return self._guarded(arm, lambda: arm.rank(context))
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="arm")
+            if self.stuck.get(arm.name, 0) >= self.threads // 2:
+                return Ranking.empty(), "earlier calls of the arm are still stuck"
+        return self._guarded(arm, lambda: self._on_pool(arm, context))
+
+    def _guarded(self, arm: Recommender, call: Callable[[], Ranking]) -> tuple[Ranking, str]:
+        breaker = self.breakers.setdefault(arm.name, Breaker(self.clock))
+        if not breaker.closed():
+            return Ranking.empty(), "the arm failed repeatedly and rests for 10 s"
+        try:
+            return call(), ""
+        except Late:
+            reason = f"the arm took longer than {self.deadline_s * 1000:.0f} ms"
+        except Exception as error:  # an arm is foreign code: whatever it raises, the reader gets a page and the failure is counted
+            reason = f"{type(error).__name__}: {error}"
+        breaker.failed()
+        return Ranking.empty(), reason
+
+    def _on_pool(self, arm: Recommender, context: Context) -> Ranking:
+        assert self._pool is not None
+        future: Future[Ranking] = self._pool.submit(arm.rank, context)
+        try:
+            return future.result(timeout=self.deadline_s)
+        except Late:
+            if not future.cancel():
+                with self._lock:
+                    self.stuck[arm.name] = self.stuck.get(arm.name, 0) + 1
+                future.add_done_callback(lambda _: self._freed(arm.name))
+            raise
+
+    def _freed(self, name: str) -> None:
+        with self._lock:
+            self.stuck[name] -= 1

@@ -1,0 +1,218 @@
+"""From a ranking to what the reader sees: one builder for every arm, offline, in shadow and online."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+import numpy as np
+
+from experiments.serving.recommender import Catalogue, Context, Ints, Ranking
+from experiments.serving.signals import HOUR, Signals
+
+__all__ = ["Item", "Pin", "Slate", "SlateRules", "blank", "build_slate", "pool_at", "slate_seed"]
+
+
+@dataclass(frozen=True, slots=True)
+class SlateRules:
+    """Constants of the slate.
+
+    Parameters
+    ----------
+    n : places.
+    pool_h : articles older than this are left out (evergreens stay); shortened to ``busy_pool_h`` when ``busy_pool`` articles are that fresh.
+    per_section : at most this many of one section (relaxed when the slate would be short).
+    explore_from, explore, explore_among : places from this one on (0-based) draw with this probability from that many next articles.
+    """
+
+    n: int = 6
+    pool_h: float = 72.0
+    busy_pool_h: float = 48.0
+    busy_pool: int = 200
+    per_section: int = 2
+    explore_from: int = 3
+    explore: float = 0.05
+    explore_among: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """An article the editors put on a place (0-based) from ``since`` until ``until`` (unix seconds), in every arm alike."""
+
+    article: int
+    place: int
+    since: float
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One place of a slate.
+
+    ``propensity`` is the probability of this article here given those above; ``rung`` is 0 when the arm itself placed it,
+    then 1 heat, 2 editors' list, 3 newest of any age.
+    """
+
+    article: int
+    source: str
+    score: float
+    propensity: float = 1.0
+    pinned: bool = False
+    explored: bool = False
+    rung: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slate:
+    """What is shown, with the fingerprint of the candidates it was chosen from."""
+
+    items: tuple[Item, ...]
+    candidates: str = ""
+
+
+def blank() -> Slate:
+    """The status quo: nothing."""
+    return Slate(())
+
+
+def slate_seed(salt: str, page_view: str) -> int:
+    """Return the seed of a slate, from the experiment's salt and the page view.
+
+    Examples
+    --------
+    >>> slate_seed("s", "p") == slate_seed("s", "p") != slate_seed("s", "q")
+    True
+    """
+    return int.from_bytes(blake2b(f"{salt}:{page_view}".encode(), digest_size=8).digest(), "big")
+
+
+def pool_at(catalogue: Catalogue, at: float, *, article: int | None = None, rules: SlateRules = SlateRules()) -> Ints:
+    """Return the positions that may be shown at ``at`` (unix seconds): out, not withdrawn, fresh or evergreen, not the open one."""
+    age_h = (at - catalogue.published) / HOUR
+    out = (age_h >= 0) & ~catalogue.withdrawn
+    hours = rules.busy_pool_h if int((out & (age_h <= rules.busy_pool_h)).sum()) >= rules.busy_pool else rules.pool_h
+    allowed = out & ((age_h <= hours) | catalogue.evergreen)
+    if article is not None:
+        allowed[article] = False
+    return np.flatnonzero(allowed).astype(np.int32)
+
+
+def build_slate(
+    ranking: Ranking, context: Context, *, rules: SlateRules = SlateRules(), pins: Sequence[Pin] = (), editors: Sequence[int] = ()
+) -> Slate:
+    """Turn a ranking into at most ``context.n`` places: pins, no repeats, one article per story, a mix of sections, exploration.
+
+    Parameters
+    ----------
+    ranking : of an arm; articles outside ``context.pool`` are ignored.
+    editors : positions of the editors' list, a rung of the ladder.
+    """
+    signals: Signals = context.signals
+    builder = _Builder(context, rules, {pin.place: pin.article for pin in pins if pin.since <= context.at < pin.until})
+    builder.fill(_rows(ranking, rung=0), capped=True)
+    if builder.missing:
+        heat = Ranking.best_first(context.pool, signals.warmth(context.pool, context.at), "heat")
+        builder.fill(_rows(heat, rung=1), capped=True)
+        builder.fill(_rows(heat, rung=1), capped=False)
+    if builder.missing:
+        builder.fill(((position, "editors", 0.0, 2) for position in editors), capped=False)
+    if builder.missing:
+        builder.fill(_newest(signals.catalogue, context.at), capped=False)
+    fingerprint = blake2b(np.sort(ranking.articles).tobytes(), digest_size=8).hexdigest() if len(ranking.articles) else ""
+    return Slate(tuple(builder.items()), fingerprint)
+
+
+Row = tuple[int, str, float, int]
+
+
+def _rows(ranking: Ranking, *, rung: int) -> Iterator[Row]:
+    for article, score, source in zip(ranking.articles.tolist(), ranking.scores.tolist(), ranking.sources, strict=True):
+        yield article, source, score, rung
+
+
+def _newest(catalogue: Catalogue, at: float) -> Iterator[Row]:
+    for position in np.argsort(-catalogue.published, kind="stable").tolist():
+        if catalogue.published[position] <= at and not catalogue.withdrawn[position]:
+            yield position, "newest", 0.0, 3
+
+
+class _Builder:
+    """Places articles one by one; ``spare`` keeps what exploration may draw from."""
+
+    def __init__(self, context: Context, rules: SlateRules, pins: dict[int, int]) -> None:
+        self.context, self.rules = context, rules
+        self.catalogue: Catalogue = context.signals.catalogue
+        self.n = max(0, min(context.n, rules.n))
+        self.pins = {place: a for place, a in pins.items() if place < self.n and self._showable(a)}
+        self.taken = {*context.reads, *self.pins.values()} | ({context.article} if context.article is not None else set())
+        self.stories = {self.catalogue.articles[a].story for a in self.pins.values()} - {""}
+        self.sections: dict[int, int] = {}
+        for article in self.pins.values():
+            self._count(article)
+        self.chosen: list[Row] = []
+        self.spare: list[Row] = []
+        self.allowed = set(context.pool.tolist())
+
+    @property
+    def missing(self) -> bool:
+        return len(self.chosen) + len(self.pins) < self.n
+
+    def _showable(self, article: int) -> bool:
+        out = bool(self.catalogue.published[article] <= self.context.at) and not bool(self.catalogue.withdrawn[article])
+        return out and article != self.context.article
+
+    def _count(self, article: int) -> None:
+        section = int(self.catalogue.section[article])
+        self.sections[section] = self.sections.get(section, 0) + 1
+
+    def fill(self, rows: Iterator[Row], *, capped: bool) -> None:
+        for row in rows:
+            if not self.missing and len(self.spare) >= self.rules.explore_among:
+                return
+            if not self._acceptable(row, capped=capped):
+                continue
+            if not self.missing:
+                self.spare.append(row)
+                continue
+            article = row[0]
+            self.chosen.append(row)
+            self.taken.add(article)
+            self.stories.add(self.catalogue.articles[article].story)
+            self._count(article)
+
+    def _acceptable(self, row: Row, *, capped: bool) -> bool:
+        article, _, _, rung = row
+        story = self.catalogue.articles[article].story
+        if article in self.taken or (story and story in self.stories) or not self._showable(article):
+            return False
+        if rung <= 1 and article not in self.allowed:
+            return False
+        return not capped or self.sections.get(int(self.catalogue.section[article]), 0) < self.rules.per_section
+
+    def items(self) -> Iterator[Item]:
+        """Pins on their places, the others in order, with exploration in the lower places."""
+        rng = np.random.default_rng(self.context.seed)
+        greedy, spare = iter(self.chosen), list(self.spare)
+        for place in range(self.n):
+            if place in self.pins:
+                yield Item(self.pins[place], "editors", 0.0, pinned=True)
+                continue
+            row = next(greedy, None)
+            if row is None:
+                return
+            if place < self.rules.explore_from or not spare or self.rules.explore <= 0:
+                yield Item(row[0], row[1], row[2], rung=row[3])
+                continue
+            yield self._explored(row, spare, rng)
+
+    def _explored(self, greedy: Row, spare: list[Row], rng: np.random.Generator) -> Item:
+        """Draw uniformly among the greedy choice and the next articles with probability epsilon, else take the greedy one."""
+        among = [greedy, *spare[: self.rules.explore_among - 1]]
+        epsilon = self.rules.explore
+        pick = int(rng.integers(len(among))) if rng.random() < epsilon else 0
+        row = among[pick]
+        propensity = (1 - epsilon) * (pick == 0) + epsilon / len(among)
+        if pick:
+            spare.remove(row)
+        return Item(row[0], row[1], row[2], propensity=propensity, explored=pick > 0, rung=row[3])

@@ -1,0 +1,97 @@
+"""Settings: from ``presslab.toml`` in the home folder and from ``PRESSLAB_*`` variables (these win)."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from experiments.errors import ConfigError, nearest
+
+__all__ = ["Settings", "load_settings"]
+
+TEST_VARIABLES = {"PRESSLAB_DATA", "PRESSLAB_CHROMIUM"}
+
+
+class Settings(BaseSettings):
+    """Everything that may differ between two installations.
+
+    Parameters
+    ----------
+    home : folder of all state.
+    profile : ``demo`` runs on a simulated clock and generous limits, on loopback only.
+    host, port, workers, threads : of the site.
+    deadline_ms : an arm that takes longer is replaced by the next rung of the ladder.
+    page_budget_ms : a page whose events are not durable by then is sent without recommendations.
+    regime : privacy rules, see /en/privacy.
+    pool_hours : articles older than this are not recommended (evergreens are).
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PRESSLAB_", extra="forbid", frozen=True)
+
+    home: Path = Path("instance")
+    profile: Literal["demo", "production"] = "production"
+    host: str = "127.0.0.1"
+    port: int = Field(8750, ge=0, le=65_535)
+    workers: int = Field(2, ge=1, le=64)
+    threads: int = Field(16, ge=1, le=256)
+    deadline_ms: int = Field(30, ge=1, le=1_000)
+    page_budget_ms: int = Field(1_000, ge=10, le=10_000)
+    regime: Literal["fr", "strict"] = "fr"
+    pool_hours: float = Field(72.0, gt=0)
+    co_read_sessions: int = Field(10, ge=1)
+    retention_days: int = Field(90, ge=1, le=760)
+    events_per_second: int = Field(30, ge=1)
+    secure_cookies: bool = False
+    trusted_hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
+
+
+def load_settings(home: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings; every unknown key or bad value is listed at once.
+
+    Raises
+    ------
+    ConfigError
+        with the file or variable, the value, and the nearest known key.
+    """
+    variables = os.environ if environment is None else environment
+    folder = home or Path(variables.get("PRESSLAB_HOME", "instance"))
+    path = folder / "presslab.toml"
+    values = _file(path)
+    known = set(Settings.model_fields)
+    faults = [f"{path}: unknown key '{key}'; {nearest(key, known)}" for key in values if key not in known]
+    for name, value in variables.items():
+        key = name.removeprefix("PRESSLAB_").lower()
+        if not name.startswith("PRESSLAB_") or name in TEST_VARIABLES:
+            continue
+        if key not in known:
+            faults.append(f"variable {name}: unknown; {nearest(key, known)}")
+        else:
+            values[key] = value.split(",") if key == "trusted_hosts" else value
+    if faults:
+        raise ConfigError("settings cannot be used:", faults=faults)
+    values["home"] = folder
+    return _checked(values, path)
+
+
+def _file(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not readable as TOML: {error}.") from error
+
+
+def _checked(values: dict[str, Any], path: Path) -> Settings:
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        faults = [f"{'.'.join(map(str, e['loc']))} = {e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise ConfigError(f"settings cannot be used ({path} or a PRESSLAB_ variable):", faults=faults) from error
+    return settings.model_copy(update={"home": Path(settings.home).absolute()})
