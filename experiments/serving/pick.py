@@ -84,8 +84,6 @@ class Picker:
     def _ranked(self, arm: Recommender | None, context: Context) -> tuple[Ranking, str]:
         if arm is None:
             return Ranking.empty(), "the arm is not loaded"
-        if arm.kind == "heuristic":
-            return self._guarded(arm, lambda: arm.rank(context))
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="arm")

@@ -1,0 +1,49 @@
+# Everything a newcomer needs: `make demo` and `make test`. Needs Python 3.11 or newer and make, nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off)
+
+.PHONY: demo test check bench calibrate install install-test lock clean
+
+demo: install            ## build the newspaper, simulate readers, write the report, keep serving (ARGS="--exit" stops)
+	$(BIN)/presslab demo $(ARGS)
+
+test: install-test       ## the fast suite
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: install-test      ## lint, types, layers, doctests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --doctest-modules -n 2 -p no:randomly experiments heuristics recsys analysis web fixtures
+
+bench: install-test      ## ratios to peers and to the machine's limits
+	$(BIN)/python -m tests.benchmarks
+
+calibrate: install-test  ## simulation gates of the statistics (slow)
+	$(BIN)/presslab calibrate
+	$(BIN)/python -m pytest -m slow tests/test_truth.py
+
+install: .venv/.run
+install-test: .venv/.test
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.run: requirements.lock pyproject.toml .venv/bin/python
+	$(INSTALL) --require-hashes -r requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.test: tests/requirements.lock pyproject.toml .venv/bin/python
+	$(INSTALL) --require-hashes -r tests/requirements.lock
+	$(INSTALL) --no-deps --no-build-isolation -e .
+	@touch $@ .venv/.run
+
+lock:                    ## after a change of dependencies; needs uv
+	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra build pyproject.toml -o requirements.lock
+	uv pip compile --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate --extra build --extra test -c requirements.lock pyproject.toml -o tests/requirements.lock
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,232 @@
+"""Can the numbers be trusted? Each check gives a figure, its limit, a state and a sentence; ``block`` stops the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+from scipy.special import gammaln
+from scipy.stats import chi2
+
+from analysis.words import count, name, percent
+from experiments.errors import ExperimentError
+
+__all__ = ["Check", "Counted", "State", "balanced", "exposure", "fallback", "heavy_reader", "ran_long_enough", "split", "split_p_value"]
+
+State = Literal["ok", "warn", "block"]
+STRENGTH = 1000.0  # of the Dirichlet prior of the split test: how closely the plan is believed
+SPLIT_BLOCK, SPLIT_WARN = 0.001, 0.01
+CROSSED_BLOCK, CROSSED_WARN = 0.01, 0.001
+FALLBACK_BLOCK, FALLBACK_WARN = 0.02, 0.005
+HEAVY_WARN = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of "can we trust it?".
+
+    ``p`` is None for counts that must simply be right; ``threshold`` is the limit beyond which the check blocks (or
+    warns, if it never blocks).
+    """
+
+    name: str
+    state: State
+    figure: float | None
+    threshold: float | None
+    p: float | None
+    says: str
+
+
+class Counted(Protocol):
+    """One line of the event balance, per kind and arm (:func:`experiments.events.store.balance`)."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def arm(self) -> str: ...
+    @property
+    def received(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def exact(self) -> bool: ...
+
+
+def _strangers(counts: Mapping[str, int], shares: Mapping[str, float]) -> list[str]:
+    return sorted(arm for arm, n in counts.items() if n and not shares.get(arm, 0.0))
+
+
+def _planned(counts: Mapping[str, int], shares: Mapping[str, float]) -> tuple[list[int], list[float]]:
+    strangers = _strangers(counts, shares)
+    if strangers:
+        raise ExperimentError(f"readers were counted in {', '.join(strangers)}, which the plan gives no share.")
+    arms = [arm for arm, share in shares.items() if share > 0]
+    total = math.fsum(shares[arm] for arm in arms)
+    return [counts.get(arm, 0) for arm in arms], [shares[arm] / total for arm in arms]
+
+
+def split_p_value(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
+    """Chance of a split at least this uneven when assignment works as planned; to be looked at once, at the end.
+
+    Parameters
+    ----------
+    counts : readers per arm.
+    shares : planned share per arm; shares of 0 leave both the sum and the degrees of freedom.
+
+    Raises
+    ------
+    ExperimentError
+        Readers were counted in an arm that the plan gives no share.
+
+    References
+    ----------
+    Pearson's chi-squared test.
+
+    Examples
+    --------
+    >>> round(split_p_value({"a": 821588, "b": 815482}, {"a": 0.5, "b": 0.5, "c": 0.0}), 7)
+    1.8e-06
+    """
+    n, p = _planned(counts, shares)
+    total = sum(n)
+    if not total or len(n) < 2:
+        return 1.0
+    statistic = math.fsum((x - total * q) ** 2 / (total * q) for x, q in zip(n, p, strict=True))
+    return float(chi2.sf(statistic, len(n) - 1))
+
+
+def split_evidence(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
+    """Return log E against the planned split; 1 / E is a p-value that may be looked at after every reader.
+
+    References
+    ----------
+    Lindon & Malek (2022); STATISTICS 6, with a Dirichlet prior of strength 1,000 around the plan.
+
+    Examples
+    --------
+    >>> split_evidence({"a": 0, "b": 0}, {"a": 0.5, "b": 0.5})
+    0.0
+    """
+    n, p = (np.array(x, dtype=np.float64) for x in _planned(counts, shares))
+    prior = STRENGTH * p
+    whole = gammaln(STRENGTH) - gammaln(STRENGTH + n.sum())
+    return float(whole + (gammaln(prior + n) - gammaln(prior)).sum() - (n * np.log(p)).sum())
+
+
+def split(
+    title: str, counts: Mapping[int, Mapping[str, int]], shares: Mapping[int, Mapping[str, float]], *, most_evidence: float = 0.0
+) -> Check:
+    """Check that readers were split as planned; safe to look at any number of times.
+
+    Parameters
+    ----------
+    title : ``split`` for exposed readers, ``split_matured`` for those in the analysis.
+    counts : phase -> arm -> readers.
+    shares : phase -> arm -> planned share.
+    most_evidence : the largest log E of earlier looks, if they were kept.
+
+    Readers in an arm that their phase gives no share block at once.
+    """
+    lost = {arm: counts[phase][arm] for phase in sorted(counts) for arm in _strangers(counts[phase], shares[phase])}
+    if lost:
+        who = ", ".join(f"{count(n, 'reader')} got {name(arm)}" for arm, n in lost.items())
+        return Check(title, "block", float(sum(lost.values())), SPLIT_BLOCK, 0.0, f"{who}, which had no share of the traffic then.")
+    log_e = math.fsum(split_evidence(counts[phase], shares[phase]) for phase in sorted(counts))
+    p = min(1.0, math.exp(-max(log_e, most_evidence))) if max(log_e, most_evidence) > 0 else 1.0
+    arm, seen, planned = _furthest(counts, shares)
+    state: State = "block" if p < SPLIT_BLOCK else "warn" if p < SPLIT_WARN else "ok"
+    once = min(split_p_value(counts[phase], shares[phase]) for phase in sorted(counts)) if counts else 1.0
+    chance = f"Chance alone does this {_how_often(once)}."
+    if state == "ok":
+        says = f"Traffic was split as planned: {percent(seen)} of readers got {name(arm)}, {percent(planned)} were planned."
+    else:
+        says = f"{seen * 100:.1f}% of readers got {name(arm)}; {planned * 100:.1f}% were planned. {chance}"
+        says += " Likely causes: shares changed while running, lost events, or an arm that fails."
+    return Check(title, state, seen - planned, SPLIT_BLOCK, p, says)
+
+
+def _furthest(counts: Mapping[int, Mapping[str, int]], shares: Mapping[int, Mapping[str, float]]) -> tuple[str, float, float]:
+    seen: dict[str, float] = {}
+    planned: dict[str, float] = {}
+    for phase, arms in counts.items():
+        n, whole = sum(arms.values()), math.fsum(shares[phase].values())
+        for arm, share in shares[phase].items():
+            seen[arm] = seen.get(arm, 0.0) + arms.get(arm, 0)
+            planned[arm] = planned.get(arm, 0.0) + n * share / whole
+    total = sum(seen.values()) or 1.0
+    arm = max(planned, key=lambda a: (abs(seen[a] - planned[a]), a))
+    return arm, seen[arm] / total, planned[arm] / total if sum(seen.values()) else 0.0
+
+
+def _how_often(p: float) -> str:
+    return "less than once in 1,000 tests" if p < 0.001 else f"about {max(1, round(p * 1000))} times in 1,000 tests"
+
+
+def exposure(*, crossed: int, exposed: int, unknown_arms: int, clicks_without_exposure: int) -> tuple[Check, ...]:
+    """Check that one reader saw one arm, that every arm is planned, and that no click came from nowhere."""
+    share = crossed / exposed if exposed else 0.0
+    state: State = "block" if share >= CROSSED_BLOCK else "warn" if share >= CROSSED_WARN else "ok"
+    who = "every reader saw one arm only" if not crossed else f"{crossed:,} of {count(exposed, 'reader')} saw two arms"
+    return (
+        Check("one_arm", state, share, CROSSED_BLOCK, None, f"Shown is what was assigned: {who}."),
+        _none("unknown_arms", unknown_arms, "exposures to an arm that the plan does not have"),
+        _none("clicks_without_exposure", clicks_without_exposure, "clicks without an exposure"),
+    )
+
+
+def _none(title: str, n: int, what: str) -> Check:
+    return Check(title, "block" if n else "ok", float(n), 0.0, None, f"{n:,} {what}." if n else f"No {what}.")
+
+
+def balanced(rows: Sequence[Counted]) -> Check:
+    """Check that every event that was received is accounted for, per kind and arm, to the last one."""
+    off = [row for row in rows if not row.exact]
+    received, pending = sum(row.received for row in rows), sum(row.pending for row in rows)
+    if off:
+        where = ", ".join(f"{row.kind} of {name(row.arm)}" if row.arm else row.kind for row in off[:3])
+        return Check("nothing_lost", "block", float(len(off)), 0.0, None, f"Events do not add up for {where}. Run `presslab selftest`.")
+    says = f"Nothing was lost: {count(received, 'event')} received, all accounted for"
+    says += f"; {pending:,} not loaded yet." if pending else "."
+    return Check("nothing_lost", "warn" if pending else "ok", 0.0, 0.0, None, says)
+
+
+def fallback(exposures: Mapping[str, int], fallen: Mapping[str, int]) -> Check:
+    """Check that the arms fell back on the ladder, or came too late, about equally often (gate G6).
+
+    Parameters
+    ----------
+    exposures : per arm (count).
+    fallen : exposures per arm that were filled by the ladder or left as in the status quo because of a fault.
+    """
+    rates = {arm: fallen.get(arm, 0) / n for arm, n in exposures.items() if n}
+    if len(rates) < 2:
+        return Check("fallbacks", "ok", None, FALLBACK_BLOCK, None, "No arm has fallen back: fewer than two arms were shown.")
+    worst, best = max(rates, key=lambda arm: (rates[arm], arm)), min(rates.values())
+    gap = rates[worst] - best
+    state: State = "block" if gap >= FALLBACK_BLOCK else "warn" if gap >= FALLBACK_WARN else "ok"
+    says = f"{name(worst)} was replaced on {percent(rates[worst])} of its pages, another arm on {percent(best)}."
+    return Check("fallbacks", state, gap, FALLBACK_BLOCK, None, says[0].upper() + says[1:])
+
+
+def ran_long_enough(*, days: float, planned_days: float, minimum_days: float, running: bool) -> Check:
+    """Say how long the test ran; it never blocks, because a short test is unready rather than wrong."""
+    done = days >= planned_days
+    whole_weeks = abs(days / 7 - round(days / 7)) < 1e-9
+    if done:
+        weeks = "" if whole_weeks else " These are not whole weeks, so weekdays do not count equally."
+        says = f"Ran {days:g} days; {planned_days:g} were planned.{weeks}"
+    elif running:
+        says = f"{days:g} of {planned_days:g} planned days are over."
+    else:
+        says = f"Stopped after {days:g} of {planned_days:g} days, so the measured effect may be too large."
+    return Check("ran_long_enough", "ok" if done else "warn", days, planned_days if running else minimum_days, None, says)
+
+
+def heavy_reader(shift: float, se: float) -> Check:
+    """Say how far the single most active reader moves the result, in standard errors of it."""
+    figure = shift / se if se > 0 else 0.0
+    says = f"Leaving out any one reader moves the result by at most {percent(figure)} of its uncertainty."
+    return Check("heavy_reader", "warn" if figure > HEAVY_WARN else "ok", figure, HEAVY_WARN, None, says)

@@ -1,0 +1,196 @@
+"""Every comparison of a plan: arms against the control, models against heuristics, on every metric."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from analysis.bayes import Posterior, Prior, Shrunken, posterior
+from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
+from analysis.multiplicity import family_level
+from analysis.sequential import LEAST_READERS, anytime_critical, anytime_p, planned_readers
+from analysis.skew import Skew, skew_of
+from analysis.totals import Totals, metrics_of
+from analysis.verdict import Guardrail
+from experiments.experiment import Experiment
+from experiments.metric import Metric
+
+__all__ = ["Anytime", "Comparisons", "Effect", "Family", "compare_all", "guardrail_state", "pairs_of"]
+
+Role = Literal["goal", "secondary", "guardrail"]
+METHOD = "planned end; delta method by reader, Welch, Fieller"
+GUARDED = "planned end; delta method by reader, spread pooled over arms"
+
+
+@dataclass(frozen=True, slots=True)
+class Anytime:
+    """A relative range that may be looked at every day."""
+
+    low: float
+    high: float
+    p: float
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The difference's range at the stricter level that all goal comparisons need together; it decides."""
+
+    level: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One comparison on one metric."""
+
+    metric: Metric
+    role: Role
+    arm: str
+    against: str
+    contrast: Contrast
+    family: Family | None = None
+    shrunken: Shrunken | None = None
+    anytime: Anytime | None = None
+    margin: float | None = None
+
+    @property
+    def method(self) -> str:
+        return GUARDED if self.contrast.status == "guarded" else METHOD
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """All effects of a report, the values behind them, what is believed about the goal, and what was dropped."""
+
+    effects: tuple[Effect, ...]
+    values: Mapping[tuple[str, str], Value]
+    shares: Mapping[int, float]
+    dropped: tuple[int, ...]
+    belief: Posterior | None
+
+    def of(self, metric: str, arm: str, against: str) -> Effect | None:
+        """Return one comparison, or None when the plan has no such pair."""
+        return next((e for e in self.effects if (e.metric.name, e.arm, e.against) == (metric, arm, against)), None)
+
+
+def pairs_of(experiment: Experiment) -> tuple[tuple[str, str], ...]:
+    """Return every arm against the control, in the order of the plan, then every model against every heuristic."""
+    control = experiment.control
+    first = [(arm.name, control) for arm in experiment.arms if arm.name != control]
+    models = [arm.name for arm in experiment.arms if arm.kind == "model" and arm.name != control]
+    rules = [arm.name for arm in experiment.arms if arm.kind == "heuristic" and arm.name != control]
+    return (*first, *((model, rule) for model in models for rule in rules))
+
+
+def compare_all(experiment: Experiment, totals: Totals, *, prior: Prior = Prior()) -> Comparisons:
+    """Return every effect of the plan with its ranges, whether or not it is time to show them."""
+    arms = [arm.name for arm in experiment.arms]
+    shares, dropped = phase_shares(totals.moments, arms)
+    values = {(m.name, arm): _value(experiment, totals, m, arm, shares) for m in metrics_of(experiment) for arm in arms}
+    plain = {
+        (m.name, *pair): compare(values[m.name, pair[0]], values[m.name, pair[1]], level=experiment.level, skew=_skew(totals, m))
+        for m in metrics_of(experiment)
+        for pair in pairs_of(experiment)
+    }
+    belief = _belief(experiment, values, plain, prior)
+    strict = _family_level(experiment, values, plain)
+    effects = []
+    for m in metrics_of(experiment):
+        for pair in pairs_of(experiment):
+            contrast, sides = plain[m.name, *pair], (values[m.name, pair[0]], values[m.name, pair[1]])
+            role = _role(experiment, m)
+            effects.append(Effect(
+                m, role, *pair, contrast,
+                family=_family(contrast, sides, strict) if role == "goal" else None,
+                shrunken=_shrunken(belief, pair, m, experiment.level) if role == "goal" else None,
+                anytime=_anytime(contrast, sides, experiment.level) if role == "guardrail" else None,
+                margin=experiment.guardrails.get(m.name),
+            ))
+    return Comparisons(tuple(effects), values, shares, dropped, belief)
+
+
+def _value(experiment: Experiment, totals: Totals, metric: Metric, arm: str, shares: Mapping[int, float]) -> Value:
+    if metric.needs_slot and experiment.arm(arm).kind == "status_quo":
+        n = totals.readers().get(arm, 0)
+        return Value(n, status="undefined_for_arm", reason=f"{arm} fills no slot, so this cannot be measured there")
+    return arm_value(totals.moments, arm, numerator=metric.numerator.key, denominator=metric.denominator.key, shares=shares)
+
+
+def _skew(totals: Totals, metric: Metric) -> Skew | None:
+    rows = totals.distinct.get(metric.name)
+    return skew_of(rows) if rows else None
+
+
+def _role(experiment: Experiment, metric: Metric) -> Role:
+    if metric.name == experiment.goal:
+        return "goal"
+    return "guardrail" if metric.name in experiment.guardrails else "secondary"
+
+
+Plain = Mapping[tuple[str, str, str], Contrast]
+
+
+def _belief(experiment: Experiment, values: Mapping[tuple[str, str], Value], plain: Plain, prior: Prior) -> Posterior | None:
+    goal, control = experiment.goal, experiment.control
+    logs: dict[str, float] = {}
+    for arm in experiment.arms:
+        contrast = plain.get((goal, arm.name, control))
+        if contrast is not None and contrast.log_variance is not None:
+            logs[arm.name] = contrast.log_variance[0]
+            logs[control] = max(logs.get(control, 0.0), contrast.log_variance[1])
+    estimates = {arm: values[goal, arm].estimate for arm in logs}
+    return posterior(experiment.arms, control, estimates, log_variances=logs, prior=prior)
+
+
+def _family_level(experiment: Experiment, values: Mapping[tuple[str, str], Value], plain: Plain) -> float:
+    judged = [pair for pair in pairs_of(experiment) if plain[experiment.goal, *pair].absolute is not None]
+    variances = {arm: values[experiment.goal, arm].variance for pair in judged for arm in pair}
+    return family_level(variances, judged, level=experiment.level)
+
+
+def _family(contrast: Contrast, sides: tuple[Value, Value], level: float) -> Family | None:
+    if contrast.absolute is None:
+        return None
+    wide = interval_at(contrast, *sides, level=level).absolute
+    return None if wide is None else Family(level, wide.low, wide.high)
+
+
+def _shrunken(belief: Posterior | None, pair: tuple[str, str], metric: Metric, level: float) -> Shrunken | None:
+    known = () if belief is None else (belief.control, *belief.arms)
+    if belief is None or pair[0] not in known or pair[1] not in known:
+        return None
+    return belief.shrunken(*pair, level=level, better=metric.direction)
+
+
+def _anytime(contrast: Contrast, sides: tuple[Value, Value], level: float) -> Anytime | None:
+    readers = sides[0].n + sides[1].n
+    if contrast.absolute is None or contrast.relative is None or min(contrast.n) < LEAST_READERS:
+        return None
+    cv2 = math.fsum(side.n * side.variance / side.estimate**2 for side in sides if side.estimate) / 2
+    n_star = planned_readers(cv2, (sides[0].n / readers, sides[1].n / readers), alpha=1 - level)
+    critical = anytime_critical(readers, n_star, alpha=1 - level)
+    wide = interval_at(contrast, *sides, level=level, critical=critical)
+    if wide.relative is None or wide.absolute is None:
+        return None
+    p = anytime_p(wide.absolute.estimate / wide.absolute.se, readers, n_star, alpha=1 - level)
+    return Anytime(wide.relative.low, wide.relative.high, p)
+
+
+def guardrail_state(effect: Effect, *, early: bool) -> Guardrail:
+    """Say whether a guardrail holds: by the range at the planned end, or by the anytime range before it.
+
+    Improvements count upwards whatever the metric's direction: a guardrail holds when the low end is above minus the
+    margin, and broke when harm is certain and more than the margin cannot be excluded.
+    """
+    range_ = effect.anytime if early else effect.contrast.relative
+    if range_ is None:
+        same = effect.contrast.status == "no_variation" and effect.contrast.values[0] == effect.contrast.values[1]
+        return "holds" if same or effect.contrast.status == "undefined_for_arm" else "unclear"
+    low, high = (range_.low, range_.high) if effect.metric.direction == "up" else (-range_.high, -range_.low)
+    holds = low > -(effect.margin or 0.0)
+    if high < 0:
+        return "worse" if holds else "broke"
+    return "holds" if holds else "unclear"

@@ -1,0 +1,145 @@
+"""What it is worth to know more: per unknown, and per study one could run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import BSpline
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from analysis.bayes import Posterior
+
+__all__ = ["Study", "Unknown", "known_part", "studies", "unknowns"]
+
+Floats = npt.NDArray[np.float64]
+KNOTS = 8
+DRAWS = 13  # as a power of two, for studies
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something nobody knows for sure: what settling it is worth, and its share of each arm's uncertainty.
+
+    ``evppi`` is in the currency; shares of variance do not add up to 1 where unknowns are correlated or multiply.
+    """
+
+    name: str
+    evppi: float
+    share_of_variance: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A test one could run: length, what it is worth, what it costs, and the difference."""
+
+    name: str
+    days: float
+    evsi: float
+    cost: float
+
+    @property
+    def enbs(self) -> float:
+        return self.evsi - self.cost
+
+
+def known_part(outcome: Floats, unknown: Floats) -> Floats:
+    """Return E[outcome | unknown] at every draw, by regression on cubic splines.
+
+    Parameters
+    ----------
+    outcome : (m, d) draws, one column per option.
+    unknown : (m,) draws of one unknown.
+
+    References
+    ----------
+    Strong, Oakley, Brennan (2014), single-parameter partial value of information by regression.
+    """
+    if np.ptp(unknown) == 0:
+        return np.broadcast_to(outcome.mean(axis=0), outcome.shape)
+    inner = np.quantile(unknown, np.linspace(0, 1, KNOTS))
+    knots = np.concatenate([[inner[0]] * 3, inner, [inner[-1]] * 3])
+    basis = BSpline.design_matrix(unknown, knots, 3).toarray()
+    weights, *_ = np.linalg.lstsq(basis, outcome, rcond=None)
+    return np.asarray(basis @ weights)
+
+
+def unknowns(logs: Floats, value: Floats, benefit: Floats, *, names: Sequence[str], kinds: Mapping[str, str]) -> tuple[Unknown, ...]:
+    """Return every unknown with the value of settling it, the most valuable first.
+
+    Parameters
+    ----------
+    logs : (m, k) log ratios of the arms other than the control.
+    value : (m,) value per view.
+    benefit : (m, k + 1) net benefit, control first.
+    names : k + 1 arms, control first.
+    kinds : kind per arm.
+    """
+    columns = {"value per view": value} if np.ptp(value) > 0 else {}
+    heuristic = next((i for i, arm in enumerate(names[1:]) if kinds.get(arm) == "heuristic"), None)
+    for i, arm in enumerate(names[1:]):
+        if kinds.get(arm) == "heuristic":
+            label = "reader interest" if i == heuristic else f"what {arm} adds"
+            columns[label] = logs[:, i] if i == heuristic else logs[:, i] - logs[:, heuristic]
+        elif heuristic is not None:
+            columns[f"what {arm} adds to {names[1 + heuristic]}"] = logs[:, i] - logs[:, heuristic]
+        else:
+            columns[f"effect of {arm}"] = logs[:, i]
+    found = [_unknown(label, column, benefit, names) for label, column in columns.items()]
+    return tuple(sorted(found, key=lambda unknown: (-unknown.evppi, unknown.name)))
+
+
+def _unknown(label: str, column: Floats, benefit: Floats, names: Sequence[str]) -> Unknown:
+    fitted = known_part(benefit, column)
+    evppi = max(0.0, float(fitted.max(axis=1).mean() - benefit.mean(axis=0).max()))
+    spread = benefit.var(axis=0)
+    shares = {arm: float(fitted[:, i].var() / spread[i]) for i, arm in enumerate(names) if spread[i] > 0}
+    return Unknown(label, evppi, shares)
+
+
+def studies(
+    belief: Posterior, per_unit: float, *, costs: Mapping[str, tuple[float, float]], shares: Mapping[str, float], days: float, horizon: int
+) -> tuple[Study, ...]:
+    """Return the study at hand: the same test for as long again, with what it would teach and cost.
+
+    Parameters
+    ----------
+    belief : what is believed now; ``belief.sampling`` is what ``days`` of this test leave uncertain.
+    per_unit : money per unit of relative change over the horizon.
+    costs : per arm (cost over the horizon beyond the control, cost per day); the control first.
+    shares : planned share of readers per arm.
+
+    References
+    ----------
+    STATISTICS 10: preposterior covariance P = S0 (S0 + V)^-1 S0; the value counts for what is left of the horizon.
+    The cost is what readers outside the best arm forgo during the test, and running every arm for its length.
+    """
+    if not belief.arms or days <= 0 or horizon <= days:
+        return ()
+    gain = belief.covariance @ np.linalg.pinv(belief.covariance + belief.sampling, hermitian=True)
+    learnt, left = gain @ belief.covariance, belief.covariance - gain @ belief.covariance
+    values, vectors = np.linalg.eigh((learnt + learnt.T) / 2)
+    z = ndtri(qmc.Sobol(len(belief.arms), scramble=True, rng=np.random.default_rng(2)).random_base2(DRAWS))
+    means = belief.mean + (z * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    over = np.array([costs[arm][0] for arm in belief.arms])
+    then = np.column_stack([np.zeros(len(means)), per_unit * np.expm1(means + np.diag(left) / 2) - over])
+    now = then.mean(axis=0)
+    evsi = max(0.0, float(then.max(axis=1).mean() - now.max())) * (horizon - days) / horizon
+    return (Study("the same test again", days, evsi, _price(belief, per_unit / horizon, costs=costs, shares=shares, days=days)),)
+
+
+def _price(
+    belief: Posterior, per_unit_day: float, *, costs: Mapping[str, tuple[float, float]], shares: Mapping[str, float], days: float
+) -> float:
+    control = belief.control
+    daily = {control: -costs[control][1]}
+    for i, arm in enumerate(belief.arms):
+        gain = per_unit_day * math.expm1(float(belief.mean[i]) + float(belief.covariance[i, i]) / 2)
+        daily[arm] = gain - costs[arm][1]
+    running = math.fsum(cost for _, cost in costs.values())
+    testing = math.fsum(shares.get(arm, 0.0) * (gain + costs[arm][1]) for arm, gain in daily.items()) - running
+    return max(0.0, days * (max(daily.values()) - testing))

@@ -1,0 +1,195 @@
+"""The report: plan, counts, trust, effects, money and verdict in one frozen value with one JSON shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from analysis import shape
+from analysis.bayes import Prior
+from analysis.checks import Check, Counted
+from analysis.comparison import Comparisons, compare_all, guardrail_state
+from analysis.roi import Roi, next_step, stakes_of, worth
+from analysis.sentences import tell
+from analysis.totals import Totals
+from analysis.trust import failed, trust
+from analysis.verdict import Candidate, Progress, Verdict, decide
+from experiments.experiment import Experiment, Phase, utc
+from experiments.metric import metric
+
+__all__ = ["Report", "build_report"]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Everything one look at an experiment says; :meth:`to_dict` is what pages, files and scripts read."""
+
+    experiment: Experiment
+    totals: Totals
+    checks: tuple[Check, ...]
+    compared: Comparisons
+    roi: Roi | None
+    roi_reason: str
+    verdict: Verdict
+    sentences: tuple[str, ...]
+    progress: Progress
+    start: datetime
+    until: datetime
+    state: str
+    snapshot: str
+    prior: Prior
+
+    @property
+    def shown(self) -> bool:
+        """Whether effects may be shown: only from the planned end (or the stop) on."""
+        return self.progress.ended
+
+    @property
+    def exit_status(self) -> int:
+        """0 ready to decide, 3 not yet, 4 not trustworthy (``presslab experiment report --gate``)."""
+        return {"do_not_use": 4, "wait": 3}.get(self.verdict.key, 0)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; what cannot be estimated is None beside a status and a reason, never NaN."""
+        plan = self.experiment
+        return {
+            "experiment": plan.name,
+            "control": plan.control,
+            "level": plan.level,
+            "snapshot": self.snapshot,
+            "question": plan.question,
+            "owner": plan.owner,
+            "state": self.state,
+            "goal": plan.goal,
+            "dates": {
+                "start": self.start.isoformat(),
+                "until": self.until.isoformat(),
+                "planned_end": (self.start + timedelta(days=plan.planned_days)).isoformat(),
+                "days": self.progress.days,
+                "planned_days": plan.planned_days,
+            },
+            "audience": plan.audience,
+            "signals": "shared",
+            "prior": {"interest": self.prior.interest, "learning": self.prior.learning},
+            "sentences": list(self.sentences),
+            "verdict": shape.of_verdict(self.verdict),
+            "checks": [shape.of_check(check) for check in self.checks],
+            "arms": shape.of_arms(plan, self.totals),
+            "effects": [shape.of_effect(effect, shown=self.shown) for effect in self.compared.effects],
+            "dropped_phases": list(self.compared.dropped),
+            "roi": shape.of_roi(self.roi, next_step(self.roi)) if self.roi else None,
+            "roi_reason": self.roi_reason,
+        }
+
+
+def build_report(
+    experiment: Experiment,
+    totals: Totals,
+    balance: Sequence[Counted],
+    *,
+    start: datetime,
+    until: datetime,
+    state: str,
+    snapshot: str,
+    views_per_day: float | None = None,
+    phases: Sequence[Phase] = (),
+    prior: Prior = Prior(),
+) -> Report:
+    """Return the report of one look at an experiment.
+
+    Parameters
+    ----------
+    experiment : the plan in force.
+    totals : moments and counts up to ``until`` (:func:`analysis.totals.totals`).
+    balance : the event balance, one row per kind and arm.
+    start, until : beginning of the test and data cut, aware UTC times.
+    state : of the experiment: ``running``, ``stopped``, ``decided``, ``draft``.
+    snapshot : names the data cut (``snapshot_seq``).
+    views_per_day : article views the decision bears on; by default those counted.
+    phases : allocations in force, when shares changed while running.
+    prior : of the goal's effects.
+
+    Notes
+    -----
+    Pure: the same arguments give the same bytes, in whatever order rows arrived.
+    """
+    progress = _progress(experiment, utc(start), until=utc(until), state=state)
+    compared = compare_all(experiment, totals, prior=prior)
+    checks = trust(experiment, totals, balance, compared=compared, progress=progress, phases=phases)
+    views = float(totals.counts.views_per_day) if views_per_day is None else views_per_day
+    roi, reason = _money(experiment, compared, progress, views) if progress.ended else (None, shape.EARLY)
+    candidates = _candidates(experiment, compared, roi, early=not progress.ended)
+    verdict = decide(candidates, control=experiment.control, failed=failed(checks), progress=progress)
+    shown = compared if progress.ended else None
+    sentences = tell(experiment, verdict, compared=shown, roi=roi, next_step=next_step(roi) if roi else "")
+    return Report(
+        experiment, totals, checks, compared, roi, reason, verdict, sentences, progress, utc(start), utc(until), state, snapshot, prior
+    )
+
+
+def _progress(experiment: Experiment, start: datetime, *, until: datetime, state: str) -> Progress:
+    days = max(0.0, (until - start) / timedelta(days=1))
+    over = days >= experiment.planned_days or state not in ("draft", "running")
+    return Progress(days, experiment.planned_days, ended=over, long_enough=days >= experiment.minimum_days)
+
+
+def _money(experiment: Experiment, compared: Comparisons, progress: Progress, views_per_day: float) -> tuple[Roi | None, str]:
+    stakes = stakes_of(experiment, views_per_day)
+    if experiment.value_per_view is None:
+        return None, "nobody has stated what an article view is worth"
+    if stakes is None:
+        return None, "no article views were counted"
+    if metric(experiment.goal).numerator.count != "view":
+        return None, f"{experiment.goal} does not count article views, so its change has no price"
+    if compared.belief is None:
+        return None, "no arm has a result to put a price on"
+    return worth(compared.belief, stakes, experiment.arms, test_days=progress.days), ""
+
+
+def _candidates(experiment: Experiment, compared: Comparisons, roi: Roi | None, *, early: bool) -> list[Candidate]:
+    worths = roi.expected() if roi else _worth_without_money(experiment, compared)
+    return [
+        _candidate(experiment, compared, arm.name, worth=worths.get(arm.name), early=early)
+        for arm in experiment.arms
+        if arm.name != experiment.control
+    ]
+
+
+def _worth_without_money(experiment: Experiment, compared: Comparisons) -> Mapping[str, float]:
+    """Where no arm costs anything, any improvement is worth having: the believed change stands for the money."""
+    control = experiment.arm(experiment.control)
+    free = all(arm.build == 0 and arm.per_day == control.per_day for arm in experiment.arms)
+    if not free or compared.belief is None:
+        return {}
+    sign = 1.0 if metric(experiment.goal).direction == "up" else -1.0
+    belief = compared.belief
+    return {arm: sign * belief.shrunken(arm, experiment.control, level=experiment.level).mean for arm in belief.arms}
+
+
+def _candidate(experiment: Experiment, compared: Comparisons, arm: str, *, worth: float | None, early: bool) -> Candidate:
+    plan, control = experiment.arm(arm), experiment.arm(experiment.control)
+    guardrails = {
+        e.metric.name: guardrail_state(e, early=early)
+        for e in compared.effects
+        if e.role == "guardrail" and (e.arm, e.against) == (arm, experiment.control)
+    }
+    cost = plan.build + (plan.per_day - control.per_day) * experiment.horizon_days
+    known = Candidate(arm, plan.kind, share=plan.share, guardrails=guardrails, worth=worth, cost=cost)
+    effect = compared.of(experiment.goal, arm, experiment.control)
+    if effect is None or effect.contrast.absolute is None or effect.family is None or early:
+        return known
+    up, change, limit = effect.metric.direction == "up", effect.contrast.relative, experiment.smallest_uplift
+    absolute, family = effect.contrast.absolute, effect.family
+    return Candidate(
+        arm,
+        plan.kind,
+        share=plan.share,
+        superior=family.low > 0 if up else family.high < 0,
+        harmful=absolute.high < 0 if up else absolute.low > 0,
+        within=change is not None and -limit < change.low and change.high < limit,
+        guardrails=guardrails,
+        worth=worth,
+        cost=cost,
+    )

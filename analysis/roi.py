@@ -1,0 +1,217 @@
+"""What an arm is worth: net benefit with its uncertainty, and which unknown is worth settling.
+
+Net benefit of an arm against the control over the horizon: views x value per view x (relative change), minus what it
+costs to run beyond the control, minus what it would still cost to build. The control is 0 by definition.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+from analysis.bayes import Posterior
+from analysis.information import Study, Unknown, studies, unknowns
+from analysis.words import money
+from experiments.experiment import Arm, Experiment
+
+__all__ = ["Roi", "Scenario", "Stakes", "Worth", "lognormal", "next_step", "stakes_of", "worth"]
+
+Floats = npt.NDArray[np.float64]
+DRAWS = 14  # as a power of two
+DOTS = 50
+NINETY_FIVE = float(ndtri(0.95))
+
+
+@dataclass(frozen=True, slots=True)
+class Stakes:
+    """What turns a relative change into money.
+
+    Parameters
+    ----------
+    value : margin of one article view at its 5 %, 50 % and 95 % point, in ``currency``.
+    views_per_day : article views the decision bears on.
+    horizon_days : how long the decision holds.
+    build, per_day : cost per arm still to build, and to run per day.
+    half_life_days : after how many days half of the effect is gone; None if it lasts.
+    """
+
+    value: tuple[float, float, float]
+    views_per_day: float
+    horizon_days: int
+    build: Mapping[str, float]
+    per_day: Mapping[str, float]
+    currency: str = "EUR"
+    half_life_days: float | None = None
+
+    @property
+    def effective_days(self) -> float:
+        """Days of full effect that the horizon is worth."""
+        if self.half_life_days is None:
+            return float(self.horizon_days)
+        return math.fsum(2.0 ** (-day / self.half_life_days) for day in range(self.horizon_days))
+
+    def cost(self, arm: str, control: str) -> float:
+        """What an arm costs over the horizon beyond the control."""
+        return self.build[arm] + (self.per_day[arm] - self.per_day[control]) * self.horizon_days
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Net benefit of one arm: mean, 5 % and 95 % point, chances, mean loss, cost, and 50 equally likely outcomes.
+
+    ``regret`` is the mean of max(0, loss): what shipping the arm is expected to lose by being wrong.
+    """
+
+    arm: str
+    expected: float
+    low: float
+    high: float
+    p_positive: float
+    p_best: float
+    regret: float
+    cost: float
+    quantiles: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Roi:
+    """Money: one scenario per arm (the control is 0), the value of knowing everything, and of knowing each part."""
+
+    currency: str
+    horizon_days: int
+    control: str
+    scenarios: tuple[Scenario, ...]
+    evpi: float
+    unknowns: tuple[Unknown, ...]
+    studies: tuple[Study, ...]
+    stakes: Stakes
+
+    def expected(self) -> dict[str, float]:
+        """Expected net benefit per arm, the control included."""
+        return {scenario.arm: scenario.expected for scenario in self.scenarios}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Worth:
+    """Draws: log ratios (m, k), value per view (m,), net benefit (m, k + 1) with the control first."""
+
+    logs: Floats
+    value: Floats
+    benefit: Floats
+
+
+def stakes_of(experiment: Experiment, views_per_day: float) -> Stakes | None:
+    """Return the stakes a plan states, or None when nobody has stated what a view is worth."""
+    if experiment.value_per_view is None or views_per_day <= 0:
+        return None
+    value, spread = experiment.value_per_view, experiment.value_spread
+    costs: Sequence[Arm] = experiment.arms
+    return Stakes(
+        value=(value / spread, value, value * spread),
+        views_per_day=views_per_day,
+        horizon_days=experiment.horizon_days,
+        build={arm.name: arm.build for arm in costs},
+        per_day={arm.name: arm.per_day for arm in costs},
+        currency=experiment.currency,
+    )
+
+
+def lognormal(points: tuple[float, float, float], z: Floats) -> Floats:
+    """Return draws of a lognormal with the given 5 %, 50 % and 95 % points, from standard normal draws.
+
+    The median is kept; the spread is the mean of the two sides, on the logarithmic scale.
+
+    Examples
+    --------
+    >>> lognormal((0.5, 1.0, 2.0), np.array([0.0])).tolist()
+    [1.0]
+    """
+    low, middle, high = points
+    if middle <= 0:
+        return np.full_like(z, middle)
+    sigma = math.log(high / low) / (2 * NINETY_FIVE)
+    return np.asarray(middle * np.exp(sigma * z))
+
+
+def draw(belief: Posterior, stakes: Stakes, *, seed: int) -> Worth:
+    """Return 2^14 scrambled Sobol draws of everything that is unknown, and the net benefit of every arm in each."""
+    k = len(belief.arms)
+    z = ndtri(qmc.Sobol(k + 1, scramble=True, rng=np.random.default_rng(seed)).random_base2(DRAWS))
+    logs = belief.mean + z[:, :k] @ _root(belief.covariance).T
+    value = lognormal(stakes.value, z[:, k])
+    scale = stakes.views_per_day * stakes.effective_days
+    costs = np.array([stakes.cost(arm, belief.control) for arm in belief.arms])
+    gain = scale * value[:, None] * np.expm1(logs) - costs
+    return Worth(logs, value, np.column_stack([np.zeros(len(value)), gain]))
+
+
+def _root(covariance: Floats) -> Floats:
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.clip(values, 0, None)))
+
+
+def worth(belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: float, seed: int = 1) -> Roi:
+    """Return expected net benefit, its 5-95 % range, chances, value of knowing, and what to find out next.
+
+    Parameters
+    ----------
+    belief : posterior of the log ratios of the goal.
+    stakes : value, traffic, horizon and costs.
+    arms : of the plan, for kinds and shares.
+    test_days : length of the test that gave ``belief``; the study offered is as long again.
+    seed : of the draws; the same seed gives the same figures.
+
+    References
+    ----------
+    STATISTICS 10; EVPI = E max NB - max E NB.
+    """
+    drawn = draw(belief, stakes, seed=seed)
+    names = (belief.control, *belief.arms)
+    means = drawn.benefit.mean(axis=0)
+    best = np.bincount(drawn.benefit.argmax(axis=1), minlength=len(names)) / len(drawn.benefit)
+    scenarios = tuple(_scenario(arm, drawn.benefit[:, i], float(best[i]), stakes, belief.control) for i, arm in enumerate(names))
+    evpi = float(drawn.benefit.max(axis=1).mean() - means.max())
+    kinds = {arm.name: arm.kind for arm in arms}
+    found = unknowns(drawn.logs, drawn.value, drawn.benefit, names=names, kinds=kinds)
+    shares = {arm.name: arm.share for arm in arms}
+    offered = studies(belief, _per_unit(stakes), costs=_costs(stakes, names), shares=shares, days=test_days, horizon=stakes.horizon_days)
+    return Roi(stakes.currency, stakes.horizon_days, belief.control, scenarios, max(0.0, evpi), found, offered, stakes)
+
+
+def _scenario(arm: str, benefit: Floats, p_best: float, stakes: Stakes, control: str) -> Scenario:
+    low, high = np.quantile(benefit, [0.05, 0.95])
+    dots = np.quantile(benefit, (np.arange(DOTS) + 0.5) / DOTS)
+    chance = float((benefit > 0).mean())
+    cost = stakes.cost(arm, control) if arm != control else 0.0
+    regret = float(np.maximum(0.0, -benefit).mean())
+    return Scenario(arm, float(benefit.mean()), float(low), float(high), chance, p_best, regret, cost, tuple(map(float, dots)))
+
+
+def _per_unit(stakes: Stakes) -> float:
+    low, _, high = stakes.value
+    sigma = math.log(high / low) / (2 * NINETY_FIVE) if low > 0 else 0.0
+    return stakes.views_per_day * stakes.effective_days * stakes.value[1] * math.exp(sigma * sigma / 2)
+
+
+def _costs(stakes: Stakes, names: Sequence[str]) -> dict[str, tuple[float, float]]:
+    control = names[0]
+    return {arm: (stakes.cost(arm, control) if arm != control else 0.0, stakes.per_day[arm]) for arm in names}
+
+
+def next_step(roi: Roi) -> str:
+    """Say what to find out next, from the computed value of knowing and the computed price of a study."""
+    best = max(roi.studies, key=lambda study: study.enbs, default=None)
+    if best is not None and best.enbs > 0:
+        gain, price = money(best.evsi, roi.currency), money(best.cost, roi.currency)
+        return f"Next: {best.name}, {best.days:g} days; it is worth about {gain} and costs about {price}."
+    if not roi.unknowns or roi.unknowns[0].evppi <= 0:
+        return f"Stop testing: knowing everything would be worth {money(roi.evpi, roi.currency)}."
+    first = roi.unknowns[0]
+    tail = "no study on offer pays for itself" if best is not None else "no study is on offer"
+    return f"Largest unknown: {first.name}; settling it is worth at most {money(first.evppi, roi.currency)}, and {tail}."

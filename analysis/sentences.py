@@ -1,0 +1,79 @@
+"""The sentences of a report, in the order people read them: decision, range, money, regret, next step."""
+
+from __future__ import annotations
+
+from analysis.comparison import Comparisons, Effect
+from analysis.roi import DOTS, Roi, Scenario
+from analysis.verdict import Verdict
+from analysis.words import money, name, percent, share_of_times, span
+from experiments.experiment import Experiment
+
+__all__ = ["describe", "headline_arm", "tell"]
+
+MONTH_DAYS = 365.25 / 12
+
+
+def tell(experiment: Experiment, verdict: Verdict, *, compared: Comparisons | None, roi: Roi | None, next_step: str) -> tuple[str, ...]:
+    """Return the report's sentences; the first is the verdict, nothing else is said about numbers not to be used."""
+    says = [verdict.sentence]
+    if compared is None or verdict.key == "do_not_use":
+        return tuple(says)
+    arm = headline_arm(experiment, verdict, compared, roi)
+    effect = compared.of(experiment.goal, arm, experiment.control) if arm else None
+    if effect is not None:
+        says.append(describe(effect))
+        if effect.contrast.relative is not None:
+            says.append(f"Such a range holds the truth {share_of_times(experiment.level)}.")
+    scenario = next((s for s in roi.scenarios if s.arm == arm), None) if roi else None
+    if roi is not None and scenario is not None:
+        says.extend(_money(scenario, roi))
+    share = _share_of_model(experiment, compared)
+    return (*says, *filter(None, (share, next_step)))
+
+
+def headline_arm(experiment: Experiment, verdict: Verdict, compared: Comparisons, roi: Roi | None) -> str | None:
+    """Return the arm the range is told for: the one the verdict names, else the most promising one."""
+    others = [arm.name for arm in experiment.arms if arm.name != experiment.control]
+    if verdict.arm in others:
+        return verdict.arm
+    if roi is not None:
+        worth = roi.expected()
+        return max((arm for arm in others if arm in worth), key=lambda arm: worth[arm], default=None)
+    sign = 1 if compared.effects[0].metric.direction == "up" else -1
+    found = {arm: compared.of(experiment.goal, arm, experiment.control) for arm in others}
+    measured = {arm: e.contrast.absolute.estimate for arm, e in found.items() if e is not None and e.contrast.absolute is not None}
+    return max(measured, key=lambda arm: sign * measured[arm]) if measured else next(iter(others), None)
+
+
+def describe(effect: Effect) -> str:
+    """Return one comparison in words.
+
+    The range is relative where it can be; else the reason is given.
+    """
+    who = f"with {name(effect.arm)} than with {name(effect.against)}"
+    found = effect.contrast.relative
+    if found is None:
+        return f"{effect.metric.says}, {name(effect.arm)} against {name(effect.against)}: not estimable: {effect.contrast.reason}."
+    return f"{effect.metric.says}: {span(found.low, found.high)} {who}."
+
+
+def _money(scenario: Scenario, roi: Roi) -> list[str]:
+    dots = sum(1 for dot in scenario.quantiles if dot > 0)
+    who, months = name(scenario.arm), roi.horizon_days / MONTH_DAYS
+    expected = f"We expect {money(scenario.expected, roi.currency)} over {roi.horizon_days} days, costs deducted."
+    regret = f"If we ship {who} and are wrong, expect to lose about {money(scenario.regret / months, roi.currency)} a month."
+    return [f"In {dots} of {DOTS} equally likely outcomes {who} earns money.", expected, regret]
+
+
+def _share_of_model(experiment: Experiment, compared: Comparisons) -> str:
+    """Say how much of the model's gain the heuristic already brings, when both are believed to gain."""
+    belief = compared.belief
+    rule = next((arm.name for arm in experiment.arms if arm.kind == "heuristic" and arm.name != experiment.control), None)
+    model = next((arm.name for arm in experiment.arms if arm.kind == "model" and arm.name != experiment.control), None)
+    if belief is None or rule is None or model is None or not {rule, model} <= set(belief.arms):
+        return ""
+    sign = 1 if compared.effects[0].metric.direction == "up" else -1
+    gains = [sign * belief.contrast(arm, experiment.control)[0] for arm in (rule, model)]
+    if min(gains) <= 0:
+        return ""
+    return f"Our best guess: {name(rule)} already brings {percent(gains[0] / gains[1])} of what {name(model)} gains."

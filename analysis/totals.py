@@ -1,0 +1,228 @@
+"""One row per reader -> moments per (arm, phase): the only queries of this folder.
+
+The engine (:mod:`experiments.events.lake`) adds up integers exactly. Here they become means and centred
+cross-products; the centring uses Python integers too, so that no offset, however large, costs a digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.errors import DataError, MetricError
+from experiments.experiment import Experiment
+from experiments.metric import Metric, metric
+
+__all__ = ["Distinct", "Moments", "Sums", "Totals", "add_up", "metrics_of", "totals"]
+
+Floats = npt.NDArray[np.float64]
+LOPSIDED = 1.5  # readers of the largest arm over the smallest: from here on skewed metrics need their third moment
+
+
+class Sums(Protocol):
+    """What the lake gives per (arm, phase, bucket): exact sums and sums of products of integer columns."""
+
+    @property
+    def arm(self) -> str: ...
+    @property
+    def phase(self) -> int: ...
+    @property
+    def bucket(self) -> int | None: ...
+    @property
+    def n(self) -> int: ...
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    @property
+    def sums(self) -> tuple[int, ...]: ...
+    @property
+    def products(self) -> tuple[tuple[int, ...], ...]: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Readers, means and centred cross-products of some columns.
+
+    Parameters
+    ----------
+    n : readers (count).
+    keys : k column names.
+    mean : (k,) float64.
+    cross : (k, k) float64, sum over readers of (v - mean)(v - mean)'.
+
+    Examples
+    --------
+    >>> m = Moments.from_sums(3, ("views", "sessions"), (6, 3), ((14, 6), (6, 3)))
+    >>> m.mean.tolist(), m.cross[0, 0].item()
+    ([2.0, 1.0], 2.0)
+    """
+
+    n: int
+    keys: tuple[str, ...]
+    mean: Floats
+    cross: Floats
+
+    @classmethod
+    def from_sums(cls, n: int, keys: Sequence[str], sums: Sequence[int], products: Sequence[Sequence[int]]) -> Moments:
+        """Centre exact sums; the result is the correctly rounded value whatever the offset.
+
+        Raises
+        ------
+        DataError
+            No reader, or sums and products of another size than ``keys``.
+        """
+        k = len(keys)
+        if n < 1 or len(sums) != k or len(products) != k or any(len(row) != k for row in products):
+            raise DataError(f"moments of {n} readers with {k} columns, {len(sums)} sums and {len(products)} rows of products do not fit.")
+        mean = np.array([_ratio(s, n) for s in sums], dtype=np.float64)
+        cross = np.array([[_ratio(n * products[i][j] - sums[i] * sums[j], n) for j in range(k)] for i in range(k)], dtype=np.float64)
+        return cls(n, tuple(keys), mean, cross.reshape(k, k))
+
+    @classmethod
+    def from_rows(cls, values: npt.ArrayLike, keys: Sequence[str]) -> Moments:
+        """Centre rows of floats, one per reader; rows that are not finite are refused and counted.
+
+        Parameters
+        ----------
+        values : (n, k) numbers.
+        keys : k column names.
+        """
+        rows = np.asarray(values, dtype=np.float64).reshape(-1, len(keys))
+        broken = int((~np.isfinite(rows)).any(axis=1).sum())
+        if broken or not len(rows):
+            raise DataError(f"{broken} of {len(rows)} readers have a value that is not a finite number.", "Give one number per reader.")
+        mean = rows.mean(axis=0)
+        mean = mean + (rows - mean).mean(axis=0)  # second pass: the first mean of large offsets is off by rounding
+        centred = rows - mean
+        return cls(len(rows), tuple(keys), mean, centred.T @ centred)
+
+    def merge(self, other: Moments) -> Moments:
+        """Return the moments of both sets of readers, which must be disjoint.
+
+        References
+        ----------
+        Chan, Golub, LeVeque (1979), pairwise update.
+        """
+        if self.keys != other.keys:
+            raise DataError(f"moments of {', '.join(self.keys)} cannot be merged with those of {', '.join(other.keys)}.")
+        n, step = self.n + other.n, other.mean - self.mean
+        cross = self.cross + other.cross + np.outer(step, step) * (self.n * other.n / n)
+        return Moments(n, self.keys, self.mean + step * (other.n / n), cross)
+
+    def pair(self, numerator: str, denominator: str) -> tuple[Floats, Floats]:
+        """Return the means (2,) and the sample covariance (2, 2) of two columns; nan below two readers."""
+        for key in (numerator, denominator):
+            if key not in self.keys:
+                raise MetricError(f"there is no column '{key}' in these moments.", f"Columns: {', '.join(self.keys)}.")
+        where = [self.keys.index(numerator), self.keys.index(denominator)]
+        scale = self.n - 1 if self.n > 1 else np.nan
+        return self.mean[where], self.cross[np.ix_(where, where)] / scale
+
+
+def _ratio(numerator: int, denominator: int) -> float:
+    return int(numerator) / int(denominator)  # Python divides integers of any size with one rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Distinct:
+    """``count`` readers of an arm and phase who share the same numerator and denominator (phase None: all phases)."""
+
+    arm: str
+    numerator: int
+    denominator: int
+    count: int
+    phase: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Everything a report is made of.
+
+    Parameters
+    ----------
+    moments : per (arm, phase) of matured readers.
+    counts : the lake's counts: readers exposed and matured per arm, fallbacks, crossed readers and so on.
+    distinct : metric name -> distinct rows; always the goal, others when the arms are very unequal in size.
+    """
+
+    moments: Mapping[tuple[str, int], Moments]
+    counts: Any
+    distinct: Mapping[str, tuple[Distinct, ...]] = field(default_factory=dict)
+
+    def readers(self) -> dict[str, int]:
+        """Matured readers per arm."""
+        found: dict[str, int] = {}
+        for (arm, _), moments in sorted(self.moments.items()):
+            found[arm] = found.get(arm, 0) + moments.n
+        return found
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        return tuple(sorted({phase for _, phase in self.moments}))
+
+
+def add_up(rows: Iterable[Sums]) -> dict[tuple[str, int], Moments]:
+    """Add the buckets of every (arm, phase) as integers, then centre; the order of rows does not matter.
+
+    Rows whose ``bucket`` is None are whole cells; they are used alone when present.
+    """
+    cells: dict[tuple[str, int], list[Sums]] = {}
+    for row in rows:
+        cells.setdefault((row.arm, row.phase), []).append(row)
+    return {cell: _add(_whole(cells[cell])) for cell in sorted(cells)}
+
+
+def _whole(rows: list[Sums]) -> list[Sums]:
+    whole = [row for row in rows if row.bucket is None]
+    return whole or rows
+
+
+def _add(rows: Sequence[Sums]) -> Moments:
+    keys = rows[0].keys
+    if any(row.keys != keys for row in rows):
+        raise DataError(f"moments of arm '{rows[0].arm}' have different columns in different buckets.")
+    sums = [sum(int(row.sums[i]) for row in rows) for i in range(len(keys))]
+    products = [[sum(int(row.products[i][j]) for row in rows) for j in range(len(keys))] for i in range(len(keys))]
+    return Moments.from_sums(sum(int(row.n) for row in rows), keys, sums, products)
+
+
+def metrics_of(experiment: Experiment) -> tuple[Metric, ...]:
+    """Return goal, secondary and guardrail metrics of a plan, each once, in this order."""
+    names = dict.fromkeys((experiment.goal, *experiment.secondary, *experiment.guardrails))
+    return tuple(metric(name) for name in names)
+
+
+def totals(home: Path, experiment: Experiment, *, until_us: int, source: str, session_of_exposure: bool = False) -> Totals:
+    """Ask the engine once for the rows of a plan and return their moments and counts.
+
+    Parameters
+    ----------
+    home : PRESSLAB_HOME.
+    until_us : data cut, UTC microseconds, exclusive; only readers whose window has ended by then count.
+    source : ``live`` or ``simulated``.
+    session_of_exposure : also count the session in which a reader's first exposure fell, though it started earlier.
+    """
+    from experiments.events import lake
+
+    wanted = metrics_of(experiment)
+    cut: dict[str, Any] = {"until_us": until_us, "source": source, "session_of_exposure": session_of_exposure}
+    rows = lake.reader_rows(home, experiment, wanted, **cut)
+    moments = add_up(lake.moments(rows))
+    found = Totals(moments, lake.counts(home, experiment, **cut))
+    chosen = wanted if _lopsided(found.readers()) else wanted[:1]
+    parts = {phase: replace(rows, table=rows.table.filter(rows.table["phase"].to_numpy() == phase)) for phase in found.phases}
+    distinct = {m.name: _distinct(lake.distinct_rows, parts, m) for m in chosen}
+    return replace(found, distinct=distinct)
+
+
+def _distinct(query: Callable[..., Iterable[Sequence[Any]]], parts: Mapping[int, Any], metric: Metric) -> tuple[Distinct, ...]:
+    keys = (metric.numerator.key, metric.denominator.key)
+    return tuple(Distinct(str(a), int(n), int(d), int(c), phase) for phase in sorted(parts) for a, n, d, c in query(parts[phase], *keys))
+
+
+def _lopsided(readers: Mapping[str, int]) -> bool:
+    return len(readers) > 1 and max(readers.values()) > LOPSIDED * min(readers.values())

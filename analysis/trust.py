@@ -1,0 +1,103 @@
+"""All trust checks of one report, in the order of the page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from analysis.checks import Check, Counted, balanced, exposure, fallback, heavy_reader, ran_long_enough, split
+from analysis.comparison import Comparisons, pairs_of
+from analysis.recompute import Recomputed, again, agreement
+from analysis.skew import largest_shift
+from analysis.totals import Totals
+from analysis.verdict import Progress
+from experiments.experiment import Experiment, Phase
+
+__all__ = ["failed", "trust"]
+
+IN_WORDS = {
+    "split": "readers were not split as planned",
+    "split_matured": "the readers in the analysis are not split as planned",
+    "one_arm": "too many readers saw two arms",
+    "unknown_arms": "an arm was shown that the plan does not have",
+    "clicks_without_exposure": "clicks arrived for slots that were never shown",
+    "nothing_lost": "events are missing or counted twice",
+    "fallbacks": "one arm was replaced far more often than another",
+    "recomputed": "a second computation gives another result",
+}
+
+
+def trust(
+    experiment: Experiment,
+    totals: Totals,
+    balance: Sequence[Counted],
+    *,
+    compared: Comparisons,
+    progress: Progress,
+    phases: Sequence[Phase] = (),
+) -> tuple[Check, ...]:
+    """Return every check; none is skipped because another failed."""
+    counts = totals.counts
+    fallen = {arm: int(counts.fallbacks.get(arm, 0)) + int(counts.degraded.get(arm, 0)) for arm in experiment.shares}
+    shown = {arm: int(counts.exposures.get(arm, 0)) for arm in experiment.shares}
+    heavy = _heavy(experiment, totals, compared)
+    return (
+        *_splits(experiment, totals, phases),
+        *exposure(
+            crossed=int(counts.crossed),
+            exposed=sum(counts.exposed.values()),
+            unknown_arms=sum(counts.unknown_arms.values()),
+            clicks_without_exposure=int(counts.clicks_without_exposure),
+        ),
+        balanced(balance),
+        fallback(shown, fallen),
+        _recomputed(experiment, totals, compared),
+        ran_long_enough(
+            days=progress.days, planned_days=progress.planned_days, minimum_days=experiment.minimum_days, running=not progress.ended
+        ),
+        *([heavy] if heavy and progress.ended else []),
+    )
+
+
+def _splits(experiment: Experiment, totals: Totals, phases: Sequence[Phase]) -> tuple[Check, Check]:
+    shares = {phase.number: dict(phase.shares) for phase in phases}
+    exposed = {phase: dict(arms) for phase, arms in totals.counts.exposed_by_phase.items()}
+    matured: dict[int, dict[str, int]] = {}
+    for (arm, phase), moments in sorted(totals.moments.items()):
+        matured.setdefault(phase, {})[arm] = moments.n
+    planned = {phase: shares.get(phase, experiment.shares) for phase in {0, *exposed, *matured}}
+    return split("split", exposed, planned), split("split_matured", matured, planned)
+
+
+def _recomputed(experiment: Experiment, totals: Totals, compared: Comparisons) -> Check:
+    ours = [
+        Recomputed(e.arm, e.against, e.contrast.absolute.estimate, math.sqrt(_variance(compared, e.metric.name, (e.arm, e.against))))
+        for e in compared.effects
+        if e.role == "goal" and e.contrast.absolute is not None
+    ]
+    rows = totals.distinct.get(experiment.goal, ())
+    if not ours:
+        return agreement([], [])
+    try:
+        return agreement(ours, again(rows, pairs_of(experiment), shares=compared.shares))
+    except ValueError as error:
+        return Check("recomputed", "warn", None, None, None, f"The main result could not be computed a second time: {error}.")
+
+
+def _variance(compared: Comparisons, metric: str, pair: tuple[str, str]) -> float:
+    return math.fsum(compared.values[metric, arm].variance for arm in pair)
+
+
+def _heavy(experiment: Experiment, totals: Totals, compared: Comparisons) -> Check | None:
+    shifts = largest_shift(totals.distinct.get(experiment.goal, ()))
+    figures = []
+    for arm, against in pairs_of(experiment):
+        effect = compared.of(experiment.goal, arm, against)
+        if effect is not None and effect.contrast.absolute is not None and arm in shifts and against in shifts:
+            figures.append((max(shifts[arm], shifts[against]), effect.contrast.absolute.se))
+    return heavy_reader(*max(figures, key=lambda pair: pair[0] / pair[1])) if figures else None
+
+
+def failed(checks: Sequence[Check]) -> list[str]:
+    """Return the checks that block, in words for the verdict."""
+    return [IN_WORDS[check.name] for check in checks if check.state == "block"]

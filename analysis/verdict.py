@@ -1,0 +1,195 @@
+"""The decision: one pure function with a truth table, and the sentence people read first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from analysis.words import name, percent
+from experiments.experiment import Kind
+
+__all__ = ["LEAST_SHARE", "Candidate", "Guardrail", "Key", "Progress", "Verdict", "decide"]
+
+Key = Literal["ship", "keep", "wait", "equal", "do_not_use"]
+Guardrail = Literal["holds", "unclear", "worse", "broke"]
+LEAST_SHARE = 0.10  # below it an arm is for guardrails, not for verdicts (STATISTICS 3)
+MOST_REASONS = 4
+EARLY = "Effects are shown once, at the planned end, so that looking early cannot mislead."
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What is known about one arm against the control.
+
+    Parameters
+    ----------
+    superior : the whole range of the goal, wide enough for all comparisons together, is an improvement.
+    harmful : the whole range of the goal is a harm.
+    within : the whole range of the goal lies inside the limit of "no practical difference".
+    guardrails : metric -> ``holds`` (no harm beyond the margin), ``unclear`` (cannot be excluded yet), ``worse`` (some
+        harm is certain, within the margin), ``broke`` (harm is certain and beyond the margin cannot be excluded).
+    worth : expected net benefit beyond the control, or None when nobody has stated what a view is worth.
+    cost : over the horizon, beyond the control.
+    """
+
+    arm: str
+    kind: Kind
+    share: float = 0.5
+    superior: bool = False
+    harmful: bool = False
+    within: bool = False
+    guardrails: Mapping[str, Guardrail] = field(default_factory=dict)
+    worth: float | None = None
+    cost: float = 0.0
+
+    @property
+    def unharmed(self) -> bool:
+        """No deterioration, and every guardrail is shown to hold."""
+        return not self.harmful and all(state == "holds" for state in self.guardrails.values())
+
+    @property
+    def eligible(self) -> bool:
+        """STATISTICS 5: superior on the goal, every guardrail holds, no deterioration, enough readers."""
+        return self.superior and self.unharmed and self.share >= LEAST_SHARE
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        return tuple(metric for metric, state in self.guardrails.items() if state == "broke")
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the test is, in days. ``long_enough``: no shorter than the shortest length the plan accepts."""
+
+    days: float
+    planned_days: float
+    ended: bool
+    long_enough: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The decision, the arm it names, its sentence, and at most four rules that fired."""
+
+    key: Key
+    arm: str | None
+    sentence: str
+    reasons: tuple[str, ...] = ()
+
+
+def decide(
+    candidates: Sequence[Candidate], *, control: str, failed: Sequence[str], progress: Progress, control_cost: float = 0.0
+) -> Verdict:
+    """Return the verdict; the first rule that matches wins (SCREENS 3).
+
+    1. a trust check fails: ``do_not_use``; 2. the planned end is not reached: ``wait``, or ``keep`` when every arm breaks
+    a guardrail (guardrails may be looked at early); 3. an arm is eligible, earns
+    more than the control, than any other eligible arm and, for a model, than every heuristic that hurts nothing:
+    ``ship``; 4. every range lies inside the limit of no practical difference: ``equal``, take the cheapest; 5. else
+    ``keep`` the control. A broken guardrail takes an arm out of rule 3, and ends in ``keep`` if no other arm ships.
+
+    Parameters
+    ----------
+    candidates : every arm but the control.
+    failed : the trust checks that block, in words.
+    control_cost : what dropping to the control saves or costs over the horizon; normally 0.
+
+    Examples
+    --------
+    >>> arm = Candidate("front", "heuristic", superior=True, worth=100.0)
+    >>> decide([arm], control="status_quo", failed=[], progress=Progress(14, 14, ended=True)).sentence
+    'Ship front: it brings more than it costs and hurts nothing we guard.'
+    """
+    if failed:
+        return Verdict("do_not_use", None, f"Do not use these numbers: {failed[0]}.", tuple(failed[:MOST_REASONS]))
+    if not progress.ended and not (candidates and all(c.broken for c in candidates)):
+        says = f"Keep running: {progress.days:.3g} of {progress.planned_days:g} planned days are over."
+        return Verdict("wait", None, says, (EARLY, *(_hurt(c) for c in candidates if c.broken))[:MOST_REASONS])
+    chosen = _best(candidates) if progress.long_enough else None
+    if chosen is not None:
+        return Verdict("ship", chosen.arm, _ship_sentence(chosen), _ship_reasons(chosen, candidates))
+    if candidates and all(c.within and not c.broken for c in candidates):
+        cheapest = min([(control_cost, 0, control), *((c.cost, i + 1, c.arm) for i, c in enumerate(candidates))])[2]
+        says = f"No practical difference: take the cheapest, {name(cheapest)}."
+        return Verdict("equal", cheapest, says, ("Every difference is smaller than the level called irrelevant.",))
+    return _keep(candidates, control, progress)
+
+
+def _best(candidates: Sequence[Candidate]) -> Candidate | None:
+    eligible = [c for c in candidates if c.eligible and c.worth is not None and c.worth > 0]
+    earning = [c for c in eligible if not _beaten(c, candidates)]
+    return max(earning, key=lambda c: (c.worth or 0.0, -c.cost, c.arm)) if earning else None
+
+
+def _beaten(model: Candidate, candidates: Sequence[Candidate]) -> Candidate | None:
+    """A model must earn more than every heuristic that hurts nothing, eligible or not; return the one that beats it."""
+    rules = [c for c in candidates if c.kind == "heuristic" and c.unharmed and (c.worth or 0.0) >= (model.worth or 0.0)]
+    return max(rules, key=lambda c: c.worth or 0.0, default=None) if model.kind == "model" else None
+
+
+def _ship_sentence(chosen: Candidate) -> str:
+    return f"Ship {name(chosen.arm)}: it brings more than it costs and hurts nothing we guard."
+
+
+def _ship_reasons(chosen: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
+    reasons = [f"{_title(chosen.arm)} improves the goal and earns more than the other arms."]
+    if chosen.guardrails:
+        reasons.append("No harm beyond the agreed limit on " + ", ".join(name(metric) for metric in chosen.guardrails) + ".")
+    for other in candidates:
+        if other.kind == "model" and chosen.kind == "heuristic":
+            reasons.append(f"Keep the heuristic: {name(other.arm)} does not beat {name(chosen.arm)} by more than it costs.")
+        if other.broken:
+            reasons.append(_hurt(other))
+    return tuple(reasons[:MOST_REASONS])
+
+
+def _keep(candidates: Sequence[Candidate], control: str, progress: Progress) -> Verdict:
+    reasons = [] if progress.long_enough else [f"Stopped after {progress.days:.3g} days: too short for this plan to change anything."]
+    for candidate in candidates:
+        reasons.append(_why_not(candidate, candidates))
+    broken = next((c for c in candidates if c.broken), None)
+    eligible = next((c for c in candidates if c.eligible), None)
+    if not progress.long_enough:
+        why = "the test was stopped before it could tell"
+    elif broken is not None:
+        why = f"{name(broken.arm)} hurts {name(broken.broken[0])} beyond the agreed limit"
+    elif eligible is not None and eligible.worth is None:
+        why = "nobody has stated what a view is worth, so costs cannot be weighed"
+    elif eligible is not None:
+        rival = _beaten(eligible, candidates) if (eligible.worth or 0.0) > 0 else None
+        beaten = f"beat {name(rival.arm)} by more than it costs" if rival else "earn what it costs"
+        why = f"{name(eligible.arm)} does not {beaten}"
+    else:
+        why = "no other arm is shown to be better"
+    return Verdict("keep", control, f"Keep {name(control)}: {why}.", tuple(reasons[:MOST_REASONS]))
+
+
+def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
+    who = _title(candidate.arm)
+    if candidate.broken:
+        return _hurt(candidate)
+    if candidate.harmful:
+        return f"{who} makes the goal worse."
+    if not candidate.superior:
+        return f"{who} is not shown to improve the goal."
+    if not candidate.unharmed:
+        open_ones = ", ".join(name(metric) for metric, state in candidate.guardrails.items() if state != "holds")
+        return f"{who} improves the goal, but harm to {open_ones} cannot be excluded."
+    if candidate.share < LEAST_SHARE:
+        return f"{who} had {percent(candidate.share)} of readers; a decision needs at least {percent(LEAST_SHARE)}."
+    if candidate.worth is None:
+        return f"{who} improves the goal, but what a view is worth has not been stated."
+    if candidate.worth <= 0:
+        return f"{who} improves the goal, but costs more than it brings."
+    rival = _beaten(candidate, candidates)
+    return f"{who} does not beat {name(rival.arm)} by more than it costs." if rival else f"{who} improves the goal."
+
+
+def _hurt(candidate: Candidate) -> str:
+    return f"{_title(candidate.arm)} hurts {', '.join(name(metric) for metric in candidate.broken)} beyond the agreed limit."
+
+
+def _title(arm: str) -> str:
+    words = name(arm)
+    return words[0].upper() + words[1:]

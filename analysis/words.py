@@ -1,0 +1,110 @@
+"""Numbers in words: the one place of this folder where anything is rounded."""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["change", "count", "money", "name", "percent", "share_of_times", "span"]
+
+SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
+
+
+def rounded(value: float, digits: int = 3) -> float:
+    """Round to significant digits.
+
+    Examples
+    --------
+    >>> rounded(123456), rounded(-0.012345)
+    (123000.0, -0.0123)
+    """
+    if value == 0 or not math.isfinite(value):
+        return value
+    return round(float(value), digits - 1 - math.floor(math.log10(abs(value))))
+
+
+def percent(share: float) -> str:
+    """Return a fraction as percent, two significant digits, at least to a tenth of a percent.
+
+    Examples
+    --------
+    >>> percent(0.0634), percent(-0.3333), percent(0.00042)
+    ('6.3%', '33%', '0.0%')
+    """
+    size = abs(share) * 100
+    return f"{size:.0f}%" if size >= 9.95 else f"{size:.1f}%"
+
+
+def change(share: float) -> str:
+    """Return a signed change.
+
+    Examples
+    --------
+    >>> change(0.051), change(-0.0203)
+    ('+5.1%', '-2.0%')
+    """
+    return ("-" if share < 0 else "+") + percent(share)
+
+
+def span(low: float, high: float) -> str:
+    """Return a range of relative changes in words.
+
+    Examples
+    --------
+    >>> span(0.018, 0.064), span(-0.03, -0.01), span(-0.012, 0.034)
+    ('1.8% to 6.4% higher', '1.0% to 3.0% lower', 'between 1.2% lower and 3.4% higher')
+    """
+    if low >= 0:
+        return f"{percent(low)} to {percent(high)} higher"
+    if high <= 0:
+        return f"{percent(high)} to {percent(low)} lower"
+    return f"between {percent(low)} lower and {percent(high)} higher"
+
+
+def money(amount: float, currency: str) -> str:
+    """Return an amount with at most three significant digits.
+
+    Examples
+    --------
+    >>> money(1234.5, "EUR"), money(-0.126, "EUR"), money(15, "CHF")
+    ('€1,230', '-€0.13', 'CHF 15')
+    """
+    value = rounded(abs(amount))
+    text = f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.2f}"
+    sign = "-" if amount < 0 and float(text.replace(",", "")) else ""
+    return f"{sign}{SYMBOLS.get(currency, currency + ' ')}{text}"
+
+
+def count(n: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    Examples
+    --------
+    >>> count(1, "reader"), count(1200, "reader")
+    ('1 reader', '1,200 readers')
+    """
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def name(arm: str) -> str:
+    """Return an arm's name as people say it.
+
+    Examples
+    --------
+    >>> name("status_quo")
+    'status quo'
+    """
+    return arm.replace("_", " ")
+
+
+def share_of_times(level: float) -> str:
+    """Return how often such a range holds the truth.
+
+    Examples
+    --------
+    >>> share_of_times(0.95), share_of_times(0.9), share_of_times(0.99)
+    ('19 times out of 20', '9 times out of 10', '99 times out of 100')
+    """
+    for of in (10, 20, 100):
+        if abs(level * of - round(level * of)) < 1e-9:
+            return f"{round(level * of)} times out of {of}"
+    return f"{level * 100:g} times out of 100"

@@ -1,0 +1,116 @@
+"""A reader's rights: everything we hold about them, and none of it.
+
+Erasing is done by whoever holds the loader (the worker): a second writer could corrupt the store.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import DataError
+from experiments.events.loader import ADD_OUTCOME, Loader
+from experiments.events.outbox import request_rotation
+from experiments.events.outbox_file import outbox_files
+from experiments.events.store import read_store, store_path
+from experiments.events.wire import COLUMNS
+
+__all__ = ["Erased", "erase_reader", "export_reader"]
+
+OUTBOX_WAIT_S = 5.0
+PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What an erasure removed, and what it could not reach yet.
+
+    Parameters
+    ----------
+    rows : events deleted from the store. dead_letters : payloads deleted. imported : rows deleted from partitions.
+    outboxes_left : files that may still hold the reader, because their owner did not start a new one in time.
+    wiped : False when a long-running reader of the store kept old pages from being overwritten; run it again.
+    """
+
+    rows: int
+    dead_letters: int
+    imported: int
+    outboxes_left: int
+    wiped: bool
+
+
+def erase_reader(home: Path, reader: str, *, until_us: int, loader: Loader | None = None) -> Erased:
+    """Delete a reader everywhere and refuse their later events.
+
+    Parameters
+    ----------
+    until_us : now, UTC microseconds; kept beside the keyed hash of the reader.
+    loader : of the process that runs one; None takes the lease for the time of the erasure.
+
+    Raises
+    ------
+    BusyError
+        No ``loader`` was given and another process runs one.
+    DataError
+        ``reader`` is empty.
+    """
+    if not reader:
+        raise DataError("no reader was named.", "Readers who object have no id; their counts cannot be traced back.")
+    with nullcontext(loader) if loader is not None else Loader(home, clock=lambda: until_us) as own:
+        own.refuse(reader)
+        left = _empty_outboxes(home, own)
+        rows, dead = _delete(own, reader)
+        wiped = own.wipe()
+    return Erased(rows, dead, _remove_imported(home, reader), left, wiped)
+
+
+def _empty_outboxes(home: Path, loader: Loader) -> int:
+    """Have every outbox file of this moment loaded and removed; return how many are left after a while."""
+    folder = home / "outbox"
+    before = set(outbox_files(folder))
+    request_rotation(folder)
+    deadline = time.monotonic() + OUTBOX_WAIT_S
+    loader.drain()
+    while (left := before & set(outbox_files(folder))) and time.monotonic() < deadline:
+        time.sleep(PAUSE_S)
+        loader.drain()
+    return len(left)
+
+
+def _delete(loader: Loader, reader: str) -> tuple[int, int]:
+    about, written = "instr(payload, CAST(? AS BLOB)) > 0", json.dumps(reader)[1:-1]  # as it stands in an entry
+    with loader.transaction() as store:
+        rows = store.execute("SELECT kind, arm, count(*) FROM event WHERE reader = ? GROUP BY kind, arm", (reader,)).fetchall()
+        dead = store.execute(f"SELECT kind, arm, count(*) FROM dead_letter WHERE {about} GROUP BY kind, arm", (written,)).fetchall()
+        store.execute("DELETE FROM event WHERE reader = ?", (reader,))
+        store.execute(f"DELETE FROM dead_letter WHERE {about}", (written,))
+        store.executemany(ADD_OUTCOME, [(kind, arm, "erased", n) for kind, arm, n in (*rows, *dead)])
+    return sum(row[2] for row in rows), sum(row[2] for row in dead)
+
+
+def _remove_imported(home: Path, reader: str) -> int:
+    if not (home / "lake").exists():
+        return 0
+    from experiments.events.lake import remove_reader  # Arrow is loaded only where partitions exist
+
+    return remove_reader(home, reader)
+
+
+def export_reader(home: Path, reader: str) -> list[dict[str, Any]]:
+    """Return every stored event of a reader as JSON values, in the order it happened."""
+    if not reader or not store_path(home).exists():
+        return []
+    connection = read_store(store_path(home))
+    try:
+        rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM event WHERE reader = ? ORDER BY issued_at, seq", (reader,)).fetchall()
+    finally:
+        connection.close()
+    return [_plain(dict(zip(COLUMNS, row, strict=True))) for row in rows]
+
+
+def _plain(event: dict[str, Any]) -> dict[str, Any]:
+    return event | {"id": event["id"].hex(), "bot": bool(event["bot"]), "late": bool(event["late"]), "body": json.loads(event["body"])}

@@ -1,0 +1,192 @@
+"""From events to one row per reader and to exact sums: the only module that knows Arrow, DuckDB and Ibis.
+
+Every rule of counting is written once, as an Ibis expression (sessions, entry, windows, measures), and runs on DuckDB
+over Arrow tables. Values are integers all the way, so that shuffled or repeated input cannot change a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ibis
+import pyarrow as pa
+from ibis import _
+
+from experiments.events.counts import Counts, count_up
+from experiments.events.lake_partitions import READS, remove_reader, seal_import, sealed_reads
+from experiments.events.lake_rules import DAY_US, agreed_readers, arrow, bound, entered, in_sessions, kinds_of, run, sql
+from experiments.events.tail import Tail, open_tail
+from experiments.experiment import Experiment
+from experiments.metric import Measure, Metric
+
+__all__ = ["Counts", "MomentRow", "ReaderRows", "add_import", "counts", "distinct_rows", "moments", "reader_rows", "reads", "remove_reader"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderRows:
+    """One row per matured reader.
+
+    Parameters
+    ----------
+    table : Arrow table sorted by reader: reader, arm, phase, exposed_at (UTC us), bucket (0 to 199), then one int64
+        column per measure.
+    keys : names of the measure columns, in the order of the metrics.
+    crossed : readers (matured or not) exposed in more than one arm; kept under their first.
+    until_us, source, snapshot_seq : what was read.
+    """
+
+    table: Any
+    keys: tuple[str, ...]
+    crossed: int
+    until_us: int
+    source: str
+    snapshot_seq: int
+
+
+@dataclass(frozen=True, slots=True)
+class MomentRow:
+    """Exact sums of one (arm, phase): ``sums[i]`` of key i, ``products[i][j]`` of key i times key j, over ``n`` readers."""
+
+    arm: str
+    phase: int
+    bucket: int | None
+    n: int
+    keys: tuple[str, ...]
+    sums: tuple[int, ...]
+    products: tuple[tuple[int, ...], ...]
+
+
+def reads(home: Path, *, until_us: int, since_us: int = 0, source: str | None = None, agreed_only: bool = False) -> Any:
+    """Return article views in ``[since_us, until_us)`` as an Arrow table sorted by time.
+
+    No bots, prefetches, late arrivals or readers who object. Columns: reader, session (first page view of the session;
+    of imports as given), article, at (UTC us), weight (1.0), seq (of the event; -1 for imports).
+
+    Parameters
+    ----------
+    source : one source; None takes all, imported partitions included.
+    agreed_only : only readers whose latest view says that they agreed to personal choice (imports count as agreed).
+    """
+    with open_tail(home, until_us=until_us, source=source) as tail:
+        tables = {kind: arrow(tail, kind) for kind in ("view", "exposure")}
+    views = in_sessions(bound("view"))
+    article = views.filter((_.page_type == "article") & (_.issued_at >= since_us))
+    if agreed_only:
+        article = article.semi_join(agreed_readers(), "reader")
+    columns = {"session": _.first_page, "at": _.issued_at, "weight": ibis.literal(1.0)}
+    live = run(article.select("reader", "article", "seq", **columns), tables).select(READS.names).cast(READS)
+    sealed = sealed_reads(home, since_us=since_us, until_us=until_us) if source in (None, "import") else []
+    return pa.concat_tables([live, *(part.cast(READS) for part in sealed)]).sort_by(
+        [("at", "ascending"), ("reader", "ascending"), ("article", "ascending"), ("seq", "ascending")]
+    )
+
+
+def add_import(home: Path, table: Any, *, name: str, sha256: str) -> Path:
+    """Seal reads of somebody's log as a Parquet partition; the same ``sha256`` again changes nothing.
+
+    Parameters
+    ----------
+    table : Arrow table with reader, article (text), at (int64 UTC us); session (text) and weight are optional.
+    name : letters, digits, ``_`` and ``-``. sha256 : of the file the table was read from, 64 hex characters.
+
+    Raises
+    ------
+    DataError
+        A column is missing, of another type, or has empty values.
+    """
+    if "session" not in table.column_names and {"reader", "article", "at"} <= set(table.column_names):
+        numbered = table.append_column("seq", pa.array(range(len(table)), pa.int64()))
+        shaped = ibis.table({"reader": "string", "issued_at": "int64", "page_view": "string", "seq": "int64"}, name="imported")
+        feed = {"reader": numbered["reader"], "issued_at": numbered["at"], "seq": numbered["seq"]}
+        feed["page_view"] = pa.array([f"{i:012d}" for i in range(len(table))], pa.string())
+        found = run(in_sessions(shaped).select("seq", "first_page"), {"imported": pa.table(feed)}).sort_by("seq")
+        table = table.append_column("session", found["first_page"])
+    return seal_import(home, table, name=name, sha256=sha256)
+
+
+def reader_rows(
+    home: Path,
+    experiment: Experiment,
+    metrics: Sequence[Metric],
+    *,
+    until_us: int,
+    source: str,
+    session_of_exposure: bool = False,
+) -> ReaderRows:
+    """Return one row per matured reader with one integer column per distinct measure.
+
+    The first exposure (not forced, no bot) decides arm, phase and entry time e. A reader has matured when
+    e + window <= ``until_us``. Sessions starting in [e, e + window) count, whole; a session ends at a gap of 30 minutes.
+
+    Parameters
+    ----------
+    metrics : their numerators and denominators become columns, each distinct :attr:`Measure.key` once.
+    until_us : UTC microseconds, exclusive.
+    source : one source; a report never mixes.
+    session_of_exposure : also count the session in which the first exposure fell, though it started earlier.
+
+    Raises
+    ------
+    MetricError
+        A measure filters by a field its rows do not have.
+    """
+    measures = {m.key: m for metric in metrics for m in (metric.numerator, metric.denominator)}
+    with open_tail(home, until_us=until_us, source=source, experiment=experiment.name) as tail:
+        table, seq = _entered(tail, experiment, measures, session_of_exposure=session_of_exposure), tail.last_seq
+    matured = table.filter(table["matured"])
+    crossed = sum(table["arms"].to_numpy() > 1)
+    return ReaderRows(matured.drop_columns(["matured", "arms"]), tuple(measures), int(crossed), until_us, source, seq)
+
+
+def moments(rows: ReaderRows, *, by_bucket: bool = False) -> list[MomentRow]:
+    """Return exact sums and cross-products per (arm, phase), or per (arm, phase, bucket), sorted.
+
+    Examples
+    --------
+    >>> table = pa.table({"arm": ["a", "a"], "phase": [0, 0], "bucket": [1, 2], "x": pa.array([2**40, 3], pa.int64())})
+    >>> moments(ReaderRows(table, ("x",), 0, 0, "live", 0))[0].products == ((2**80 + 9,),)
+    True
+    """
+    k = len(rows.keys)
+    pairs = [(i, j) for i in range(k) for j in range(i, k)]
+    group = "arm, phase, bucket" if by_bucket else "arm, phase"
+    # Ibis has no 128-bit integers, so this one query is SQL.
+    sums = [f'sum("{key}"::HUGEINT)' for key in rows.keys]
+    products = [f'sum("{rows.keys[i]}"::HUGEINT * "{rows.keys[j]}"::HUGEINT)' for i, j in pairs]
+    found = sql(f"SELECT {', '.join([group, 'count(*)', *sums, *products])} FROM rows GROUP BY {group} ORDER BY {group}", rows.table)
+    width = 3 if by_bucket else 2
+    out = []
+    for row in found:
+        n, values = row[width], [int(value) for value in row[width + 1 :]]
+        product = dict(zip(pairs, values[k:], strict=True))
+        square = tuple(tuple(product[min(i, j), max(i, j)] for j in range(k)) for i in range(k))
+        out.append(MomentRow(row[0], row[1], row[2] if by_bucket else None, n, rows.keys, tuple(values[:k]), square))
+    return out
+
+
+def distinct_rows(rows: ReaderRows, numerator: str, denominator: str) -> list[tuple[str, int, int, int]]:
+    """Return (arm, numerator, denominator, readers) per distinct pair of values, sorted."""
+    query = f'SELECT arm, "{numerator}", "{denominator}", count(*) FROM rows GROUP BY ALL ORDER BY ALL'
+    return [(arm, int(n), int(d), int(count)) for arm, n, d, count in sql(query, rows.table)]
+
+
+def counts(home: Path, experiment: Experiment, *, until_us: int, source: str, session_of_exposure: bool = False) -> Counts:
+    """Return the counts behind the trust checks, of the same readers as :func:`reader_rows`."""
+    session = {"session": Measure(count="session")}
+    with open_tail(home, until_us=until_us, source=source, experiment=experiment.name) as tail:
+        table = _entered(tail, experiment, session, session_of_exposure=session_of_exposure)
+        groups = tail.exposure_groups()
+        unexposed, seq = tail.clicks_without_exposure(), tail.last_seq
+        start = min(table["exposed_at"].to_pylist(), default=None)
+        views = 0.0 if start is None else tail.article_views(since_us=start) * DAY_US / (until_us - start)
+    readers = table.select(["arm", "phase", "matured", "session", "arms"]).to_pylist()
+    return count_up(tuple(experiment.shares), readers, groups, clicks_without_exposure=unexposed, views_per_day=views, snapshot_seq=seq)
+
+
+def _entered(tail: Tail, experiment: Experiment, measures: Mapping[str, Measure], *, session_of_exposure: bool) -> Any:
+    tables = {kind: arrow(tail, kind) for kind in kinds_of(measures.values())}
+    rule = entered(experiment, measures, until_us=tail.until_us, session_of_exposure=session_of_exposure)
+    return run(rule, tables).sort_by("reader")

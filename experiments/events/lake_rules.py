@@ -1,0 +1,193 @@
+"""The rules of counting as Ibis expressions: sessions, entry into an experiment, windows, measures.
+
+Expressions are written over unbound tables (their columns: :data:`experiments.events.tail.FACTS`) and compiled to
+DuckDB's SQL, so the same rules can be compiled for another engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import duckdb
+import ibis
+import pyarrow as pa
+from ibis import _
+
+from experiments.errors import MetricError
+from experiments.events.tail import FACTS, Tail
+from experiments.experiment import Experiment
+from experiments.metric import Measure
+
+__all__ = ["DAY_US", "GAP_US", "agreed_readers", "arrow", "bound", "entered", "in_sessions", "kinds_of", "run", "sql"]
+
+DAY_US = 86_400_000_000
+GAP_US = 30 * 60_000_000
+DWELL_CAP_MS = 30 * 60_000
+BUCKETS = 200
+PAGE_FIELDS = ("page_type", "referrer", "section")
+# What may be filtered by, per kind, beside the fields of the page view.
+OWN_FIELDS: Mapping[str, tuple[str, ...]] = {
+    "view": (),
+    "click": ("slot",),
+    "impression": ("slot",),
+    "exposure": ("slot", "outcome"),
+    "dwell": ("depth_percent",),
+}
+
+
+def bound(kind: str) -> Any:
+    """The table of one kind, as an Ibis expression."""
+    return ibis.table({column.name: "string" if column.type == "text" else "int64" for column in FACTS[kind]}, name=kind)
+
+
+def arrow(tail: Tail, kind: str) -> Any:
+    """The same table with its rows, as Arrow."""
+    columns, facts = FACTS[kind], tail.facts(kind)
+    types = [pa.string() if column.type == "text" else pa.int64() for column in columns]
+    return pa.table([pa.array(facts[c.name], t) for c, t in zip(columns, types, strict=True)], names=[c.name for c in columns])
+
+
+def run(expression: Any, tables: Mapping[str, Any]) -> Any:
+    """Return the result of an expression over Arrow tables as an Arrow table."""
+    with duckdb.connect() as engine:
+        for name, table in tables.items():
+            engine.register(name, table)
+        found = engine.sql(str(ibis.to_sql(expression, dialect="duckdb"))).to_arrow_table()
+    # DuckDB sums 64-bit integers into 128 bits; what does not fit back raises instead of wrapping
+    whole = [f.with_type(pa.int64()) if pa.types.is_decimal(f.type) else f for f in found.schema]
+    return found.cast(pa.schema(whole))
+
+
+def sql(query: str, rows: Any) -> list[tuple[Any, ...]]:
+    """Return the result of a query over the Arrow table ``rows`` as Python values (128-bit integers stay exact)."""
+    with duckdb.connect() as engine:
+        engine.register("rows", rows)
+        return engine.sql(query).fetchall()  # type: ignore[no-any-return]
+
+
+def in_sessions(views: Any) -> Any:
+    """Page views with ``session`` (a number per reader) and ``first_page``: split where 30 minutes passed between two.
+
+    Midnight does not split; a gap of exactly 30 minutes does.
+    """
+    order = [views.issued_at, views.page_view]
+    gap = views.issued_at - views.issued_at.lag().over(ibis.window(group_by=views.reader, order_by=order))
+    marked = views.mutate(opens=ibis.ifelse(gap.isnull() | (gap >= GAP_US), 1, 0))
+    order = [marked.issued_at, marked.page_view]
+    running = ibis.cumulative_window(group_by=marked.reader, order_by=order)
+    numbered = marked.mutate(session=marked.opens.sum().over(running).cast("int64")).drop("opens")
+    within = ibis.cumulative_window(group_by=[numbered.reader, numbered.session], order_by=[numbered.issued_at, numbered.page_view])
+    return numbered.mutate(first_page=numbered.page_view.first().over(within))
+
+
+def agreed_readers() -> Any:
+    """Readers whose latest page view that says so says that they agreed.
+
+    A page view says so by ``agreed`` in its body, or by an exposure whose audience is ``agreed``.
+    """
+    views, exposures = bound("view"), bound("exposure")
+    by_exposure = exposures.filter(_.audience == "agreed").select("page_view", "reader").distinct().mutate(shown=1)
+    said = views.left_join(by_exposure, ["page_view", "reader"])
+    said = said.select("reader", "issued_at", "page_view", agreed=ibis.ifelse(said.agreed >= 0, said.agreed, said.shown.fill_null(-1)))
+    told = said.filter(_.agreed >= 0)
+    latest = ibis.window(group_by=told.reader, order_by=[told.issued_at.desc(), told.page_view.desc()])
+    return told.mutate(rank=ibis.row_number().over(latest)).filter((_.rank == 0) & (_.agreed == 1)).select("reader")
+
+
+def kinds_of(measures: Iterable[Measure]) -> set[str]:
+    """The kinds of events that measures (and entry and sessions) need."""
+    return {"view", "exposure"} | {kind for kind in map(_kind, measures) if kind in FACTS}
+
+
+def entered(experiment: Experiment, measures: Mapping[str, Measure], *, until_us: int, session_of_exposure: bool) -> Any:
+    """One row per exposed reader: reader, arm, phase, exposed_at, bucket, matured, arms (how many were met), measures.
+
+    Parameters
+    ----------
+    session_of_exposure : also count the session in which the first exposure fell, though it started earlier.
+    """
+    window_us = round(experiment.window_days * DAY_US)
+    views = in_sessions(bound("view").filter(_.prefetch == 0))
+    entry = _entry(tuple(experiment.shares)).mutate(
+        matured=_.exposed_at + window_us <= until_us, ends_at=_.exposed_at + window_us, counts_from=_.exposed_at
+    )
+    sessions = views.group_by(["reader", "session"]).agg(start=_.issued_at.min(), pages=_.count())
+    if session_of_exposure:
+        entry = _from_its_session(entry, sessions)
+    joined = sessions.join(entry.select("reader", "exposed_at", "counts_from", "ends_at"), "reader")
+    counted = joined.filter((_.start >= _.counts_from) & (_.start < _.ends_at))
+    pages = views.join(counted.select("reader", "session"), ["reader", "session"]).select("reader", "page_view", *PAGE_FIELDS)
+    rows = entry
+    for kind in sorted({_kind(measure) for measure in measures.values()} - {"reader"}):
+        wanted = {key: measure for key, measure in measures.items() if _kind(measure) == kind}
+        facts = counted if kind == "session" else _facts(kind, pages, entry)
+        sums = facts.group_by("reader").agg(**{key: _amount(facts, measure).sum() for key, measure in wanted.items()})
+        rows = rows.left_join(sums, "reader").drop("reader_right")
+    values = {key: ibis.literal(1, "int64") if measure.count == "reader" else rows[key].fill_null(0) for key, measure in measures.items()}
+    return rows.select("reader", "arm", "phase", "exposed_at", "bucket", "matured", "arms", **values)
+
+
+def _entry(arms: tuple[str, ...]) -> Any:
+    """First exposure per reader: the earliest, ties by page view."""
+    prefetched = bound("view").filter(_.prefetch != 0)
+    shown = bound("exposure").filter((_.reason != "forced") & _.arm.isin(arms)).anti_join(prefetched, ["page_view", "reader"])
+    met = shown.group_by("reader").agg(arms=_.arm.nunique())
+    order = ibis.window(group_by=shown.reader, order_by=[shown.issued_at, shown.page_view, shown.arm, shown.phase])
+    first = shown.mutate(rank=ibis.row_number().over(order)).filter(_.rank == 0)
+    columns = {"exposed_at": _.issued_at, "bucket": _.bucket % BUCKETS}
+    return first.select("reader", "arm", "phase", **columns).join(met, "reader")
+
+
+def _from_its_session(entry: Any, sessions: Any) -> Any:
+    before = entry.join(sessions, "reader").filter(_.start <= _.exposed_at).group_by("reader").agg(session_start=_.start.max())
+    found = entry.left_join(before, "reader").drop("reader_right")
+    return found.mutate(counts_from=ibis.coalesce(found.session_start, found.exposed_at)).drop("session_start")
+
+
+def _kind(measure: Measure) -> str:
+    if measure.sum:
+        return measure.sum.partition(".")[0]
+    return "session" if measure.count in ("session", "bounce", "returned") else measure.count
+
+
+def _facts(kind: str, pages: Any, entry: Any) -> Any:
+    """Rows of one kind inside counted sessions, with the fields of their page view."""
+    if kind == "view":
+        return pages
+    facts = bound(kind)
+    if kind == "conversion":  # an order has a time of its own and no page view
+        dated = facts.join(entry.select("reader", "counts_from", "ends_at"), "reader")
+        return dated.filter((_.issued_at >= _.counts_from) & (_.issued_at < _.ends_at))
+    if kind == "dwell":  # heartbeats are cumulative: the largest counts, however many arrived and in whichever order
+        facts = facts.group_by(["page_view", "reader"]).agg(active_ms=_.active_ms.max(), depth_percent=_.depth_percent.max())
+        facts = facts.mutate(active_ms=ibis.least(_.active_ms, DWELL_CAP_MS))
+    if kind == "impression":
+        facts = facts.filter(_.filled == 1)
+    if kind == "exposure":
+        facts = facts.filter(_.reason != "forced")
+    return facts.join(pages, ["page_view", "reader"])
+
+
+def _amount(facts: Any, measure: Measure) -> Any:
+    """What one row adds to a measure."""
+    if measure.count in ("session", "bounce", "returned"):
+        if measure.where:
+            raise MetricError(f"measure '{measure.key}' filters '{measure.count}', which has no fields.", "Remove `where`.")
+        if measure.count == "session":
+            return facts.start.notnull().cast("int64")
+        return ((facts.pages == 1) if measure.count == "bounce" else (facts.start >= facts.exposed_at + DAY_US)).cast("int64")
+    good = facts.reader.notnull()
+    for name, value in measure.where.items():
+        good = good & _matches(facts, measure, name, value)
+    return ibis.ifelse(good, facts[measure.sum.partition(".")[2]] if measure.sum else 1, 0)
+
+
+def _matches(facts: Any, measure: Measure, name: str, value: str) -> Any:
+    kind = _kind(measure)
+    fields = (*PAGE_FIELDS, *OWN_FIELDS[kind]) if kind in OWN_FIELDS else ()
+    if name not in fields:
+        raise MetricError(f"measure '{measure.key}' cannot filter by '{name}'.", f"Fields of '{kind}': {', '.join(fields) or 'none'}.")
+    if value.startswith(">=") and value[2:].isdecimal():
+        return facts[name].cast("int64") >= int(value[2:])
+    return facts[name].cast("string") == value

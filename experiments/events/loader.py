@@ -1,0 +1,297 @@
+"""From the outboxes into the store, exactly once: rows, offsets and counts change in one transaction.
+
+Killed at any instruction, the loader continues where its last commit was. A file is removed only after the offset
+behind its last entry is durable, so "offset final, file missing" is a normal state, the reverse cannot happen.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from zlib import crc32
+
+from experiments.errors import BusyError
+from experiments.events.outbox_file import Part, outbox_files, owner_alive, read_part, remove, sweep, wal_tail
+from experiments.events.store import OutcomeKey, open_store, reader_key, store_path, stored_payloads
+from experiments.events.wire import COLUMNS, RefusedError, StoredRow, decode, kind_and_arm, payload
+
+__all__ = ["Loaded", "Loader"]
+
+CHECKPOINT_BYTES = 16 << 20
+ID, KIND, READER, ARM, LATE = (COLUMNS.index(name) for name in ("id", "kind", "reader", "arm", "late"))
+INSERT = f"INSERT INTO event({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+SET_OFFSET = "INSERT OR REPLACE INTO outbox_offset VALUES (?, ?, ?, ?, ?)"
+ADD_OUTCOME = "INSERT INTO outcome VALUES (?, ?, ?, ?) ON CONFLICT(kind, arm, name) DO UPDATE SET n = n + excluded.n"
+ADD_TALLY = """INSERT INTO tally VALUES (?, ?, ?, ?, ?) ON CONFLICT(outbox, kind, arm)
+DO UPDATE SET received = max(received, excluded.received), loaded = loaded + excluded.loaded"""
+FOLD_TALLY = """INSERT INTO tally SELECT '', kind, arm, received, loaded FROM tally WHERE outbox = ? ON CONFLICT(outbox, kind, arm)
+DO UPDATE SET received = received + excluded.received, loaded = loaded + excluded.loaded"""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a pass did, in events; ``alarms`` counts files that are damaged and kept, ``pending_files`` those with more to read.
+
+    Examples
+    --------
+    >>> (Loaded(stored=2) + Loaded(stored=1, dead=1)).moved
+    4
+    """
+
+    stored: int = 0
+    duplicate: int = 0
+    conflict: int = 0
+    dead: int = 0
+    erased: int = 0
+    late: int = 0
+    alarms: int = 0
+    pending_files: int = 0
+
+    def __add__(self, other: Loaded) -> Loaded:
+        return Loaded(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Loaded)))
+
+    @property
+    def moved(self) -> int:
+        """Entries taken out of outboxes; late ones are among the stored."""
+        return self.stored + self.duplicate + self.conflict + self.dead + self.erased
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    seq: int = 0
+    chain: int = 0
+    state: str = "open"
+
+
+class Loader:
+    """The one writer of the event store; safe to share between threads of the worker.
+
+    Parameters
+    ----------
+    home : its ``outbox`` is read, its ``events.db`` written (and created).
+    clock : UTC microseconds, stamps dead letters.
+
+    Raises
+    ------
+    BusyError
+        Another loader lives.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as home, Loader(Path(home), clock=lambda: 0) as loader:
+    ...     loader.drain().moved
+    0
+    """
+
+    def __init__(self, home: Path, *, clock: Callable[[], int]) -> None:
+        self._home = home
+        self._outbox = home / "outbox"
+        self._clock = clock
+        self._turn = threading.RLock()
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = os.open(home / "loader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._store = open_store(store_path(home), create=True)
+        except BlockingIOError:
+            os.close(self._lock)
+            raise BusyError(f"another loader works in {home}.", "Stop the other worker first.") from None
+        except BaseException:
+            os.close(self._lock)
+            raise
+        self._store.execute("INSERT INTO lease VALUES ('loader', 1) ON CONFLICT(name) DO UPDATE SET epoch = epoch + 1")
+        self._epoch = self._store.execute("SELECT epoch FROM lease WHERE name = 'loader'").fetchone()[0]
+        self._refused = {row[0] for row in self._store.execute("SELECT key FROM erased")}
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the store and let another loader work."""
+        with self._turn:
+            self._store.close()
+            os.close(self._lock)
+
+    def load(self, *, most: int = 5000) -> Loaded:
+        """Make one pass over all outboxes, at most ``most`` entries of each; call it in a loop.
+
+        Raises
+        ------
+        BusyError
+            Another loader took over while this one was stopped; nothing was written.
+        """
+        with self._turn:
+            total = Loaded()
+            sweep(self._outbox)
+            for path in outbox_files(self._outbox):
+                total += self._load_file(path, most)
+            self._retire()
+            self._checkpoint(idle=not total.moved)
+            return total
+
+    def drain(self) -> Loaded:
+        """Load until nothing is pending."""
+        total = Loaded()
+        while (part := self.load()).moved or part.pending_files:
+            total += part
+        return total + part
+
+    def refuse(self, reader: str) -> None:
+        """Remember that this reader's events are erased on arrival, for ever."""
+        key = reader_key(self._home, reader)
+        with self.transaction() as store:
+            store.execute("INSERT INTO erased VALUES (?, ?) ON CONFLICT DO NOTHING", (key, self._clock()))
+        self._refused.add(key)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """A fenced write transaction on the store: whoever lost the lease cannot write."""
+        with self._turn:
+            store = self._store
+            store.execute("BEGIN IMMEDIATE")
+            try:
+                if store.execute("SELECT epoch FROM lease WHERE name = 'loader'").fetchone()[0] != self._epoch:
+                    raise BusyError("another loader took over.", "This one must stop.")
+                yield store
+            except BaseException:
+                store.execute("ROLLBACK")
+                raise
+            store.execute("COMMIT")
+
+    def wipe(self) -> bool:
+        """Rewrite the store without its deleted rows; False when a reader kept the log from being emptied."""
+        with self._turn:
+            # secure_delete alone leaves copies of cells that moved between pages before they were deleted
+            self._store.execute("VACUUM")
+            return bool(self._store.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+
+    def _load_file(self, path: Path, most: int) -> Loaded:
+        progress = self._progress(path.stem)
+        if progress.state == "done":  # killed between the commit and the removal
+            remove(path)
+            return Loaded()
+        if progress.state == "kept":
+            return Loaded()
+        final = not owner_alive(path)  # before reading: what is read then is all there will ever be
+        try:
+            part = read_part(path, after=progress.seq, most=most)
+        except (sqlite3.OperationalError, FileNotFoundError):
+            return Loaded(alarms=1)  # out of descriptors, say: the next pass tries again
+        except sqlite3.DatabaseError as error:
+            return self._keep(path, progress, f"damaged: {error}")
+        if not part.rows and not final:
+            return Loaded()
+        return self._store_part(path, progress, part, final=final and len(part.rows) < most, more=len(part.rows) == most)
+
+    def _store_part(self, path: Path, progress: _Progress, part: Part, *, final: bool, more: bool) -> Loaded:
+        good, progress = _chained(part.rows, progress)
+        alarm = "" if len(good) == len(part.rows) else f"entry {progress.seq + 1} is missing or damaged"
+        with self.transaction() as store:
+            loaded, counts = self._insert(store, path.stem, good)
+            rows = [(path.stem, *key, part.tally.get(key, 0), counts[key]) for key in {*part.tally, *counts}]
+            store.executemany(ADD_TALLY, rows)
+            if final and not alarm:
+                alarm = self._doubt(store, path, part, progress)
+            state = "kept" if alarm else "done" if final else "open"
+            store.execute(SET_OFFSET, (path.stem, progress.seq, progress.chain, state, alarm))
+        if state == "done":
+            remove(path)
+        return loaded + Loaded(alarms=int(bool(alarm)), pending_files=int(more and not alarm))
+
+    def _insert(self, store: sqlite3.Connection, outbox: str, entries: Sequence[tuple[int, bytes]]) -> tuple[Loaded, Counter[OutcomeKey]]:
+        """Store entries; return what became of them, and how many there were per kind and arm."""
+        rows: list[StoredRow] = []
+        dead: list[tuple[str, int, int, str, str, str, bytes]] = []
+        for seq, body in entries:
+            try:
+                rows.append(decode(body))
+            except RefusedError as refused:
+                dead.append((outbox, seq, self._clock(), str(refused), *kind_and_arm(body), body))
+        new, outcomes = self._sort_out(store, rows)
+        store.executemany(INSERT, new)
+        store.executemany("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", dead)
+        store.executemany(ADD_OUTCOME, [(*key, n) for key, n in outcomes.items()])
+        named = Counter(duplicate=0, conflict=0, erased=0)
+        for (_, _, name), n in outcomes.items():
+            named[name] += n
+        counts = Counter((row[KIND], row[ARM]) for row in rows) + Counter((kind, arm) for _, _, _, _, kind, arm, _ in dead)
+        return Loaded(stored=len(new), dead=len(dead), late=sum(row[LATE] for row in new), **named), counts
+
+    def _sort_out(self, store: sqlite3.Connection, rows: Sequence[StoredRow]) -> tuple[list[StoredRow], Counter[tuple[str, str, str]]]:
+        """Return the rows to store, and the counts of all others per (kind, arm, outcome)."""
+        known = stored_payloads(store, [row[ID] for row in rows])
+        refused = {reader for reader in {row[READER] for row in rows} if self._is_refused(reader)}
+        new: list[StoredRow] = []
+        outcomes: Counter[tuple[str, str, str]] = Counter()
+        for row in rows:
+            first = known.get(row[ID])
+            if row[READER] in refused:
+                outcomes[row[KIND], row[ARM], "erased"] += 1
+            elif first is None:
+                known[row[ID]] = payload(row)
+                new.append(row)
+            else:
+                outcomes[row[KIND], row[ARM], "duplicate" if first == payload(row) else "conflict"] += 1
+        return new, outcomes
+
+    def _is_refused(self, reader: str) -> bool:
+        return bool(self._refused) and reader != "" and reader_key(self._home, reader) in self._refused
+
+    def _progress(self, outbox: str) -> _Progress:
+        row = self._store.execute("SELECT seq, chain, state FROM outbox_offset WHERE outbox = ?", (outbox,)).fetchone()
+        return _Progress(*row) if row else _Progress()
+
+    def _keep(self, path: Path, progress: _Progress, alarm: str) -> Loaded:
+        with self.transaction() as store:
+            store.execute(SET_OFFSET, (path.stem, progress.seq, progress.chain, "kept", alarm))
+        return Loaded(alarms=1)
+
+    def _doubt(self, store: sqlite3.Connection, path: Path, part: Part, progress: _Progress) -> str:
+        """Why a final file cannot be taken for complete; empty if it can."""
+        uneven = store.execute("SELECT count(*) FROM tally WHERE outbox = ? AND received <> loaded", (path.stem,)).fetchone()[0]
+        if uneven:
+            return "the writer's tally differs from the entries"
+        if part.sealed is not None:
+            return "" if part.sealed == progress.seq else f"sealed at entry {part.sealed}, ends at {progress.seq}"
+        tail = wal_tail(path)
+        return f"{tail} bytes behind the last commit" if tail else ""
+
+    def _retire(self) -> None:
+        """Fold the counts of removed files into one row per kind and arm."""
+        done = [name for (name,) in self._store.execute("SELECT outbox FROM outbox_offset WHERE state = 'done'")]
+        gone = [name for name in done if not (self._outbox / f"{name}.db").exists()]
+        if gone:
+            with self.transaction() as store:
+                for name in gone:
+                    store.execute(FOLD_TALLY, (name,))
+                    store.execute("DELETE FROM tally WHERE outbox = ?", (name,))
+                    store.execute("DELETE FROM outbox_offset WHERE outbox = ?", (name,))
+
+    def _checkpoint(self, *, idle: bool) -> None:
+        log = self._home / "events.db-wal"
+        size = log.stat().st_size if log.exists() else 0
+        if size and (idle or size > CHECKPOINT_BYTES):
+            self._store.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if idle else 'PASSIVE'})")
+
+
+def _chained(rows: Sequence[tuple[int, bytes, int]], progress: _Progress) -> tuple[list[tuple[int, bytes]], _Progress]:
+    """Return the entries up to the first gap or damage, and where that leaves the file."""
+    good: list[tuple[int, bytes]] = []
+    seq, chain = progress.seq, progress.chain
+    for number, body, check in rows:
+        if number != seq + 1 or crc32(body, chain) != check:
+            break
+        seq, chain = number, check
+        good.append((number, body))
+    return good, _Progress(seq, chain)

@@ -1,0 +1,246 @@
+"""One file of an outbox, from both sides: how its owner writes it, and what a loader can recover from it.
+
+Next to ``<name>.db`` lies ``<name>.lock``, under the owner's flock from before the database exists until its owner
+closes it or dies. The database file itself is never opened except by SQLite: closing any other descriptor would drop
+SQLite's POSIX locks.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import struct
+import sys
+from array import array
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+from zlib import crc32
+
+__all__ = [
+    *("OutboxFile", "Part", "Synchronous", "fsync_folder", "outbox_files", "owner_alive"),
+    *("pending_counts", "read_part", "remove", "sweep", "wal_tail"),
+]
+
+Synchronous = Literal["FULL", "NORMAL", "OFF"]
+LAYOUT = """
+CREATE TABLE entry(seq INTEGER PRIMARY KEY, body BLOB NOT NULL, chain INTEGER NOT NULL);
+CREATE TABLE tally(kind TEXT NOT NULL, arm TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY(kind, arm)) WITHOUT ROWID;
+CREATE TABLE sealed(last_seq INTEGER NOT NULL);
+"""
+WAL_HEADER, FRAME_HEADER = 32, 24
+MASK = 0xFFFFFFFF
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make names created, renamed or removed in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class OutboxFile:
+    """The writing side; belongs to one thread.
+
+    Parameters
+    ----------
+    folder : exists.
+    name : unique for ever (process incarnation and number).
+    synchronous : ``FULL`` makes every commit durable; anything else loses acknowledged events and exists for the
+        negative control of the fault tests.
+    """
+
+    def __init__(self, folder: Path, name: str, *, synchronous: Synchronous = "FULL") -> None:
+        self.path = folder / f"{name}.db"
+        self.wal = folder / f"{name}.db-wal"
+        self.last_seq = 0
+        self._chain = 0
+        self._lock = _hold(folder / f"{name}.lock")
+        _lay_out(folder, name)
+        self._connection = sqlite3.connect(self.path, isolation_level=None)
+        for pragma in (f"synchronous={synchronous}", "wal_autocheckpoint=0", "mmap_size=0", "fullfsync=1"):
+            self._connection.execute(f"PRAGMA {pragma}")
+        fsync_folder(folder)
+
+    def write(self, bodies: Iterable[bytes], tally: Mapping[tuple[str, str], int]) -> None:
+        """Commit entries and their counts in one transaction; on return they survive a power cut."""
+        rows, seq, chain = [], self.last_seq, self._chain
+        for body in bodies:
+            seq, chain = seq + 1, crc32(body, chain)
+            rows.append((seq, body, chain))
+        run = self._connection
+        run.execute("BEGIN IMMEDIATE")
+        run.executemany("INSERT INTO entry VALUES (?, ?, ?)", rows)
+        run.executemany(
+            "INSERT INTO tally VALUES (?, ?, ?) ON CONFLICT(kind, arm) DO UPDATE SET n = n + excluded.n",
+            [(kind, arm, n) for (kind, arm), n in tally.items()],
+        )
+        run.execute("COMMIT")
+        self.last_seq, self._chain = seq, chain
+
+    def wal_bytes(self) -> int:
+        """Size of the write-ahead log."""
+        return os.stat(self.wal).st_size if self.last_seq else 0
+
+    def seal(self) -> None:
+        """Say that nothing follows, close, and let go of the lock."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute("INSERT INTO sealed VALUES (?)", (self.last_seq,))
+        self._connection.execute("COMMIT")
+        self._connection.close()
+        os.close(self._lock)
+
+
+def _hold(lock: Path) -> int:
+    """Create a lock file already locked: under its name it is never seen free while its owner lives."""
+    hidden = lock.with_suffix(".lock-new")
+    descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.rename(hidden, lock)
+    return descriptor
+
+
+def _lay_out(folder: Path, name: str) -> None:
+    """Create the empty database under another name and rename it: a ``.db`` that exists is complete."""
+    hidden = folder / f"{name}.new"
+    connection = sqlite3.connect(hidden, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.executescript(f"BEGIN; {LAYOUT} COMMIT;")
+    connection.close()  # the only connection: checkpoints, syncs and removes the log
+    os.rename(hidden, folder / f"{name}.db")
+
+
+def outbox_files(folder: Path) -> list[Path]:
+    """Return the databases of a folder, oldest first (names begin with the time)."""
+    return sorted(folder.glob("*.db"))
+
+
+def owner_alive(path: Path) -> bool:
+    """Whether somebody may still write to an outbox file; without a lock file nobody knows, so: yes."""
+    try:
+        descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def remove(path: Path) -> None:
+    """Unlink a drained file, its logs and, last, its lock; then make that durable."""
+    for ending in (".db", ".db-wal", ".db-shm", ".lock"):
+        path.with_suffix(ending).unlink(missing_ok=True)
+    fsync_folder(path.parent)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left behind: locks nobody holds, whose database is gone or was never finished."""
+    for lock in folder.glob("*.lock"):
+        database = lock.with_suffix(".db")
+        if not database.exists() and not owner_alive(database):
+            for ending in (".new", ".new-journal", ".new-wal", ".new-shm"):
+                lock.with_suffix(ending).unlink(missing_ok=True)
+            remove(database)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one read of an outbox file found, all of one snapshot: entries after an offset, the writer's counts."""
+
+    rows: list[tuple[int, bytes, int]]
+    tally: dict[tuple[str, str], int]
+    sealed: int | None
+
+
+def read_part(path: Path, *, after: int, most: int) -> Part:
+    """Read at most ``most`` entries after sequence number ``after``, without changing the file."""
+    with _Reading(path) as connection:
+        rows = connection.execute("SELECT seq, body, chain FROM entry WHERE seq > ? ORDER BY seq LIMIT ?", (after, most)).fetchall()
+        tally = {(kind, arm): n for kind, arm, n in connection.execute("SELECT kind, arm, n FROM tally")}
+        sealed = connection.execute("SELECT max(last_seq) FROM sealed").fetchone()[0]
+    return Part(rows, tally, sealed)
+
+
+def pending_counts(path: Path, *, after: int) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    """Return (received by the writer's tally, entries after ``after``), both per kind and arm, of one snapshot."""
+    head = "substr(CAST(body AS TEXT), 1, instr(CAST(body AS TEXT), char(10)) - 1)"
+    safe = f'CASE WHEN json_valid({head}) THEN {head} ELSE \'["?",""]\' END'
+    query = f"SELECT json_extract({safe}, '$[0]'), json_extract({safe}, '$[1]'), count(*) FROM entry WHERE seq > ? GROUP BY 1, 2"
+    with _Reading(path) as connection:
+        tally = {(kind, arm): n for kind, arm, n in connection.execute("SELECT kind, arm, n FROM tally")}
+        pending = {(kind, arm): n for kind, arm, n in connection.execute(query, (after,))}
+    return tally, pending
+
+
+class _Reading:
+    """A read-only connection inside one read transaction; works for a killed owner and cannot checkpoint."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> sqlite3.Connection:
+        wal = self._path.with_suffix(".db-wal")
+        if os.stat(self._path).st_size == 0 and wal.exists():
+            raise sqlite3.DatabaseError("the database is empty but has a log")  # SQLite would delete the log
+        self._connection = sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True, isolation_level=None, timeout=5)
+        try:
+            for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            self._connection.execute("BEGIN")
+        except sqlite3.Error:
+            self._connection.close()
+            raise
+        return self._connection
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+
+def wal_tail(path: Path) -> int:
+    """Return how many bytes of the log lie behind the last commit SQLite recovers (it drops them in silence).
+
+    References
+    ----------
+    SQLite, "WAL-mode File Format": 32-byte header, frames of 24 bytes and a page, cumulative checksums.
+    """
+    try:
+        data = path.with_suffix(".db-wal").read_bytes()
+    except FileNotFoundError:
+        return 0
+    if len(data) < WAL_HEADER:
+        return len(data)
+    magic, _, page, _, salt1, salt2, c0, c1 = struct.unpack(">8I", data[:WAL_HEADER])
+    swap = (magic & 1 == 1) != (sys.byteorder == "big")
+    sums = _checksum(data[:24], (0, 0), swap=swap)
+    if magic & ~1 != 0x377F0682 or sums != (c0, c1) or page < 512:
+        return len(data)
+    good, at, step = WAL_HEADER, WAL_HEADER, FRAME_HEADER + page
+    while at + step <= len(data):
+        _, commit, s1, s2, f0, f1 = struct.unpack(">6I", data[at : at + FRAME_HEADER])
+        sums = _checksum(data[at : at + 8] + data[at + FRAME_HEADER : at + step], sums, swap=swap)
+        if (s1, s2) != (salt1, salt2) or sums != (f0, f1):
+            break
+        at += step
+        if commit:
+            good = at
+    return len(data) - good
+
+
+def _checksum(data: bytes, start: tuple[int, int], *, swap: bool) -> tuple[int, int]:
+    words = array("I", data)
+    if swap:
+        words.byteswap()
+    first, second = start
+    for x, y in zip(words[::2], words[1::2], strict=True):
+        first = (first + x + second) & MASK
+        second = (second + y + first) & MASK
+    return first, second

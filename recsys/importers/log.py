@@ -1,0 +1,94 @@
+"""Import a log from elsewhere: parse, judge, and write all of it or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from experiments.content import add_articles
+from experiments.errors import DataError, nearest
+from experiments.events import lake
+from recsys.importers import deskdrop, globo, table
+from recsys.importers.rows import Parsed
+from recsys.importers.table import Layout
+
+__all__ = ["Imported", "import_log", "parse_log"]
+
+MAX_REJECTED = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What an import did.
+
+    Parameters
+    ----------
+    read, kept : rows. refused : the first 20 (line, reason). reasons : reason -> rows refused.
+    articles, readers : distinct. sha256 : of the file. notes : what else a person should know.
+    """
+
+    read: int
+    kept: int
+    refused: tuple[tuple[int, str], ...]
+    reasons: dict[str, int]
+    articles: int
+    readers: int
+    sha256: str
+    notes: tuple[str, ...] = ()
+
+
+def parse_log(format: str, path: Path, *, layout: Layout = Layout()) -> Parsed:
+    """Read a log in one of the known formats without writing anything.
+
+    Raises
+    ------
+    DataError
+        The format is unknown or the file cannot be read as one.
+    """
+    parsers: dict[str, Callable[[Path], Parsed]] = {
+        "globo": globo.parse,
+        "deskdrop": deskdrop.parse,
+        "table": lambda given: table.parse(given, layout),
+    }
+    if format not in parsers:
+        raise DataError(f"no importer is called '{format}'; {nearest(format, parsers)}")
+    return parsers[format](path)
+
+
+def import_log(format: str, path: Path, home: Path, *, max_rejected: float = MAX_REJECTED, layout: Layout = Layout()) -> Imported:
+    """Write a log's articles and reads into ``home``; the same file again changes nothing.
+
+    Parameters
+    ----------
+    max_rejected : largest share of refused rows, 0 to 1; above it nothing is written.
+
+    Raises
+    ------
+    DataError
+        Too many rows are refused (the first 20 are listed by line), no row is left, or the file cannot be read.
+    """
+    parsed = parse_log(format, path, layout=layout)
+    bad = sum(parsed.reasons.values())
+    lines = [f"line {line}: {reason}" for line, reason in parsed.refused]
+    if parsed.read and bad / parsed.read > max_rejected:
+        counts = "; ".join(f"{n:,} times {reason}" for reason, n in sorted(parsed.reasons.items()))
+        told = f"{path.name}: {bad:,} of {parsed.read:,} rows cannot be used ({counts}); nothing was written."
+        raise DataError(told, f"Mend the file, or allow more than {max_rejected:.0%} with --max-rejected.", lines)
+    sha256 = fingerprint(path, layout)
+    if parsed.table.num_rows:
+        add_articles(home, parsed.articles)
+        lake.add_import(home, parsed.table, name=f"{format}-{sha256[:12]}", sha256=sha256)
+    readers = len(parsed.table["reader"].unique())
+    result = Imported(parsed.read, parsed.table.num_rows, parsed.refused, parsed.reasons, len(parsed.articles), readers, sha256)
+    return replace(result, notes=parsed.notes)
+
+
+def fingerprint(path: Path, layout: Layout = Layout()) -> str:
+    """Return the sha256 of a file, or of a folder's files in the order of their names, and of how they are read."""
+    digest = hashlib.sha256(repr((sorted(layout.columns.items()), layout.unit, layout.zone)).encode())
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        with file.open("rb") as opened:
+            digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,191 @@
+"""Files as columns, judged by their content and not by their name."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from experiments.errors import DataError
+
+__all__ = ["Source", "integers", "read_source", "texts"]
+
+Lines = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The columns of a file.
+
+    Parameters
+    ----------
+    table : pyarrow.Table; text columns when the file was CSV.
+    lines : (n,) int64, line of each row (CSV, header = 1) or its row number (Parquet, first = 1).
+    refused : (line, reason) of rows that are not even rows.
+    """
+
+    table: Any
+    lines: Lines
+    refused: tuple[tuple[int, str], ...] = ()
+
+
+def read_source(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Source:
+    """Read the named columns of a Parquet file, a CSV file, a zip of CSV files or a folder of CSV files.
+
+    Raises
+    ------
+    DataError
+        No such file, a web page, a binary file, or a missing column (with the nearest names).
+    """
+    parts = [_part(name, content, (columns, optional)) for name, content in _files(path)]
+    if len(parts) == 1:
+        return parts[0]
+    table = pa.concat_tables([part.table for part in parts], promote_options="default")
+    return Source(table, np.concatenate([part.lines for part in parts]), tuple(r for part in parts for r in part.refused))
+
+
+def _files(path: Path) -> Iterator[tuple[str, bytes | Path]]:
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file.")
+    files = sorted(p for p in path.iterdir() if p.suffix in {".csv", ".parquet"}) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path}: the folder holds no .csv and no .parquet file.")
+    for file in files:
+        with file.open("rb") as opened:
+            head = opened.read(512)
+        if not head.startswith(b"PK\x03\x04"):
+            yield file.name, file
+            continue
+        with zipfile.ZipFile(file) as archive:
+            names = sorted(name for name in archive.namelist() if name.endswith(".csv") and "__MACOSX" not in name)
+            if not names:
+                raise DataError(f"{file}: the zip holds no .csv file.")
+            for name in names:
+                yield name, archive.read(name)
+
+
+def _part(name: str, content: bytes | Path, columns: tuple[Sequence[str], Sequence[str]]) -> Source:
+    wanted, optional = columns
+    head = content[:512] if isinstance(content, bytes) else _head(content)
+    _check_readable(name, head)
+    if head.startswith(b"PAR1"):
+        return _parquet(name, cast(Path, content), wanted, optional)
+    return _csv(name, content, wanted, optional)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(512)
+
+
+def _check_readable(name: str, head: bytes) -> None:
+    if head.startswith(b"PAR1"):
+        return
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        raise DataError(f"{name}: this is a web page, not a table.", "The download probably led to a login or error page.")
+    if head.startswith(b"\x1f\x8b"):
+        raise DataError(f"{name}: this is gzip.", "Unpack it first.")
+    if b"\0" in head:
+        raise DataError(f"{name}: this is neither CSV nor Parquet (it holds zero bytes).")
+    if not head.strip():
+        raise DataError(f"{name}: the file is empty, not even a header.")
+
+
+def _missing(name: str, known: Sequence[str], wanted: Sequence[str]) -> None:
+    faults = []
+    for column in wanted:
+        if column not in known:
+            close = get_close_matches(column, known, n=1)
+            faults.append(f"column '{column}' is missing" + (f"; is it '{close[0]}'?" if close else ""))
+    if faults:
+        raise DataError(f"{name}: {len(faults)} column(s) missing; the file has {', '.join(map(repr, known[:20]))}.", faults=faults)
+
+
+def _parquet(name: str, path: Path, wanted: Sequence[str], optional: Sequence[str]) -> Source:
+    try:
+        file = pq.ParquetFile(path)
+        known = file.schema_arrow.names
+        _missing(name, known, wanted)
+        table = file.read([c for c in (*wanted, *optional) if c in known])
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{name}: not readable as Parquet: {error}.") from error
+    return Source(table, np.arange(1, table.num_rows + 1))
+
+
+def _csv(name: str, content: bytes | Path, wanted: Sequence[str], optional: Sequence[str]) -> Source:
+    invalid: list[tuple[int, str]] = []
+
+    def note(row: Any) -> str:
+        invalid.append((int(row.number), f"{row.actual_columns} columns instead of {row.expected_columns}"))
+        return "skip"
+
+    known = _header(content)
+    _missing(name, known, wanted)
+    keep = [c for c in (*wanted, *optional) if c in known]
+    options = pacsv.ConvertOptions(
+        column_types={c: pa.string() for c in keep}, include_columns=keep, strings_can_be_null=True, null_values=[""]
+    )
+    parsing = pacsv.ParseOptions(invalid_row_handler=note)
+    try:
+        source = io.BytesIO(content) if isinstance(content, bytes) else content
+        table = pacsv.read_csv(source, read_options=pacsv.ReadOptions(use_threads=False), parse_options=parsing, convert_options=options)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{name}: not readable as CSV: {error}.") from error
+    lines = np.delete(np.arange(2, table.num_rows + len(invalid) + 2), [line - 2 for line, _ in invalid])
+    return Source(table, lines, tuple(invalid))
+
+
+def _header(content: bytes | Path) -> list[str]:
+    if isinstance(content, bytes):
+        first = content.split(b"\n", 1)[0]
+    else:
+        with content.open("rb") as file:
+            first = file.readline()
+    return [word.strip().strip('"') for word in first.decode("utf-8-sig", "replace").rstrip("\r\n").split(",")]
+
+
+def texts(column: Any, name: str) -> Any:
+    """Return ids as a text array, null where there is none; a float column is refused, because it cannot hold 64-bit ids."""
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    if pa.types.is_floating(array.type):
+        raise DataError(
+            f"column '{name}' holds decimal numbers; ids must be whole numbers or text.", "Decimals cannot hold 64-bit ids exactly."
+        )
+    if pa.types.is_integer(array.type):
+        return pc.cast(array, pa.string())
+    trimmed = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def integers(column: Any) -> tuple[npt.NDArray[np.int64], Bools]:
+    """Return whole numbers of at most 18 digits and which rows hold one (0 elsewhere); no row passes through a float.
+
+    Examples
+    --------
+    >>> values, good = integers(pa.array(["100000000000000001", "1.5", None]))
+    >>> values.tolist(), good.tolist()
+    ([100000000000000001, 0, 0], [True, False, False])
+    """
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if not pa.types.is_integer(array.type):
+        text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
+        whole = pc.fill_null(pc.match_substring_regex(text, r"^-?[0-9]{1,18}$"), False)
+        array = pc.cast(pc.if_else(whole, text, pa.scalar(None, pa.string())), pa.int64())
+    good = pc.is_valid(array).to_numpy(zero_copy_only=False)
+    values = pc.fill_null(pc.cast(array, pa.int64()), 0).to_numpy(zero_copy_only=False)
+    return values, good

@@ -1,0 +1,100 @@
+"""Anybody's log: CSV or Parquet with a reader, an article and a time per row."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow as pa
+
+from experiments.errors import DataError, nearest
+from recsys.importers.rows import Columns, Parsed, assemble, untitled
+from recsys.importers.source import Bools, integers, read_source, texts
+
+__all__ = ["Layout", "parse"]
+
+Unit = Literal["", "s", "ms", "us"]
+MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
+ROLES = ("reader_id", "article_id", "ts", "session")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How to read a table.
+
+    Parameters
+    ----------
+    columns : role -> column name, for roles named otherwise in the file (``reader_id``, ``article_id``, ``ts``, ``session``).
+    unit : of numeric times: ``s``, ``ms`` or ``us`` since the epoch; must be declared.
+    zone : of written times without an offset, such as ``Europe/Paris``; must be declared.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    unit: Unit = ""
+    zone: str = ""
+
+    def __post_init__(self) -> None:
+        for role in self.columns:
+            if role not in ROLES:
+                raise DataError(f"the mapping names the role '{role}'; {nearest(role, ROLES)}")
+        if self.unit and self.unit not in MICROSECONDS:
+            raise DataError(f"unit '{self.unit}' is unknown; {nearest(self.unit, MICROSECONDS)}")
+
+
+def parse(path: Path, layout: Layout = Layout()) -> Parsed:
+    """Read a table of reads; without a session column, sessions end after 30 minutes without a read.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or times need a unit or a zone that was not declared.
+    """
+    names = {role: layout.columns.get(role, role) for role in ROLES}
+    source = read_source(path, [names[role] for role in ROLES[:3]], [names["session"]])
+    at, timed = _times(source.table[names["ts"]], layout, path.name)
+    reader, article = (texts(source.table[names[role]], names[role]) for role in ROLES[:2])
+    session = texts(source.table[names["session"]], names["session"]) if names["session"] in source.table.column_names else None
+    repeated = source.table.to_pandas().duplicated().to_numpy(bool)
+    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, None, repeated, source.refused))
+    return replace(parsed, articles=untitled(parsed.table))
+
+
+def _times(column: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools]:
+    """UTC microseconds and which rows have them."""
+    if pa.types.is_timestamp(column.type):
+        return _written(pd.Series(column.to_pandas()), layout, name)
+    values, good = integers(column)
+    if good.any() or not len(values):
+        if not layout.unit and len(values):
+            raise DataError(f"{name}: times are numbers and their unit was not declared.", "Give --unit s, ms or us.")
+        factor = MICROSECONDS[layout.unit or "us"]
+        return values.clip(-(1 << 62) // factor, (1 << 62) // factor) * factor, good
+    return _written(column.to_pandas(), layout, name)
+
+
+def _written(series: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools]:
+    offset = series.dt.tz is not None if isinstance(series.dtype, pd.DatetimeTZDtype) or series.dtype.kind == "M" else None
+    if offset is None:
+        text = series.astype("string")
+        offset = bool(text.dropna().str.contains(r"(?:Z|[+-]\d\d:?\d\d)\s*$").all())
+    if not offset and not layout.zone:
+        raise DataError(f"{name}: times have no offset and no zone was declared.", "Give --zone, for example --zone Europe/Paris.")
+    parsed = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=offset)
+    if not offset:
+        parsed = parsed.dt.tz_localize(_zone(layout.zone), ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    good = parsed.notna().to_numpy(bool)
+    micros = parsed.dt.as_unit("us").astype("int64").to_numpy()
+    return np.where(good, micros, 0), good
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise DataError(f"zone '{name}' is unknown.", "Give a name such as Europe/Paris or UTC.") from error

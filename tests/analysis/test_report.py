@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pytest
+
+from analysis.report import Report, build_report
+from analysis.totals import Totals
+from experiments.experiment import Arm, Phase
+from tests.analysis.tables import ARMS, START, Line, crowd, plan, totals_of
+from tests.analysis.test_words import assert_plain
+
+KEYS = {"experiment", "control", "level", "snapshot", "arms", "checks", "effects", "roi", "verdict", "sentences", "question", "dates"}
+
+
+def world(seed=1, *, front=1.0, als=1.0, dwell=1.0, n=(800, 600, 600)) -> Totals:
+    rng = np.random.default_rng(seed)
+    return totals_of({
+        ("status_quo", 1): crowd(rng, n[0]), ("front", 1): crowd(rng, n[1], views=front), ("als", 1): crowd(rng, n[2], views=als, dwell=dwell)
+    })
+
+
+def report(totals=None, *, experiment=None, days=14.0, state="stopped", balance=(Line(),), **how) -> Report:
+    experiment, totals = experiment or plan(), totals or world()
+    return build_report(experiment, totals, balance, start=START, until=START + timedelta(days=days), state=state, snapshot="seq-42", **how)
+
+
+def numbers(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from numbers(item)
+    elif isinstance(value, float):
+        yield value
+
+
+def test_the_shape_is_the_documented_one():
+    found = report(world(front=1.4, als=1.5)).to_dict()
+    assert set(found) >= KEYS
+    assert set(found["arms"][0]) >= {"name", "kind", "readers", "share", "planned_share", "audience"}
+    assert set(found["checks"][0]) == {"name", "state", "figure", "threshold", "p", "says"}
+    wanted = {"metric", "role", "arm", "against", "method", "n", "values", "absolute", "relative", "anytime", "adjusted", "posterior", "status"}
+    assert set(found["effects"][0]) >= wanted | {"reason"}
+    assert set(found["effects"][0]["absolute"]) == {"estimate", "se", "low", "high", "p"}
+    assert set(found["effects"][0]["posterior"]) == {"mean", "low", "high", "p_better", "expected_loss"}
+    assert set(found["roi"]) >= {"currency", "horizon_days", "scenarios", "evpi", "unknowns", "studies", "next"}
+    assert set(found["roi"]["scenarios"][0]) >= {"arm", "expected", "low", "high", "p_positive", "p_best"}
+    assert set(found["verdict"]) == {"key", "arm", "sentence", "reasons"}
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_every_pair_on_every_metric_model_against_heuristic_included():
+    found = [(e["metric"], e["role"], e["arm"], e["against"]) for e in report().to_dict()["effects"]]
+    pairs = [("front", "status_quo"), ("als", "status_quo"), ("als", "front")]
+    roles = [("views_per_session", "goal"), ("bounce_rate", "secondary"), ("dwell_per_view", "guardrail")]
+    assert found == [(metric, role, *pair) for metric, role in roles for pair in pairs]
+
+
+def test_the_first_sentence_is_the_verdict():
+    found = report(world(front=1.4, als=1.4))
+    assert found.sentences[0] == found.verdict.sentence
+
+
+def test_a_heuristic_that_pays_is_shipped_and_a_dear_model_is_not():
+    arms = (*ARMS[:2], replace(ARMS[2], per_day=500.0))
+    found = report(world(front=1.5, als=1.52), experiment=plan(arms))
+    assert (found.verdict.key, found.verdict.arm) == ("ship", "front")
+    assert any("Keep the heuristic" in reason for reason in found.verdict.reasons)
+
+
+def test_a_model_that_beats_the_heuristic_by_more_than_it_costs_is_shipped():
+    found = report(world(front=1.3, als=1.9))
+    assert (found.verdict.key, found.verdict.arm) == ("ship", "als")
+
+
+def test_no_difference_keeps_the_status_quo():
+    assert report(world()).verdict.key in ("keep", "equal")
+
+
+def test_a_broken_guardrail_keeps_the_status_quo():
+    found = report(world(als=1.9, dwell=0.6))
+    assert (found.verdict.key, found.verdict.arm) == ("keep", "status_quo")
+    assert "dwell per view" in found.verdict.sentence
+
+
+def test_a_broken_split_blocks_the_verdict_but_not_the_display():
+    found = report(world(front=1.5, n=(1100, 400, 400)))
+    assert found.verdict.key == "do_not_use"
+    assert found.exit_status == 4
+    effect = found.to_dict()["effects"][0]
+    assert effect["absolute"]["estimate"] is not None
+
+
+@pytest.mark.parametrize("broken", ["balance", "crossed", "unknown_arms", "clicks_without_exposure", "fallbacks", "distinct"])
+def test_each_trust_check_can_block(broken):
+    totals, balance = world(front=1.5), (Line(),)
+    counts = totals.counts
+    if broken == "balance":
+        balance = (Line(exact=False),)
+    elif broken == "distinct":
+        rows = totals.distinct["views_per_session"]
+        totals = replace(totals, distinct={"views_per_session": (replace(rows[0], count=rows[0].count + 1), *rows[1:])})
+    else:
+        value = {"crossed": 100, "unknown_arms": {"ghost": 1}, "clicks_without_exposure": 1, "fallbacks": {"als": 100}}[broken]
+        totals = replace(totals, counts=replace(counts, **{broken: value}))
+    assert report(totals, balance=balance).verdict.key == "do_not_use"
+
+
+def test_before_the_planned_end_there_are_counts_and_wait():
+    found = report(world(front=1.5), days=5.0, state="running")
+    plain = found.to_dict()
+    assert (found.verdict.key, found.exit_status) == ("wait", 3)
+    assert plain["roi"] is None
+    for effect in plain["effects"]:
+        assert (effect["status"], effect["reason"]) == ("insufficient", "before the planned end")
+        assert not [*numbers(effect["absolute"]), *numbers(effect["relative"]), *numbers(effect["values"])]
+        assert effect["posterior"] is None
+        assert sum(effect["n"].values()) > 0
+    assert [arm["readers"] for arm in plain["arms"]] == [800, 600, 600]
+
+
+def test_before_the_planned_end_guardrails_show_a_range_that_may_be_looked_at():
+    effects = report(days=5.0, state="running").to_dict()["effects"]
+    assert all((effect["anytime"]["low"] is not None) == (effect["role"] == "guardrail") for effect in effects)
+
+
+def test_an_experiment_that_runs_on_after_its_planned_end_is_read():
+    assert report(days=14.0, state="running").to_dict()["effects"][0]["absolute"]["estimate"] is not None
+
+
+def test_a_test_stopped_before_its_shortest_length_changes_nothing():
+    found = report(world(front=1.5), days=5.0, state="stopped", experiment=plan(minimum_days=7.0))
+    assert (found.verdict.key, found.verdict.arm) == ("keep", "status_quo")
+
+
+def test_without_a_stated_value_there_is_no_money_and_costs_decide():
+    free = tuple(replace(arm, per_day=0.0) for arm in ARMS)
+    costly = report(world(front=1.5, als=1.5), experiment=plan(value_per_view=None))
+    costless = report(world(front=1.3, als=1.9), experiment=plan(free, value_per_view=None))
+    assert costly.to_dict()["roi"] is None
+    assert costly.to_dict()["roi_reason"] == "nobody has stated what an article view is worth"
+    assert costly.verdict.key == "keep"
+    assert (costless.verdict.key, costless.verdict.arm) == ("ship", "als")
+
+
+def test_nobody_yet_is_a_report_too():
+    found = report(totals_of({}), days=1.0, state="running").to_dict()
+    assert found["verdict"]["key"] == "wait"
+    done = report(totals_of({})).to_dict()
+    assert {effect["status"] for effect in done["effects"]} == {"insufficient"}
+    assert done["verdict"]["key"] == "keep"
+    json.dumps(done, allow_nan=False)
+
+
+def test_one_arm_empty_leaves_the_others_readable():
+    totals = world(front=1.5)
+    without = {cell: m for cell, m in totals.moments.items() if cell[0] != "als"}
+    found = report(replace(totals, moments=without)).to_dict()
+    statuses = {(e["arm"], e["against"]): e["status"] for e in found["effects"] if e["role"] == "goal"}
+    assert statuses == {("front", "status_quo"): "ok", ("als", "status_quo"): "insufficient", ("als", "front"): "insufficient"}
+
+
+def test_click_through_is_undefined_where_no_slot_is_filled():
+    tables = {(arm, 1): [(i % 3, 4, 1 + i % 2, 1) for i in range(40)] for arm in ("status_quo", "front", "als")}
+    keys = ("count_click", "count_impression", "count_view_page_type_article", "count_session")
+    totals = replace(totals_of(tables, keys=keys), distinct={})
+    effects = report(totals, experiment=plan(guardrails={}, secondary=("click_through",))).to_dict()["effects"]
+    found = {(e["arm"], e["against"]): e["status"] for e in effects if e["metric"] == "click_through"}
+    assert found == {("front", "status_quo"): "undefined_for_arm", ("als", "status_quo"): "undefined_for_arm", ("als", "front"): "no_variation"} | {
+        ("als", "front"): "ok"}
+
+
+def test_the_same_rows_in_any_order_give_the_same_bytes():
+    rng = np.random.default_rng(9)
+    tables = {(arm, phase): crowd(rng, 120) for arm in ("status_quo", "front", "als") for phase in (1, 2)}
+    texts = set()
+    for seed in range(3):
+        order = random.Random(seed)
+        shuffled = {cell: order.sample(tables[cell].tolist(), 120) for cell in order.sample(list(tables), len(tables))}
+        texts.add(json.dumps(report(totals_of(shuffled)).to_dict(), sort_keys=True))
+    assert len(texts) == 1
+
+
+def test_a_ramp_is_held_to_the_shares_of_each_phase():
+    rng = np.random.default_rng(3)
+    sizes = {("status_quo", 1): 1800, ("front", 1): 100, ("als", 1): 100, ("status_quo", 2): 400, ("front", 2): 300, ("als", 2): 300}
+    totals = totals_of({cell: crowd(rng, n) for cell, n in sizes.items()})
+    first = Phase(1, START, (("status_quo", 0.9), ("front", 0.05), ("als", 0.05)))
+    second = Phase(2, START + timedelta(days=3), (("status_quo", 0.4), ("front", 0.3), ("als", 0.3)))
+    states = {c.name: c.state for c in report(totals, phases=(first, second)).checks}
+    assert (states["split"], states["split_matured"], states["recomputed"]) == ("ok", "ok", "ok")
+    assert {c.name: c.state for c in report(totals).checks}["split"] == "block"
+
+
+def test_money_follows_the_direction_of_time_and_value():
+    once, twice = (report(world(front=1.5), experiment=plan(value_per_view=v)).roi.expected()["front"] for v in (0.01, 0.02))
+    assert twice + 365 == pytest.approx(2 * (once + 365), rel=1e-9)
+
+
+def test_two_hundred_reports_in_plain_words():
+    rng = np.random.default_rng(12)
+    for seed in range(200):
+        n = tuple(int(x) for x in rng.integers(25, 250, 3))
+        totals = world(seed, front=rng.uniform(0.8, 1.8), als=rng.uniform(0.8, 1.8), dwell=rng.uniform(0.7, 1.2), n=n)
+        arms = tuple(Arm(a.name, a.kind, k / sum(n), per_day=float(rng.uniform(0, 30))) for a, k in zip(ARMS, n, strict=True))
+        value = None if seed % 5 == 0 else 0.01
+        found = report(totals, experiment=plan(arms, value_per_view=value), days=float(rng.choice([3, 14, 15])), state="running").to_dict()
+        texts = [*found["sentences"], *found["verdict"]["reasons"], *(c["says"] for c in found["checks"]), *(e["says"] for e in found["effects"])]
+        assert_plain(*texts, *([found["roi"]["next"]] if found["roi"] else []))
+        assert all(math.isfinite(x) for x in numbers(found))

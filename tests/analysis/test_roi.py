@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from analysis.bayes import Posterior
+from analysis.information import known_part, unknowns
+from analysis.roi import Stakes, lognormal, next_step, stakes_of, worth
+from tests.analysis.tables import ARMS, plan
+
+FREE = {"status_quo": 0.0, "front": 0.0, "als": 0.0}
+STAKES = Stakes(value=(0.01, 0.01, 0.01), views_per_day=1000.0, horizon_days=100, build=FREE, per_day=FREE)
+
+
+def believed(means=(0.05, 0.08), sds=(0.02, 0.03), correlation=0.5, sampling=None) -> Posterior:
+    s = np.array(sds)
+    covariance = np.outer(s, s) * np.array([[1, correlation], [correlation, 1]])
+    return Posterior("status_quo", ("front", "als"), np.array(means), covariance, covariance if sampling is None else sampling)
+
+
+def test_a_certain_effect_by_hand():
+    """1000 views x 0.01 x 5 % x 100 days = 50, minus 10 to build and 0.2 a day."""
+    stakes = replace(STAKES, build={**FREE, "front": 10.0}, per_day={**FREE, "front": 0.2})
+    found = worth(believed((math.log(1.05), 0.0), (0.0, 0.0)), stakes, ARMS, test_days=0)
+    front = found.scenarios[1]
+    assert (front.arm, front.cost) == ("front", pytest.approx(30.0))
+    assert (front.expected, front.low, front.high) == pytest.approx((20.0, 20.0, 20.0))
+    assert (front.p_positive, front.p_best, front.regret) == (1.0, 1.0, 0.0)
+    assert found.evpi == pytest.approx(0.0, abs=1e-9)
+
+
+def test_the_control_is_worth_zero_and_only_extra_running_costs_count():
+    stakes = replace(STAKES, per_day={"status_quo": 3.0, "front": 3.0, "als": 4.0})
+    found = worth(believed((0.0, 0.0), (0.0, 0.0)), stakes, ARMS, test_days=0)
+    assert [s.expected for s in found.scenarios] == pytest.approx([0.0, 0.0, -100.0])
+
+
+def test_an_effect_that_halves_every_ten_days_is_worth_less():
+    assert replace(STAKES, half_life_days=10.0).effective_days == pytest.approx(sum(2 ** (-t / 10) for t in range(100)))
+
+
+def test_expected_benefit_and_chance_follow_the_normal_belief():
+    found = worth(believed(), STAKES, ARMS, test_days=0)
+    for scenario, mu, s in zip(found.scenarios[1:], (0.05, 0.08), (0.02, 0.03), strict=True):
+        assert scenario.expected == pytest.approx(1000 * math.expm1(mu + s * s / 2), rel=1e-3)
+        assert scenario.low == pytest.approx(1000 * math.expm1(mu - 1.645 * s), rel=5e-3)
+        assert scenario.p_positive == pytest.approx(0.5 * math.erfc(-mu / s / math.sqrt(2)), abs=1e-3)
+    assert sum(s.p_best for s in found.scenarios) == pytest.approx(1.0)
+
+
+def test_fifty_dots_are_equally_likely_outcomes():
+    scenario = worth(believed(), STAKES, ARMS, test_days=0).scenarios[2]
+    assert len(scenario.quantiles) == 50
+    assert list(scenario.quantiles) == sorted(scenario.quantiles)
+    assert np.mean(scenario.quantiles) == pytest.approx(scenario.expected, rel=0.01)
+
+
+def test_points_of_a_lognormal_are_met():
+    z = np.array([-1.6448536, 0.0, 1.6448536])
+    assert lognormal((0.5, 1.0, 2.0), z) == pytest.approx([0.5, 1.0, 2.0], rel=1e-6)
+
+
+def test_value_of_perfect_information_of_two_options_is_the_closed_form():
+    """EVPI = E max(0, X) - max(0, E X) for one arm; small effects, so that exp is nearly linear."""
+    belief = Posterior("status_quo", ("front",), np.array([0.001]), np.array([[0.002**2]]), np.array([[0.002**2]]))
+    found = worth(belief, STAKES, ARMS[:2], test_days=0)
+    r = 0.5
+    gain = 0.001 * 0.5 * math.erfc(-r / math.sqrt(2)) + 0.002 * math.exp(-r * r / 2) / math.sqrt(2 * math.pi)
+    assert found.evpi == pytest.approx(1000 * (gain - 0.001), rel=0.02)
+
+
+def test_case_27_partial_information_of_the_toy_model():
+    """NB = {0, p1 + p2}, p1 ~ N(0, 1), p2 ~ N(0, 2): EVPPI 0.39894 and 0.79788, EVPI 0.89206."""
+    from scipy.special import ndtri
+    from scipy.stats import qmc
+
+    z = ndtri(qmc.Sobol(2, rng=np.random.default_rng(1)).random_base2(14))
+    p1, p2 = z[:, 0], 2 * z[:, 1]
+    benefit = np.column_stack([np.zeros(len(z)), p1 + p2])
+    parts = [np.maximum(known_part(benefit, p), 0).max(axis=1).mean() for p in (p1, p2)]
+    assert parts == pytest.approx([0.39894, 0.79788], rel=0.01)
+    assert benefit.max(axis=1).mean() == pytest.approx(0.89206, rel=0.005)
+
+
+def test_knowing_one_thing_is_never_worth_more_than_knowing_everything():
+    stakes = replace(STAKES, value=(0.005, 0.01, 0.02), build={**FREE, "front": 40.0, "als": 90.0})
+    found = worth(believed(), stakes, ARMS, test_days=14)
+    assert {u.name for u in found.unknowns} == {"reader interest", "what als adds to front", "value per view"}
+    assert all(0 <= u.evppi <= found.evpi * 1.02 for u in found.unknowns)
+    assert [u.evppi for u in found.unknowns] == sorted((u.evppi for u in found.unknowns), reverse=True)
+    assert all(0 <= share <= 1.01 for u in found.unknowns for share in u.share_of_variance.values())
+    assert 0 <= found.studies[0].evsi <= found.evpi
+
+
+def test_a_known_value_is_no_unknown():
+    names = [u.name for u in worth(believed(), STAKES, ARMS, test_days=0).unknowns]
+    assert "value per view" not in names
+
+
+def test_an_arm_is_called_by_its_effect_when_the_plan_has_no_heuristic():
+    logs = np.random.default_rng(1).normal(size=(256, 1))
+    found = unknowns(logs, np.ones(256), np.column_stack([np.zeros(256), logs]), names=("front", "als"), kinds={"als": "model"})
+    assert [u.name for u in found] == ["effect of als"]
+
+
+def test_a_longer_test_teaches_more_and_costs_more():
+    stakes = replace(STAKES, build={**FREE, "front": 50.0, "als": 80.0})
+    tests = [worth(believed(sampling=believed().covariance * scale), stakes, ARMS, test_days=days).studies[0]
+             for days, scale in ((7.0, 4.0), (14.0, 2.0), (28.0, 1.0))]
+    learnt = [s.evsi * 100 / (100 - s.days) for s in tests]
+    assert learnt == sorted(learnt)
+    assert [s.cost for s in tests] == sorted(s.cost for s in tests)
+    assert all(s.enbs == s.evsi - s.cost for s in tests)
+
+
+def test_a_test_longer_than_the_horizon_is_not_offered():
+    assert worth(believed(), STAKES, ARMS, test_days=100).studies == ()
+
+
+def test_the_next_step_is_computed_from_values_and_prices():
+    stop = worth(believed((0.05, 0.08), (0.0, 0.0)), STAKES, ARMS, test_days=0)
+    assert next_step(stop) == "Stop testing: knowing everything would be worth €0."
+    unsure = worth(believed((0.0, 0.0), (0.05, 0.06)), STAKES, ARMS, test_days=7)
+    assert next_step(unsure).startswith("Next: the same test again, 7 days; it is worth about €")
+    dear = replace(STAKES, per_day={**FREE, "als": 50.0})
+    assert "no study on offer pays for itself" in next_step(worth(believed((0.0, 0.0), (0.05, 0.06)), dear, ARMS, test_days=50))
+
+
+def test_the_same_seed_gives_the_same_figures():
+    assert worth(believed(), STAKES, ARMS, test_days=7) == worth(believed(), STAKES, ARMS, test_days=7)
+
+
+def test_money_needs_a_stated_value_and_counted_views():
+    assert stakes_of(plan(value_per_view=None), 1000.0) is None
+    assert stakes_of(plan(), 0.0) is None
+    assert stakes_of(plan(value_per_view=0.02, value_spread=4.0), 10.0).value == (0.005, 0.02, 0.08)

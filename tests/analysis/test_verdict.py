@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from analysis.verdict import Candidate, Progress, decide
+from tests.analysis.test_words import assert_plain
+
+DONE = Progress(14, 14, ended=True)
+HOLDS, BROKE = {"dwell_per_view": "holds"}, {"dwell_per_view": "broke"}
+
+
+def rule(**values) -> Candidate:
+    return Candidate("front", "heuristic", **{"guardrails": HOLDS, "worth": 100.0, "superior": True, **values})
+
+
+def model(**values) -> Candidate:
+    return Candidate("als", "model", **{"guardrails": HOLDS, "worth": 200.0, "superior": True, **values})
+
+
+def key_of(*candidates, failed=(), progress=DONE, control="status_quo"):
+    found = decide(candidates, control=control, failed=failed, progress=progress)
+    return found.key, found.arm
+
+
+TRUTH = [
+    ("a trust check fails", [rule(), model()], {"failed": ["events are missing"]}, ("do_not_use", None)),
+    ("a failed check wins over a broken guardrail", [rule(guardrails=BROKE)], {"failed": ["events are missing"]}, ("do_not_use", None)),
+    ("the planned end is ahead", [rule(), model()], {"progress": Progress(5, 14, ended=False)}, ("wait", None)),
+    ("all arms hurt before the end", [rule(guardrails=BROKE)], {"progress": Progress(5, 14, ended=False)}, ("keep", "status_quo")),
+    ("one arm hurts before the end", [rule(), model(guardrails=BROKE)], {"progress": Progress(5, 14, ended=False)}, ("wait", None)),
+    ("both pay, the model more", [rule(), model()], {}, ("ship", "als")),
+    ("both pay, the rule more", [rule(), model(worth=90.0)], {}, ("ship", "front")),
+    ("both pay the same", [rule(), model(worth=100.0)], {}, ("ship", "front")),
+    ("the model does not pay", [rule(), model(worth=-1.0)], {}, ("ship", "front")),
+    ("the rule does not pay", [rule(worth=-1.0), model()], {}, ("ship", "als")),
+    ("neither pays", [rule(worth=-1.0), model(worth=-2.0)], {}, ("keep", "status_quo")),
+    ("exactly nothing is not a gain", [rule(worth=0.0)], {}, ("keep", "status_quo")),
+    ("the model is shown, the rule is not but is worth more", [rule(superior=False, worth=300.0), model()], {}, ("keep", "status_quo")),
+    ("a rule that hurts is no rival", [rule(guardrails=BROKE, worth=300.0), model()], {}, ("ship", "als")),
+    ("the model hurts", [rule(), model(guardrails=BROKE)], {}, ("ship", "front")),
+    ("the only arm hurts", [model(guardrails=BROKE)], {}, ("keep", "status_quo")),
+    ("harm cannot be excluded", [model(guardrails={"dwell_per_view": "unclear"})], {}, ("keep", "status_quo")),
+    ("harm within the margin is still harm", [model(guardrails={"dwell_per_view": "worse"})], {}, ("keep", "status_quo")),
+    ("nothing shown", [rule(superior=False), model(superior=False)], {}, ("keep", "status_quo")),
+    ("nothing shown, but money expected", [rule(superior=False, worth=500.0)], {}, ("keep", "status_quo")),
+    ("both within the limit", [rule(superior=False, within=True, cost=9.0), model(superior=False, within=True, cost=8.0)], {},
+     ("equal", "status_quo")),
+    ("within, and the arm saves money", [rule(superior=False, within=True, cost=-5.0)], {}, ("equal", "front")),
+    ("shown and paying, though within the limit", [rule(within=True)], {}, ("ship", "front")),
+    ("one within, one open", [rule(superior=False, within=True), model(superior=False)], {}, ("keep", "status_quo")),
+    ("worse on the goal", [model(superior=False, harmful=True)], {}, ("keep", "status_quo")),
+    ("nobody stated a value", [model(worth=None)], {}, ("keep", "status_quo")),
+    ("too few readers for a verdict", [model(share=0.01)], {}, ("keep", "status_quo")),
+    ("stopped too early", [rule()], {"progress": Progress(3, 14, ended=True, long_enough=False)}, ("keep", "status_quo")),
+    ("the incumbent is the heuristic", [model(worth=-1.0)], {"control": "front"}, ("keep", "front")),
+    ("nothing to compare", [], {}, ("keep", "status_quo")),
+]
+
+
+@pytest.mark.parametrize(("case", "candidates", "how", "expected"), TRUTH, ids=[case[0] for case in TRUTH])
+def test_truth_table(case, candidates, how, expected):
+    assert key_of(*candidates, **how) == expected
+
+
+def test_every_verdict_is_plain_short_and_has_at_most_four_reasons():
+    states = ["holds", "unclear", "worse", "broke"]
+    arms = [
+        [make(superior=s, within=w, worth=v, guardrails={"dwell_per_view": g, "bounce_rate": "holds"})
+         for s, w, v, g in itertools.product([True, False], [True, False], [None, -1.0, 150.0], states)]
+        for make in (rule, model)
+    ]
+    stages = [DONE, Progress(3.25, 14, ended=False), Progress(3.25, 14, ended=True, long_enough=False)]
+    for one, two in itertools.product(*arms):
+        for progress in stages:
+            found = decide([one, two], control="status_quo", failed=[], progress=progress)
+            assert len(found.reasons) <= 4
+            assert_plain(found.sentence, *found.reasons)
+
+
+def test_the_sentence_begins_with_the_decision():
+    starts = {
+        "ship": decide([rule()], control="status_quo", failed=[], progress=DONE),
+        "keep": decide([rule(superior=False)], control="status_quo", failed=[], progress=DONE),
+        "equal": decide([rule(superior=False, within=True)], control="status_quo", failed=[], progress=DONE),
+        "wait": decide([rule()], control="status_quo", failed=[], progress=Progress(5, 14, ended=False)),
+        "do_not_use": decide([rule()], control="status_quo", failed=["events are missing"], progress=DONE),
+    }
+    assert [verdict.sentence for verdict in starts.values()] == [
+        "Ship front: it brings more than it costs and hurts nothing we guard.",
+        "Keep status quo: no other arm is shown to be better.",
+        "No practical difference: take the cheapest, status quo.",
+        "Keep running: 5 of 14 planned days are over.",
+        "Do not use these numbers: events are missing.",
+    ]
+
+
+def test_a_model_that_does_not_beat_the_rule_is_told_so():
+    found = decide([rule(), model(worth=90.0)], control="status_quo", failed=[], progress=DONE)
+    assert "Keep the heuristic: als does not beat front by more than it costs." in found.reasons
+    alone = decide([rule(superior=False, worth=300.0), model()], control="status_quo", failed=[], progress=DONE)
+    assert alone.sentence == "Keep status quo: als does not beat front by more than it costs."
+
+
+def test_a_broken_guardrail_is_named():
+    found = decide([model(guardrails=BROKE)], control="status_quo", failed=[], progress=DONE)
+    assert found.sentence == "Keep status quo: als hurts dwell per view beyond the agreed limit."

@@ -1,0 +1,97 @@
+"""``POST /e``: what the browser tells after a page was shown. 202 means on disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from experiments.errors import OutboxError
+from experiments.events.event import Event
+from experiments.events.ids import PageClaims, TokenError, event_id
+from web.identity import Identity
+from web.site import NewsSite
+
+__all__ = ["beacon"]
+
+beacon = Blueprint("beacon", __name__)
+MOST_EVENTS = 50
+LONGEST_MS = 30 * 60 * 1000
+KNOWN = {"token", "active_ms", "depth", "client_at", "sent_at"}
+
+
+class Refused(ValueError):
+    """One event cannot be taken; the message is the reason."""
+
+
+@beacon.post("/e")
+def receive() -> tuple[Response, int]:
+    """Take up to 50 events; each is accepted or refused with its reason, and the accepted ones are durable."""
+    site: NewsSite = current_app.extensions["presslab"]
+    try:
+        body = json.loads(request.get_data(cache=False, as_text=True))
+    except (ValueError, RecursionError):
+        return jsonify(error="the body is not JSON"), 400
+    rows = body.get("events") if isinstance(body, dict) and "events" in body else [body]
+    if not isinstance(rows, list) or not rows:
+        return jsonify(error="'events' must be a list of 1 to 50 events"), 422
+    if len(rows) > MOST_EVENTS:
+        return jsonify(error=f"{len(rows)} events in one request; at most {MOST_EVENTS}"), 413
+    who, now = site.identify(request), site.clock()
+    events: list[Event] = []
+    rejected: list[dict[str, Any]] = []
+    for index, row in enumerate(rows):
+        try:
+            events.append(_dwell(site, row, who, now))
+        except Refused as reason:
+            rejected.append({"i": index, "reason": str(reason)})
+    return _kept(site, events, rejected)
+
+
+def _kept(site: NewsSite, events: list[Event], rejected: list[dict[str, Any]]) -> tuple[Response, int]:
+    if not events:
+        return jsonify(accepted=0, rejected=rejected), 422
+    try:
+        site.outbox.append(events)
+    except OutboxError as error:
+        answer = jsonify(error=error.what)
+        answer.headers["Retry-After"] = "1"
+        return answer, 503
+    return jsonify(accepted=len(events), rejected=rejected), 202
+
+
+def _dwell(site: NewsSite, row: Any, who: Identity, now: int) -> Event:
+    if not isinstance(row, dict):
+        raise Refused("not an object")
+    if unknown := sorted(set(row) - KNOWN):
+        raise Refused(f"unknown field {unknown[0]!r}")
+    if not who.measured:
+        raise Refused("this reader is not measured")
+    claims = _claims(site, row.get("token"), who, now)
+    active_ms = min(_number(row, "active_ms"), LONGEST_MS)
+    depth = min(_number(row, "depth"), 100)
+    client_at, sent_at = (_number(row, key) * 1000 if row.get(key) is not None else None for key in ("client_at", "sent_at"))
+    return Event(
+        event_id(claims.page_view, "dwell", str(active_ms)), "dwell", claims.page_view, who.reader, claims.issued_at, now,
+        {"active_ms": active_ms, "depth_percent": depth}, client_at=client_at, sent_at=sent_at,
+        source=who.source, device=who.device, bot=who.bot, config=claims.config,
+    )  # fmt: skip
+
+
+def _claims(site: NewsSite, token: Any, who: Identity, now: int) -> PageClaims:
+    if not isinstance(token, str):
+        raise Refused("token is missing")
+    try:
+        return site.tokens.read_page(token, reader=who.reader, now_us=now)
+    except TokenError as error:
+        raise Refused(f"token is {error.reason}") from error
+
+
+def _number(row: dict[str, Any], key: str) -> int:
+    """A whole number from 0 to 2**53, however the client wrote it."""
+    value = row.get(key, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 2**53:
+        raise Refused(f"{key} must be a number from 0 on, not {str(value)[:40]!r}")
+    return int(value)

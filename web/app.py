@@ -1,0 +1,85 @@
+"""The application: ``create_app(settings)``."""
+
+from __future__ import annotations
+
+import logging
+from uuid import uuid4
+
+from flask import Flask, Response, jsonify, render_template, request
+from flask_limiter import Limiter
+from werkzeug.exceptions import HTTPException
+
+from experiments.errors import PresslabError
+from experiments.settings import Settings
+from web.api.beacon import beacon
+from web.guard import protect
+from web.pages import install_pages
+from web.site import NewsSite
+
+__all__ = ["create_app"]
+
+log = logging.getLogger("presslab.app")
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the site: reader pages, beacon, console.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> app = create_app(Settings(home=Path(tempfile.mkdtemp())))
+    >>> app.test_client().get("/-/live").status_code
+    200
+    """
+    app = Flask("web", static_folder="static", static_url_path="/static")
+    app.config.update(MAX_CONTENT_LENGTH=64 * 1024, MAX_FORM_PARTS=100, TRUSTED_HOSTS=list(settings.trusted_hosts), JSON_SORT_KEYS=False)
+    app.extensions["presslab"] = site = NewsSite(settings)
+    protect(app)
+    _limit(app, settings, site)
+    app.register_blueprint(beacon)
+    install_pages(app)
+    _errors(app, site)
+    _probes(app, site)
+    return app
+
+
+def _limit(app: Flask, settings: Settings, site: NewsSite) -> None:
+    """Events per reader, by a moving window in memory; addresses are never stored."""
+    rate = settings.events_per_second if settings.profile == "production" else 1_000
+    limiter = Limiter(lambda: site.identify(request).reader or "nobody", strategy="moving-window", storage_uri="memory://", headers_enabled=False)
+    limiter.init_app(app)
+    limiter.limit(f"{rate}/second")(beacon)
+
+
+def _probes(app: Flask, site: NewsSite) -> None:
+    @app.get("/-/live")
+    def live() -> Response:
+        return jsonify(live=True)
+
+    @app.get("/-/ready")
+    def ready() -> tuple[Response, int]:
+        fault = site.fault()
+        return jsonify(ready=not fault, fault=fault or None), 503 if fault else 200
+
+
+def _errors(app: Flask, site: NewsSite) -> None:
+    @app.errorhandler(HTTPException)
+    def known(error: HTTPException) -> tuple[str, int] | tuple[Response, int]:
+        code = error.code or 500
+        if request.path == "/e" or request.path.startswith("/-/"):
+            return jsonify(error=error.description), code
+        return render_template("error.html", code=code, reference="", site=site), code
+
+    @app.errorhandler(PresslabError)
+    def refused(error: PresslabError) -> tuple[str, int]:
+        reference = uuid4().hex[:8]
+        log.error("%s %s", reference, error)
+        staff = error if request.path.startswith("/console") else None
+        return render_template("error.html", code=500, reference=reference, problem=staff, site=site), 500
+
+    @app.errorhandler(Exception)
+    def unexpected(error: Exception) -> tuple[str, int]:
+        reference = uuid4().hex[:8]
+        log.error("%s unexpected error on %s", reference, request.path, exc_info=error)
+        return render_template("error.html", code=500, reference=reference, site=site), 500

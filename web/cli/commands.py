@@ -1,0 +1,12 @@
+"""Puts every command of a noun in its place."""
+
+from __future__ import annotations
+
+__all__ = ["install"]
+
+
+def install() -> None:
+    """Import the modules that declare commands; they import nothing heavy themselves."""
+    from web.cli import data, experiment, operate, science
+
+    _ = (data, experiment, operate, science)

@@ -1,0 +1,151 @@
+"""``presslab experiment ...``: plan, start, stop, decide, list, report, import-summary."""
+
+from __future__ import annotations
+
+import getpass
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from web.cli.main import Home, Json, experiment
+
+__all__ = ["decide", "listing", "plan", "report", "start", "stop", "summary"]
+
+Reason = Annotated[str, typer.Option(help="Why, in one sentence; goes into the record.")]
+
+
+def _step(reason: str) -> Any:
+    from experiments.lifecycle import Step
+
+    return Step(getpass.getuser(), datetime.now(UTC), reason)
+
+
+def _publish(home: Path, engine: Any) -> None:
+    from experiments.lifecycle import publish_plan
+
+    publish_plan(home, engine, at=datetime.now(UTC))
+
+
+def _open(home: Path | None) -> tuple[Path, Any]:
+    from experiments.migrate import migrate
+    from experiments.settings import load_settings
+    from experiments.tables import control_engine
+
+    settings = load_settings(home)
+    migrate(settings.home)
+    return settings.home, control_engine(settings.home)
+
+
+@experiment.command("plan")
+def plan(file: Annotated[Path, typer.Argument(help="A TOML file with the plan (see docs/plan.md).")], home: Home = None, reason: Reason = "") -> None:
+    """Check a plan and store it as a draft."""
+    from experiments.errors import ExperimentError
+    from experiments.experiment import Experiment
+    from experiments.lifecycle import draft
+    from experiments.metric import metric
+    from web.cli.output import say
+
+    try:
+        values = tomllib.loads(file.read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ExperimentError(f"{file}: {error}.", "Give a TOML file with name, question, control and [[arms]].") from error
+    wanted = Experiment.from_dict(values)
+    for name in (wanted.goal, *wanted.secondary, *wanted.guardrails):
+        metric(name)
+    folder, engine = _open(home)
+    draft(engine, wanted, _step(reason))
+    say(f"draft '{wanted.name}' is stored. Next: presslab experiment start {wanted.name}")
+    _ = folder
+
+
+@experiment.command("start")
+def start(name: str, home: Home = None, reason: Reason = "") -> None:
+    """Let readers in."""
+    from experiments.lifecycle import start as begin
+    from web.cli.output import say
+
+    folder, engine = _open(home)
+    record = begin(engine, name, _step(reason))
+    _publish(folder, engine)
+    say(f"'{name}' runs since {record.started_at:%Y-%m-%d %H:%M} UTC.")
+
+
+@experiment.command("stop")
+def stop(name: str, home: Home = None, reason: Reason = "") -> None:
+    """Stop letting readers in, everywhere within a second."""
+    from experiments.lifecycle import stop as end
+    from web.cli.output import say
+
+    folder, engine = _open(home)
+    end(engine, name, _step(reason))
+    _publish(folder, engine)
+    say(f"'{name}' is stopped. Next: presslab experiment report {name}")
+
+
+@experiment.command("decide")
+def decide(name: str, arm: str, reason: Annotated[str, typer.Option(help="Why; required.")], home: Home = None) -> None:
+    """Record the decision, who took it and why."""
+    from experiments.lifecycle import decide as settle
+    from web.cli.output import say
+
+    folder, engine = _open(home)
+    settle(engine, name, arm, _step(reason))
+    _publish(folder, engine)
+    say(f"decided: {arm}. The slot shows it to every reader it may serve.")
+
+
+@experiment.command("list")
+def listing(home: Home = None, as_json: Json = False) -> None:
+    """All experiments, the newest first."""
+    from experiments.lifecycle import experiments
+    from web.cli.output import print_json, print_table
+
+    _, engine = _open(home)
+    rows = [
+        {
+            "name": r.experiment.name,
+            "state": r.state,
+            "arms": list(r.experiment.shares),
+            "started_at": r.started_at.isoformat() if r.started_at else None,
+            "decided_arm": r.decided_arm,
+            "question": r.experiment.question,
+        }
+        for r in experiments(engine)
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table("Experiments", ("name", "state", "arms", "started", "decided", "question"),
+                [(r["name"], r["state"], ", ".join(r["arms"]), (r["started_at"] or "–")[:16], r["decided_arm"] or "–", r["question"]) for r in rows])  # type: ignore[arg-type, index]  # fmt: skip
+
+
+@experiment.command("report")
+def report(name: str, home: Home = None, as_json: Json = False, gate: Annotated[bool, typer.Option("--gate", help="Exit 0 ready, 3 not yet, 4 not trustworthy.")] = False) -> None:
+    """Compute the report now, store it, and print it."""
+    from experiments.clock import FileClock, system_clock
+    from experiments.settings import load_settings
+    from web.cli.output import print_json
+    from web.cli.report_table import print_report
+    from web.reporting import named_report
+
+    settings = load_settings(home)
+    clock = FileClock(settings.home / "clock") if settings.profile == "demo" else system_clock
+    found = named_report(settings.home, name, profile=settings.profile, until_us=clock())
+    (print_json if as_json else print_report)(found)
+    if gate:
+        raise typer.Exit({"do_not_use": 4, "wait": 3}.get(found["verdict"]["key"], 0))
+
+
+@experiment.command("import-summary")
+def summary(path: Annotated[Path, typer.Argument(help="File or folder with counts per arm and period, or n, mean, variance per look.")], as_json: Json = False) -> None:
+    """Analyse finished tests from their published sums."""
+    from analysis.summaries import import_summary
+
+    from web.cli.output import print_json
+    from web.cli.report_table import print_summary
+
+    found = import_summary(path)
+    (print_json if as_json else print_summary)(found.to_dict())

@@ -1,0 +1,95 @@
+"""``presslab``: the command. Modules of a command are imported when it runs, so that ``--help`` is quick."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
+                  help="Is a recommender worth its cost? A news site, its readers, and an honest report.")  # fmt: skip
+experiment = typer.Typer(no_args_is_help=True, help="Plan, start, stop, decide, report.")
+data = typer.Typer(no_args_is_help=True, help="Bring logs in, take data out, erase a reader.")
+jobs = typer.Typer(no_args_is_help=True, help="The timetable and its runs.")
+model = typer.Typer(no_args_is_help=True, help="Train, list, roll back.")
+arm = typer.Typer(no_args_is_help=True, help="The arms this installation knows.")
+audit = typer.Typer(no_args_is_help=True, help="The record of every change.")
+drift = typer.Typer(no_args_is_help=True, help="Are readers and articles still what the models saw?")
+for name, group in (("experiment", experiment), ("data", data), ("jobs", jobs), ("model", model), ("arm", arm), ("audit", audit), ("drift", drift)):
+    app.add_typer(group, name=name)
+
+Home = Annotated[Path | None, typer.Option("--home", help="Folder of all state (default: PRESSLAB_HOME or ./instance).")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
+
+
+@app.command()
+def demo(
+    readers: Annotated[int, typer.Option(help="Simulated readers.", min=50)] = 1_500,
+    days: Annotated[int, typer.Option(help="Days of the experiment.", min=2)] = 14,
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn, the world included.")] = 1,
+    port: Annotated[int, typer.Option(help="Of the site.")] = 8750,
+    world: Annotated[str, typer.Option(help="Name a world instead of drawing one (then nothing is hidden).")] = "",
+    leave: Annotated[bool, typer.Option("--exit", help="Stop after the report.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Build the newspaper, let readers live through an experiment, write the report, keep serving."""
+    from web.demo.run import Plan, run_demo
+
+    run_demo(Plan(home or Path("instance"), readers, days, seed, port, world, leave), as_json=as_json)
+
+
+@app.command()
+def serve(port: Annotated[int | None, typer.Option()] = None, home: Home = None) -> None:
+    """Serve the site (readers and console)."""
+    from experiments.settings import load_settings
+    from web.serve import serve as run
+
+    settings = load_settings(home)
+    run(settings if port is None else settings.model_copy(update={"port": port}))
+
+
+@app.command()
+def worker(home: Home = None) -> None:
+    """Load events, keep the timetable, train. Exactly one per home folder."""
+    from experiments.settings import load_settings
+    from web.worker import Worker
+
+    Worker(load_settings(home)).run()
+
+
+@app.command()
+def migrate(home: Home = None) -> None:
+    """Bring the stores to the current layout."""
+    from experiments.migrate import migrate as run
+    from experiments.settings import load_settings
+    from web.cli.output import say
+
+    say(f"layout {run(load_settings(home).home)}")
+
+
+@app.command()
+def doctor(home: Home = None, as_json: Json = False) -> None:
+    """Check this installation; exit 4 when something is broken."""
+    from experiments.settings import load_settings
+    from web.cli.doctor import examine
+
+    raise typer.Exit(examine(load_settings(home), as_json=as_json))
+
+
+def main() -> None:
+    """Run the command; an error a person can act on ends with its code, never with a traceback."""
+    from experiments.errors import PresslabError
+    from web.cli import commands
+
+    commands.install()
+    try:
+        app()
+    except PresslabError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(error.exit_status) from None
+

@@ -1,0 +1,33 @@
+"""How commands talk: results on standard output, everything else on standard error, one object with ``--json``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["print_json", "print_table", "say"]
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON object; NaN and infinity are refused."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write a table; columns whose name ends in a blank are right-aligned numbers."""
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    for name in columns:
+        table.add_column(name.strip(), justify="right" if name.endswith(" ") else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console(file=sys.stdout, highlight=False).print(table)
+
+
+def say(text: str) -> None:
+    """Tell a person something that is not the result."""
+    Console(stderr=True, highlight=False).print(text)

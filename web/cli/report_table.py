@@ -1,0 +1,63 @@
+"""A report and a summary as a person reads them in a terminal: the sentence first, the numbers last."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+
+from web.cli.output import print_table
+
+__all__ = ["print_report", "print_summary"]
+
+MARKS = {"ok": "✓", "warn": "!", "block": "✗"}
+
+
+def print_report(report: Mapping[str, Any]) -> None:
+    """Write verdict, trust, effects and money."""
+    out = Console(file=sys.stdout, highlight=False)
+    out.print(f"\n{report['question']}\n\n[bold]{report['verdict']['sentence']}[/bold]")
+    for reason in report["verdict"]["reasons"]:
+        out.print(f"  · {reason}")
+    out.print("\n[bold]Can we trust it?[/bold]")
+    for check in report["checks"]:
+        out.print(f"  {MARKS[check['state']]} {check['says']}")
+    out.print()
+    print_table("Readers", ("arm", "kind", "readers ", "share ", "planned "),
+                [(a["name"], a["kind"], f"{a['readers']:,}", _share(a["share"]), _share(a["planned_share"])) for a in report["arms"]])  # fmt: skip
+    out.print()
+    print_table("What changed", ("metric", "role", "arm", "against", "change ", "range"), [_effect(effect) for effect in report["effects"]])
+    roi = report.get("roi")
+    if roi:
+        out.print()
+        title = f"What it is worth over {roi['horizon_days']} days, {roi['currency']}"
+        print_table(title, ("arm", "expected ", "5 to 95 in 100", "earns money "),
+                    [(s["arm"], f"{s['expected']:,.0f}", f"{s['low']:,.0f} to {s['high']:,.0f}", _share(s["p_positive"])) for s in roi["scenarios"]])  # fmt: skip
+        out.print(f"\n{roi['next']}")
+
+
+def _effect(effect: Mapping[str, Any]) -> tuple[str, ...]:
+    relative = effect.get("relative") or {}
+    if relative.get("low") is None:
+        change, span = "–", effect.get("reason") or effect["status"]
+    else:
+        change, span = f"{relative['estimate']:+.1%}", f"{relative['low']:+.1%} to {relative['high']:+.1%}"
+    return effect["metric"], effect["role"], effect["arm"], effect["against"], change, span
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def print_summary(summary: Mapping[str, Any]) -> None:
+    """Write one line per metric of an imported test."""
+    rows = []
+    for row in summary["metrics"]:
+        interval = "–" if row.get("low") is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
+        sign = row.get("sign_p")
+        rows.append((row["metric"], f"{row['estimate']:+.7f}" if row.get("estimate") is not None else "–", interval, "–" if sign is None else f"{sign:.4f}", row.get("reason") or ""))
+    print_table(summary.get("name", "Imported test"), ("metric", "difference ", "range", "sign test p ", "note"), rows)
+    for note in summary.get("notes", ()):
+        Console(file=sys.stdout, highlight=False).print(note)

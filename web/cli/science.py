@@ -1,0 +1,130 @@
+"""``presslab evaluate``, ``model ...``, ``arm ...``, ``drift ...``, ``calibrate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from web.cli.main import Home, Json, app, arm, drift, model
+
+__all__ = ["arms", "calibrate", "evaluate", "models", "rollback", "show_drift", "train"]
+
+
+@app.command("evaluate")
+def evaluate(
+    log: Annotated[Path, typer.Argument(help="A Globo Parquet file or a table of reads.")],
+    protocol: Annotated[str, typer.Option(help="next-click (time-split).")] = "next-click",
+    arms: Annotated[str, typer.Option(help="Comma-separated: newest, heat, co_read, co_read_heat, als.")] = "newest,heat,co_read,co_read_heat,als",
+    since: Annotated[float, typer.Option("--from", help="First hour, counted from the first click.")] = 120,
+    until: Annotated[float, typer.Option("--to", help="Hour after the last.")] = 168,
+    as_json: Json = False,
+) -> None:
+    """Compare rankings on a real log, by time, against the best heuristic."""
+    from recsys.evaluation import evaluate as run
+    from web.cli.output import print_json, print_table
+
+    found = run(log, protocol=protocol, arms=[name.strip() for name in arms.split(",")], since=since, until=until)
+    if as_json:
+        print_json(found)
+        return
+    title = f"{found['protocol']} · {found['queries']:,} queries, hours {found['from']:g} to {found['to']:g} · time split"
+    rows = [(a["arm"], f"{a['hit_rate_at_10']:.3f}", f"{a['low']:.3f} to {a['high']:.3f}", f"{a['mrr_at_10']:.3f}", f"{a['seconds']:.1f}") for a in found["arms"]]
+    print_table(title, ("arm", "hit rate at 10 ", "range", "MRR at 10 ", "seconds "), rows)
+    print_table("Pairs on the same queries", ("a", "b", "only a hits ", "only b hits ", "p "),
+                [(p["a"], p["b"], p["wins"], p["losses"], f"{p['p']:.2g}") for p in found["pairs"]])  # fmt: skip
+
+
+@model.command("train")
+def train(name: str, until: Annotated[int, typer.Option(help="Data up to this time, UTC microseconds; 0 is now.")] = 0, seed: int = 0, home: Home = None) -> None:
+    """Train an arm in a fresh process, compare it with the heuristic on the last days, publish it unless it is refused."""
+    import subprocess
+    import sys
+
+    from experiments.clock import system_clock
+    from experiments.settings import load_settings
+
+    folder = load_settings(home).home
+    command = [sys.executable, "-m", "recsys.training", name, "--home", str(folder), "--until", str(until or system_clock()), "--seed", str(seed)]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)
+
+
+@model.command("list")
+def models(home: Home = None, as_json: Json = False) -> None:
+    """Published versions and which one serves."""
+    from experiments.clock import system_clock
+    from experiments.settings import load_settings
+    from web.cli.output import print_json, print_table
+    from web.stored import Stored
+
+    rows = Stored(load_settings(home), system_clock).models()
+    if as_json:
+        print_json(rows)
+        return
+    print_table("Models", ("arm", "version", "serves", "trained until"),
+                [(r["arm"], r["version"], "yes" if r["live"] else "", r.get("until", "–")) for r in rows])  # fmt: skip
+
+
+@model.command("rollback")
+def rollback(name: str, to: Annotated[str, typer.Option(help="Version; the one before by default.")] = "", home: Home = None) -> None:
+    """Go back to an earlier version; takes effect within a second."""
+    from experiments.clock import system_clock
+    from experiments.serving.artefacts import rollback as back
+    from experiments.settings import load_settings
+    from web.cli.output import say
+
+    pointer = back(load_settings(home).home, name, to or None, at_us=system_clock())
+    say(f"{name} serves version {pointer.version} again.")
+
+
+@arm.command("list")
+def arms(as_json: Json = False) -> None:
+    """Every arm this installation knows, and the modules that could not be loaded."""
+    from experiments.serving.recommender import broken_arms, discover
+    from web.cli.output import print_json, print_table
+
+    rows = [{"name": n, "kind": c.kind, "audience": c.audience, "says": (c.__doc__ or "").splitlines()[0]} for n, c in discover().items()]  # type: ignore[attr-defined]
+    broken = broken_arms()
+    if as_json:
+        print_json({"arms": rows, "broken": broken})
+        return
+    print_table("Arms", ("name", "kind", "audience", "says"), [tuple(r.values()) for r in rows])
+    for module, reason in broken.items():
+        print_table("Broken", ("module", "reason"), [(module, reason)])
+
+
+@drift.command("show")
+def show_drift(home: Home = None) -> None:
+    """The last drift profile."""
+    from experiments.clock import system_clock
+    from experiments.errors import NotFoundError
+    from experiments.settings import load_settings
+    from web.cli.output import print_json
+    from web.stored import Stored
+
+    found = Stored(load_settings(home), system_clock).drift()
+    if found is None:
+        raise NotFoundError("there is no drift profile yet.", "Run `presslab jobs run drift`.")
+    print_json(found)
+
+
+@app.command("calibrate")
+def calibrate(quick: Annotated[bool, typer.Option("--quick")] = False, seed: int = 1, as_json: Json = False) -> None:
+    """Simulate the statistics: false alarms, coverage, power; exit 4 when one is off."""
+    from analysis.calibration import calibrate as run
+
+    from web.cli.output import print_json, print_table
+
+    rows = run(quick=quick, seed=seed)
+    if as_json:
+        print_json(rows)
+    else:
+        cells = [(r["estimator"], r["process"], f"{r['readers']:,}", _share(r["false_positive"]), _share(r["coverage"]), _share(r["power"]), "✓" if r["pass"] else "✗") for r in rows]
+        print_table("Calibration", ("estimator", "process", "readers ", "false alarms ", "coverage ", "power ", "ok"), cells)
+    if not all(row["pass"] for row in rows):
+        raise typer.Exit(4)
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"

@@ -1,0 +1,72 @@
+"""The newspaper's desk as the site sees it: name, sections, authors, the editors' list and pins (``desk.json`` in the home folder)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from experiments.files import read_json, replace_json
+from experiments.serving.recommender import Catalogue
+from experiments.serving.slate import Pin
+
+__all__ = ["Author", "Desk", "Section", "load_desk", "save_desk"]
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    slug: str
+    name: str
+    says: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Author:
+    slug: str
+    name: str
+    beat: str = ""
+    bio: str = ""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """``pins`` holds (article id, place, since, until) with unix seconds."""
+
+    name: str = "Presslab"
+    motto: str = ""
+    sections: tuple[Section, ...] = ()
+    authors: tuple[Author, ...] = ()
+    editors_order: tuple[str, ...] = ()
+    pins: tuple[tuple[str, int, float, float], ...] = ()
+
+    def pins_at(self, catalogue: Catalogue) -> Sequence[Pin]:
+        """Return the pins whose article the catalogue has."""
+        return _pins(self.pins, catalogue)
+
+
+@lru_cache(maxsize=4)
+def _pins(pins: tuple[tuple[str, int, float, float], ...], catalogue: Catalogue) -> tuple[Pin, ...]:
+    found = ((catalogue.position(article), place, since, until) for article, place, since, until in pins)
+    return tuple(Pin(position, place, since, until) for position, place, since, until in found if position is not None)
+
+
+def save_desk(home: Path, desk: dict[str, Any]) -> None:
+    """Store the desk; keys as in :class:`Desk`."""
+    replace_json(home / "desk.json", desk)
+
+
+def load_desk(home: Path) -> Desk:
+    """Return the desk, or an unnamed one before any newspaper was built or imported."""
+    stored = read_json(home / "desk.json")
+    if stored is None:
+        return Desk()
+    return Desk(
+        stored["name"],
+        stored.get("motto", ""),
+        tuple(Section(**s) for s in stored.get("sections", ())),
+        tuple(Author(**a) for a in stored.get("authors", ())),
+        tuple(stored.get("editors_order", ())),
+        tuple((a, int(p), float(s), float(u)) for a, p, s, u in stored.get("pins", ())),
+    )

@@ -1,0 +1,124 @@
+"""What is held about one device, why it saw what it saw, and how it is forgotten."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from flask import Request, Response, request
+
+from experiments.assignment import assign, reader_key
+from experiments.clock import moment
+from experiments.errors import PresslabError
+from experiments.events.erase import export_reader
+from experiments.events.ids import PageClaims, TokenError
+from experiments.files import replace_json
+from experiments.serving.recommender import Explainable, Ranking
+from experiments.serving.slate import Item
+from web import reasons
+from web.identity import ID_DAYS, Identity
+from web.site_protocol import SlotItem, WhyView
+
+if TYPE_CHECKING:
+    from web.site import NewsSite
+
+__all__ = ["Held"]
+
+DAY_US = 86_400_000_000
+GROUPS = {"status_quo": "nothing is recommended", "front": "what is read now and read next", "newest": "the newest", "most_read": "most read"}
+SIGNALS = {
+    "status_quo": "In this group nothing is recommended below an article.",
+    "heuristic": "The order comes from what is read now and from what readers of this article read next.",
+    "model": "The order comes from a model that compares what you read here with what others read.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Answers questions about the device that asks."""
+
+    site: NewsSite
+
+    def export(self, asked: Request) -> dict[str, Any]:
+        """Return id, dates, groups and every event; only the id's absence when nothing is held."""
+        who = self.site.identify(asked)
+        if not who.reader or who.new:
+            return {"reader": None}
+        events = [
+            {"at": moment(row["issued_at"]).isoformat(timespec="seconds"), "kind": row["kind"], "article": row["body"].get("article") or None, **row}
+            for row in export_reader(self.site.home, who.reader)
+        ]
+        return {
+            "reader": who.reader,
+            "first_seen": moment(who.issued_s * 1_000_000).isoformat(timespec="seconds"),
+            "expires": moment(who.issued_s * 1_000_000 + ID_DAYS * DAY_US).isoformat(timespec="seconds"),
+            "groups": self._groups(who),
+            "events": events,
+        }
+
+    def _groups(self, who: Identity) -> list[dict[str, str]]:
+        found = []
+        for live in self.site.published.experiments:
+            if who.choices.tests and (live.experiment.audience == "all" or who.agreed):
+                assignment = assign(live.allocation, reader_key(who.reader))
+                if assignment:
+                    found.append({"experiment": live.experiment.question, "group": GROUPS.get(assignment.arm, assignment.arm)})
+        return found
+
+    def erase(self, asked: Request, response: Response) -> int:
+        """Ask the worker to erase this device and forget its cookies now; returns how many events are held."""
+        who = self.site.identify(asked)
+        if not who.reader or who.new:
+            return 0
+        held = len(export_reader(self.site.home, who.reader))
+        replace_json(self.site.home / "erase" / f"{uuid4().hex}.json", {"reader": who.reader, "asked_us": self.site.clock()})
+        for name in ("pl_id", "pl_reads", "pl_choice"):
+            response.delete_cookie(name, path="/")
+        return held
+
+    def why(self, token: str) -> WhyView | None:
+        """Explain the slate a page token speaks of; None for a token that is not this device's."""
+        who = self.site.identify(request)
+        try:
+            claims = self.site.tokens.read_page(token, reader=who.reader, now_us=self.site.clock())
+        except TokenError:
+            return None
+        arm = self.site.published.arms.get(claims.arm or self.site.published.defaults.get("article.related", "status_quo"))
+        live = next((x for x in self.site.published.experiments if x.experiment.name == claims.experiment), None)
+        items = self._items(claims, who, arm)
+        counted = Counter(item.reason for item in items)
+        return WhyView(
+            tuple(items),
+            SIGNALS[arm.kind] if arm else SIGNALS["status_quo"],
+            bool(arm and arm.audience == "agreed"),
+            live.experiment.question if live else "",
+            GROUPS.get(claims.arm, claims.arm),
+            tuple((words, n / len(items)) for words, n in counted.most_common()),
+        )
+
+    def _items(self, claims: PageClaims, who: Identity, arm: Any) -> list[SlotItem]:
+        published = self.site.published
+        context = self.site.context_for(published, claims.page_view, claims.issued_at, self._opened(who), who)
+        try:
+            ranking = arm.rank(context) if arm else Ranking.empty()
+        except Exception as error:  # an arm is foreign code; a reader's page never fails because of it
+            raise PresslabError(f"the arm '{claims.arm}' cannot explain itself: {error}") from error
+        source = dict(zip(ranking.articles.tolist(), ranking.sources, strict=True))
+        found = []
+        for identity in claims.articles:
+            position = published.catalogue.position(identity)
+            if position is None:
+                continue
+            article = published.catalogue.articles[position]
+            words = reasons.sentence(Item(position, source.get(position, "editors"), 0.0), published.signals)
+            because = reasons.because(arm, context, position, published.catalogue) if isinstance(arm, Explainable) else ""
+            found.append(SlotItem(article, f"/en/article/{identity}", because or words))
+        return found
+
+    def _opened(self, who: Identity) -> str:
+        """The article this device opened last, if it is kept in the browser."""
+        known = reasons.short_ids(self.site.catalogue)
+        position = known.get(who.recent.articles[-1]) if who.recent.articles else None
+        return self.site.catalogue.ids[position] if position is not None else ""

@@ -1,0 +1,149 @@
+"""Who is reading, as far as we may know: a signed first-party id, choices, recent reads of those who agreed."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from typing import Literal
+
+from flask import Request, Response
+
+from experiments.events.ids import Tokens
+from web.site_protocol import Choices
+
+__all__ = ["Identity", "Recent", "choices_text", "identify", "read_choices", "remember", "set_choices", "short_id"]
+
+DAY_S = 86_400
+ID_DAYS = 395  # 13 months, never renewed
+ASK_DAYS = 183  # a No is not asked again for six months
+SESSION_S = 30 * 60
+KEPT_READS = 20
+BOTS = re.compile(r"bot|crawl|spider|slurp|headless|preview|curl|wget|python-|feedfetcher|monitor", re.IGNORECASE)
+PHONES = re.compile(r"mobi|iphone|android", re.IGNORECASE)
+Source = Literal["live", "simulated"]
+
+
+def choices_text(choices: Choices) -> str:
+    """Return choices as they stand in the cookie.
+
+    Examples
+    --------
+    >>> choices_text(Choices(personal=True))
+    'm1t1p1'
+    """
+    return f"m{int(choices.measured)}t{int(choices.tests)}p{'?' if choices.personal is None else int(choices.personal)}"
+
+
+def read_choices(text: str | None) -> Choices:
+    """Return choices from a cookie; anything else counts as "not asked yet"."""
+    match = re.fullmatch(r"m([01])t([01])p([01?])", text or "")
+    return Choices(match[1] == "1", match[2] == "1", None if match[3] == "?" else match[3] == "1") if match else Choices()
+
+
+@dataclass(frozen=True, slots=True)
+class Recent:
+    """Reads of an agreed reader kept in the browser: short article ids, oldest first, and the place in the session."""
+
+    articles: tuple[str, ...] = ()
+    last_s: int = 0
+    in_session: int = 0
+
+    def text(self) -> str:
+        return f"{self.last_s}.{self.in_session}.{''.join(self.articles)}"
+
+    @classmethod
+    def read(cls, text: str | None) -> Recent:
+        match = re.fullmatch(r"(\d{1,12})\.(\d{1,4})\.([0-9a-f]*)", text or "")
+        if match is None:
+            return cls()
+        joined = match[3]
+        return cls(tuple(joined[i : i + 8] for i in range(0, len(joined) - 7, 8)), int(match[1]), int(match[2]))
+
+    def with_read(self, article: str, now_s: int) -> Recent:
+        """Return the memory after one more read; a pause of half an hour begins a new session."""
+        kept = (*(a for a in self.articles if a != article), article)[-KEPT_READS:]
+        return Recent(kept, now_s, self.in_session + 1 if now_s - self.last_s < SESSION_S else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The reader of one request.
+
+    ``reader`` is empty for bots and for readers who object; ``new`` says that the cookie must be set.
+    """
+
+    reader: str
+    new: bool
+    issued_s: int
+    source: Source
+    choices: Choices
+    recent: Recent
+    bot: bool
+    prefetch: bool
+    device: str
+
+    @property
+    def measured(self) -> bool:
+        return bool(self.reader) and not self.bot and not self.prefetch
+
+    @property
+    def agreed(self) -> bool:
+        return self.measured and self.choices.personal is True
+
+
+def short_id(article: str) -> str:
+    """Return eight hex characters that stand for an article in a cookie."""
+    return blake2b(article.encode(), digest_size=4).hexdigest()
+
+
+def identify(request: Request, tokens: Tokens, *, now_s: int, regime: str, new_id: Callable[[], str] = lambda: secrets.token_hex(16)) -> Identity:
+    """Read the cookies of a request; objections and browser signals act before any id exists."""
+    agent = request.headers.get("User-Agent", "")
+    bot = not agent or bool(BOTS.search(agent))
+    prefetch = "prefetch" in request.headers.get("Sec-Purpose", "") or request.headers.get("Purpose") == "prefetch"
+    choices = read_choices(tokens.unsign("choice", request.cookies.get("pl_choice", "")))
+    if request.headers.get("Sec-GPC") == "1" or request.headers.get("DNT") == "1":
+        choices = Choices(measured=False, tests=False, personal=False)
+    device = "phone" if PHONES.search(agent) else "desktop"
+    nobody = Identity("", False, 0, "live", choices, Recent(), bot, prefetch, device)
+    if bot or not choices.measured or (regime == "strict" and choices.personal is not True):
+        return nobody
+    reader, issued_s, source = _known(tokens.unsign("id", request.cookies.get("pl_id", "")), now_s)
+    new = not reader
+    if new:
+        simulated = tokens.unsign("simulated", request.headers.get("Presslab-Simulated", "")) == "1"
+        reader, issued_s, source = new_id(), now_s, "simulated" if simulated else "live"
+    recent = Recent.read(tokens.unsign("reads", request.cookies.get("pl_reads", ""))) if choices.personal else Recent()
+    return replace(nobody, reader=reader, new=new, issued_s=issued_s, source=source, recent=recent)
+
+
+def _known(text: str | None, now_s: int) -> tuple[str, int, Source]:
+    match = re.fullmatch(r"([0-9a-f]{32})\.(\d{1,12})\.([ls])", text or "")
+    if match is None or now_s - int(match[2]) > ID_DAYS * DAY_S:
+        return "", 0, "live"
+    return match[1], int(match[2]), "simulated" if match[3] == "s" else "live"
+
+
+def remember(response: Response, identity: Identity, tokens: Tokens, *, now_s: int, secure: bool) -> None:
+    """Set the cookies this request calls for: the id of a new reader, the reads of one who agreed."""
+    if identity.measured and identity.new:
+        text = f"{identity.reader}.{identity.issued_s}.{identity.source[0]}"
+        _set(response, "pl_id", tokens.sign("id", text), ID_DAYS * DAY_S, secure=secure)
+    if identity.agreed and identity.recent.articles:
+        left_s = max(0, identity.issued_s + ID_DAYS * DAY_S - now_s)
+        _set(response, "pl_reads", tokens.sign("reads", identity.recent.text()), left_s, secure=secure)
+
+
+def set_choices(response: Response, choices: Choices, tokens: Tokens, *, secure: bool) -> None:
+    """Store a reader's choices; whoever objects loses the id and the reads at once."""
+    _set(response, "pl_choice", tokens.sign("choice", choices_text(choices)), ASK_DAYS * DAY_S if choices.personal is False else ID_DAYS * DAY_S, secure=secure)
+    forgotten: Sequence[str] = () if choices.personal else ("pl_reads",)
+    for name in (*forgotten, *(() if choices.measured else ("pl_id",))):
+        response.delete_cookie(name, path="/")
+
+
+def _set(response: Response, name: str, value: str, age_s: int, *, secure: bool) -> None:
+    response.set_cookie(name, value, max_age=age_s, path="/", httponly=True, samesite="Lax", secure=secure)

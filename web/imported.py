@@ -1,0 +1,28 @@
+"""An imported log becomes a site: a desk for its sections, signals as of its last click."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.content import load_catalogue
+from experiments.settings import load_settings
+from web.desk import load_desk, save_desk
+from web.signal_job import SignalJob
+
+__all__ = ["open_for_readers"]
+
+
+def open_for_readers(home: Path) -> None:
+    """Write a desk if the site has none, and publish signals; times stay those of the log."""
+    catalogue = load_catalogue(home)
+    if load_desk(home).name == "Presslab":
+        sections = [{"slug": section, "name": section.replace("-", " ").capitalize()} for section in catalogue.sections]
+        save_desk(home, {"name": "Imported articles", "motto": "Read from a log", "sections": sections})
+    SignalJob(load_settings(home)).run(_last_read_us(home) + 1)
+
+
+def _last_read_us(home: Path) -> int:
+    from experiments.events import lake
+
+    table = lake.reads(home, until_us=2**62)
+    return max(table["at"].to_pylist(), default=0)

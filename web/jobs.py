@@ -1,0 +1,176 @@
+"""The timetable: which job runs when, and how its runs are claimed, recorded and shown.
+
+:func:`run_due` decides from a clock and the run table what is due; APScheduler (``web.worker``) merely calls it, so the
+same code runs on real and on simulated time. A job runs at most once per due time: (job, slot, attempt) is unique.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import Session, col, select
+
+from experiments.errors import NotFoundError, nearest
+from experiments.settings import Settings
+from experiments.tables import JobRunRow
+
+__all__ = ["Job", "Outcome", "claim", "finish_run", "job_named", "last_runs", "latest_slot", "request_run", "requested", "timetable"]
+
+MINUTE, HOUR, DAY = 60, 3_600, 86_400
+ON_REQUEST = 10_000 * DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One line of the timetable.
+
+    Parameters
+    ----------
+    name, says : a word for commands, a sentence for people.
+    every_s, offset_s : due at every multiple of ``every_s`` since the epoch, plus ``offset_s``.
+    longest_s : after which the child process is killed.
+    command : arguments of a fresh Python process (``{home}`` and ``{until}`` are filled in); empty for work inside the worker.
+    """
+
+    name: str
+    says: str
+    every_s: int
+    offset_s: int
+    longest_s: int
+    command: tuple[str, ...] = ()
+
+    def latest_slot(self, now: datetime) -> datetime:
+        """Return the last due time at or before ``now``."""
+        seconds = int((now.timestamp() - self.offset_s) // self.every_s) * self.every_s + self.offset_s
+        return datetime.fromtimestamp(seconds, UTC)
+
+    def next_due(self, now: datetime) -> datetime:
+        return self.latest_slot(now) + timedelta(seconds=self.every_s)
+
+    def schedule(self) -> str:
+        """Return the timetable entry in words.
+
+        Examples
+        --------
+        >>> Job("x", "", HOUR, 10 * MINUTE, 60).schedule()
+        'every hour at :10'
+        >>> Job("x", "", DAY, 2 * HOUR, 60).schedule()
+        'daily at 02:00 UTC'
+        """
+        if self.every_s >= ON_REQUEST:
+            return "on request"
+        if self.every_s == DAY:
+            return f"daily at {self.offset_s // HOUR:02d}:{self.offset_s % HOUR // MINUTE:02d} UTC"
+        if self.every_s == HOUR:
+            return f"every hour at :{self.offset_s // MINUTE:02d}"
+        return f"every {self.every_s // DAY} days" if self.every_s % DAY == 0 else f"every {self.every_s // MINUTE} min"
+
+
+JOBS = (
+    Job("signals", "Heat and co-reading, as of this minute", MINUTE, 0, 30),
+    Job("als", "Article vectors from the last days' reads", HOUR, 10 * MINUTE, 600, ("recsys.training", "als", "--home", "{home}", "--until", "{until}")),
+    Job("ranked", "The two-stage ranker", DAY, 2 * HOUR + 30 * MINUTE, 1_800, ("recsys.training", "ranked", "--home", "{home}", "--until", "{until}")),
+    Job("report", "Reports of running experiments", HOUR, 20 * MINUTE, 600, ("web.reporting", "--home", "{home}", "--until", "{until}")),
+    Job("registry", "Published models into MLflow", HOUR, 40 * MINUTE, 300, ("recsys.registry", "--home", "{home}")),
+    Job("drift", "Are readers and articles still what the models saw?", DAY, 2 * HOUR, 900, ("recsys.drift", "--home", "{home}", "--until", "{until}")),
+    Job("explanation", "What the ranker looks at (SHAP)", DAY, 3 * HOUR + 30 * MINUTE, 1_800, ("recsys.explanation", "--home", "{home}")),
+    Job("retention", "Raw events past their time are deleted", DAY, 5 * HOUR + 30 * MINUTE, 3_600),
+)
+DEMO_RHYTHM = {"signals": HOUR, "als": DAY}  # simulated days last seconds; everything else runs on request there
+
+
+def timetable(settings: Settings) -> tuple[Job, ...]:
+    """Return the jobs of this installation, in the order a failure matters."""
+    if settings.profile == "production":
+        return JOBS
+    return tuple(replace(job, every_s=DEMO_RHYTHM.get(job.name, ON_REQUEST), offset_s=0) for job in JOBS)
+
+
+def job_named(jobs: Sequence[Job], name: str) -> Job:
+    for job in jobs:
+        if job.name == name:
+            return job
+    raise NotFoundError(f"no job is called '{name}'; {nearest(name, [job.name for job in jobs])}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: ``state`` is done, refused or failed; ``reason`` says why in words."""
+
+    state: str
+    reason: str = ""
+    exit_code: int = 0
+    peak_mb: float | None = None
+    log: str = ""
+
+
+def latest_slot(engine: Engine, job: Job) -> datetime | None:
+    """Return the newest slot of a job that was claimed."""
+    with Session(engine) as session:
+        return session.exec(select(JobRunRow.slot).where(JobRunRow.job == job.name).order_by(col(JobRunRow.slot).desc()).limit(1)).first()
+
+
+def claim(engine: Engine, job: Job, slot: datetime, *, at: datetime) -> JobRunRow | None:
+    """Take a slot for this process, or return None when it was taken before."""
+    row = JobRunRow(job=job.name, slot=slot, state="running", started_at=at)
+    with Session(engine, expire_on_commit=False) as session:
+        session.add(row)
+        try:
+            session.commit()
+        except IntegrityError:
+            return None
+    return row
+
+
+def finish_run(engine: Engine, number: int, outcome: Outcome, *, at: datetime, seconds: float) -> None:
+    """Record how a run ended. ``seconds`` is real time also where ``at`` is simulated."""
+    with Session(engine) as session:
+        row = session.get_one(JobRunRow, number)
+        row.state, row.reason, row.exit_code = outcome.state, outcome.reason, outcome.exit_code
+        row.ended_at, row.seconds, row.peak_mb, row.log = at, round(seconds, 3), outcome.peak_mb, outcome.log[-20_000:]
+        session.add(row)
+        session.commit()
+
+
+def request_run(engine: Engine, job: Job, *, at: datetime) -> None:
+    """Ask the worker to run a job now, whatever the timetable says."""
+    with Session(engine) as session:
+        session.add(JobRunRow(job=job.name, slot=at, state="requested", started_at=at))
+        try:
+            session.commit()
+        except IntegrityError:
+            return  # asked twice in the same instant
+
+
+def requested(engine: Engine, *, at: datetime) -> list[JobRunRow]:
+    """Take over every run that was asked for; each comes back once."""
+    with Session(engine, expire_on_commit=False) as session:
+        rows = list(session.exec(select(JobRunRow).where(JobRunRow.state == "requested").order_by(col(JobRunRow.number))))
+        for row in rows:
+            row.state, row.started_at = "running", at
+            session.add(row)
+        session.commit()
+    return rows
+
+
+def last_runs(engine: Engine, *, each: int = 12) -> dict[str, list[JobRunRow]]:
+    """Return the newest runs per job, the newest first."""
+    found: dict[str, list[JobRunRow]] = {}
+    with Session(engine, expire_on_commit=False) as session:
+        for name in session.exec(select(JobRunRow.job).distinct()).all():
+            query = select(JobRunRow).where(JobRunRow.job == name).order_by(col(JobRunRow.number).desc()).limit(each)
+            found[name] = list(session.exec(query))
+    return found
+
+
+def arguments(job: Job, *, home: Path, until_us: int) -> list[str]:
+    """Return the command line of a job's child process."""
+    return [sys.executable, "-m", *(part.format(home=home, until=until_us) for part in job.command)]
+
+

@@ -1,0 +1,245 @@
+"""A stored report as a decision memo: what the template shows, in its order. Joins words; computes no statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from web.charts.forest import Forest, ForestRow, draw_forest
+from web.formatting import count, date, in_unit, interval, number, percent, share, signed
+from web.owner.words import AUDIENCES, CHECKS, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says
+from web.owner.worth import Money, money_of
+
+__all__ = ["ArmLine", "CheckLine", "Memo", "VerdictBox", "memo_of", "number_rows"]
+
+ROLES = ("goal", "secondary", "guardrail")
+ROLE_WORDS = {"goal": "decides", "secondary": "to look at", "guardrail": "must not get worse"}
+MARKS = {"ok": ("✓", "good-text", "in order"), "warn": ("!", "warn-text", "look at this"), "block": ("✗", "bad-text", "failed")}
+UNUSUAL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class ArmLine:
+    """One arm as the header shows it."""
+
+    label: str
+    kind: str
+    says: str
+    readers: str
+    share: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictBox:
+    """The decision: its key (colour), icon, word, headline, sentences, at most four reasons, next step and command."""
+
+    key: str
+    icon: str
+    word: str
+    headline: str
+    sentence: str
+    money: str
+    reasons: tuple[str, ...]
+    next: str
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLine:
+    """One trust check in words; ``mark`` is its sign, ``tone`` its colour, ``state`` what a screen reader says."""
+
+    title: str
+    mark: str
+    tone: str
+    state: str
+    says: str
+
+
+@dataclass(frozen=True, slots=True)
+class Memo:
+    """Everything the report page shows."""
+
+    name: str
+    question: str
+    badge: tuple[str, str]
+    owner: str
+    facts: tuple[tuple[str, str], ...]
+    arms: tuple[ArmLine, ...]
+    verdict: VerdictBox
+    trusted: bool
+    checks: tuple[CheckLine, ...]
+    forest: Forest | None
+    forest_note: str
+    model_note: str
+    money: Money | None
+    money_reason: str
+    level: float
+    log: tuple[Mapping[str, Any], ...] = ()
+    snapshot: str = ""
+    as_of: tuple[tuple[str, Any], ...] = field(default=())
+
+
+def memo_of(report: Mapping[str, Any]) -> Memo:
+    """Return the memo of a report in the shape of DESIGN §8; everything beyond that shape may be missing."""
+    verdict = report["verdict"]
+    dates = report.get("dates") or {}
+    kinds = {arm["name"]: arm["kind"] for arm in report["arms"]}
+    forest, note = _forest(report, kinds)
+    roi = report.get("roi")
+    sentences = _sentences(report)
+    return Memo(
+        name=report["experiment"],
+        question=report.get("question") or f"Experiment {report['experiment']}",
+        badge=badge_of(report.get("state") or "stopped", verdict),
+        owner=report.get("owner") or "nobody",
+        facts=_facts(report, dates),
+        arms=tuple(_arm(arm) for arm in report["arms"]),
+        verdict=_verdict(report, sentences),
+        trusted=verdict["key"] != "do_not_use",
+        checks=_checks(report["checks"]),
+        forest=forest,
+        forest_note=note,
+        model_note=next((s for s in sentences if s.startswith("Our best guess:")), ""),
+        money=money_of(roi, kinds, control=report["control"]) if roi else None,
+        money_reason=report.get("roi_reason") or "nobody has stated what an article view is worth",
+        level=report["level"],
+        log=tuple(report.get("log") or ()),
+        snapshot=report.get("snapshot") or "not named",
+        as_of=(("Data up to", dates.get("until")), ("Computed", report.get("computed_at")), ("Next", report.get("next_refresh"))),
+    )
+
+
+def _facts(report: Mapping[str, Any], dates: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    audience = AUDIENCES.get(report.get("audience") or "all", "all readers")
+    part = report.get("audience_share")
+    length = f"{number(dates.get('days'))} of {number(dates.get('planned_days'))} days" if dates.get("planned_days") else "not recorded"
+    return (
+        ("Owner", report.get("owner") or "nobody"),
+        ("Ran", f"{date(dates.get('start'), missing='not started')} to {date(dates.get('until'), missing='now')} ({length})"),
+        ("Who", audience + (f", {percent(part)} of all" if part is not None else "")),
+        ("Readers", f"{count(sum(arm.get('readers') or 0 for arm in report['arms']))} (per device)"),
+        ("Signals between arms", report.get("signals") or "shared"),
+    )
+
+
+def _arm(arm: Mapping[str, Any]) -> ArmLine:
+    got = share(arm.get("share"), missing="no reader yet")
+    return ArmLine(
+        capital(arm_label(arm["name"])), arm["kind"], KINDS.get(arm["kind"], arm["kind"]), count(arm.get("readers")),
+        f"{got} of readers, {share(arm.get('planned_share'), missing='share not recorded')} planned",
+    )  # fmt: skip
+
+
+def _sentences(report: Mapping[str, Any]) -> list[str]:
+    following = ((report.get("roi") or {}).get("next") or "").strip()
+    return [s for s in report.get("sentences") or () if s not in (following, report["verdict"]["sentence"])]
+
+
+def _verdict(report: Mapping[str, Any], sentences: Sequence[str]) -> VerdictBox:
+    verdict = report["verdict"]
+    icon, word, _ = VERDICTS[verdict["key"]]
+    headline = headline_of(verdict)
+    rest = verdict["sentence"]
+    if rest.lower().startswith(headline.lower()):
+        rest = capital(rest[len(headline) :].lstrip(":. "))
+    told = [s for s in sentences if not s.startswith("Our best guess:")]
+    money = [s for s in told if s.startswith(("In ", "We expect", "If we "))]
+    ranges = [s for s in told if s not in money]
+    following, command = _next(report, verdict)
+    return VerdictBox(
+        verdict["key"], icon, word, headline, " ".join([rest, *ranges]).strip(), " ".join(money), tuple(verdict.get("reasons") or ())[:4], following, command
+    )
+
+
+def _next(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, str]:
+    name = report["experiment"]
+    if report.get("state") == "decided":
+        return "This experiment is decided; nothing is left to do.", ""
+    if verdict["key"] == "wait":
+        end = date((report.get("dates") or {}).get("planned_end"), missing="its planned end")
+        return f"Let it run until {end}. Look at this page whenever you like: nothing here can mislead you early.", ""
+    if verdict["key"] == "do_not_use":
+        return "Repair the failed check below, then start again with fresh readers.", f"presslab experiment stop {name}"
+    return "Record the decision, with its reason:", f'presslab experiment decide {name} --arm {verdict.get("arm") or report["control"]} --reason "..."'
+
+
+def _checks(checks: Sequence[Mapping[str, Any]]) -> tuple[CheckLine, ...]:
+    order = {"block": 0, "warn": 1, "ok": 2}
+    lines = []
+    for check in sorted(checks, key=lambda c: order[c["state"]]):
+        mark, tone, state = MARKS[check["state"]]
+        lines.append(CheckLine(CHECKS.get(check["name"], capital(check["name"].replace("_", " "))), mark, tone, state, check["says"]))
+    return tuple(lines)
+
+
+def _forest(report: Mapping[str, Any], kinds: Mapping[str, str]) -> tuple[Forest | None, str]:
+    effects = sorted(report["effects"], key=lambda e: ROLES.index(e["role"]) if e["role"] in ROLES else len(ROLES))
+    rows = [_row(effect, report, kinds) for effect in effects]
+    early = [e for e in effects if e["status"] == "insufficient" and "planned end" in (e.get("reason") or "")]
+    if not rows:
+        return None, "No effect was computed: no reader has completed the window yet."
+    if early and all(row.low is None for row in rows):
+        return None, "Not shown yet. Effects appear once, at the planned end, so that looking early cannot mislead anybody."
+    return draw_forest(rows, label=lambda value: percent(value, plus=True)), "Guardrails may be looked at any day; the rest follows at the end." if early else ""
+
+
+def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[str, str]) -> ForestRow:
+    relative, anytime = effect.get("relative") or {}, effect.get("anytime") or {}
+    found = relative if relative.get("low") is not None else anytime if effect["status"] == "insufficient" else {}
+    low, high, estimate = found.get("low"), found.get("high"), relative.get("estimate")
+    if low is None or high is None:
+        low = high = estimate = None
+        words = f"{_status(effect['status'])}: {effect.get('reason') or 'no reason was stored'}"
+    else:
+        words = interval(low, high) + (", unusually large; check before believing" if estimate is not None and abs(estimate) > UNUSUAL else "")
+    margin = effect.get("margin", (report.get("guardrails") or {}).get(effect["metric"]))
+    return ForestRow(
+        label=f"{capital(arm_label(effect['arm']))} against {arm_label(effect['against'])}",
+        group=f"{effect.get('metric_says') or metric_says(effect['metric'])} ({ROLE_WORDS.get(effect['role'], effect['role'])})",
+        kind=kinds.get(effect["arm"], "other"),
+        estimate=estimate, low=low, high=high, words=words, limit=_limit(effect, margin),
+    )  # fmt: skip
+
+
+def _limit(effect: Mapping[str, Any], margin: float | None) -> float | None:
+    if margin is None or effect["role"] != "guardrail":
+        return None
+    return margin if effect.get("direction") == "down" else -margin
+
+
+def _status(status: str) -> str:
+    known = {"insufficient": "not yet", "no_variation": "no variation", "undefined_for_arm": "not defined for this arm"}
+    return known.get(status, "not estimable")
+
+
+def number_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Return head and rows of the table "numbers and method": every comparison in full."""
+    level = percent(report["level"])
+    head = (
+        "Measure", "Comparison", "Readers", "Values", "Difference", f"{level} range", "p", "Relative", f"{level} range, relative",
+        "Best guess", "Chance it is better", "Method",
+    )  # fmt: skip
+    return head, [_numbers(effect) for effect in report["effects"]]
+
+
+def _numbers(effect: Mapping[str, Any]) -> tuple[str, ...]:
+    arm, against, unit = effect["arm"], effect["against"], effect.get("unit") or ""
+    absolute, relative, belief = (effect.get(key) or {} for key in ("absolute", "relative", "posterior"))
+    why = f"{_status(effect['status'])}: {effect.get('reason')}" if effect["status"] not in ("ok", "guarded") else "not estimable"
+    both = [in_unit((effect.get("values") or {}).get(name), unit, missing="not shown") for name in (arm, against)]
+    low, high = absolute.get("low"), absolute.get("high")
+    return (
+        metric_says(effect["metric"]),
+        f"{arm_label(arm)} against {arm_label(against)}",
+        " / ".join(count((effect.get("n") or {}).get(name)) for name in (arm, against)),
+        " / ".join(both),
+        signed(absolute.get("estimate"), missing=why),
+        f"{signed(low)} to {signed(high)}" if low is not None else why,
+        number(absolute.get("p"), missing=why),
+        percent(relative.get("estimate"), plus=True, missing=why),
+        interval(relative.get("low"), relative.get("high"), missing=why),
+        percent(belief.get("mean"), plus=True, missing="only for the deciding measure"),
+        percent(belief.get("p_better"), missing="only for the deciding measure"),
+        effect.get("method") or "not stored",
+    )

@@ -1,0 +1,90 @@
+"""What people read for the short keys of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from experiments.metric import built_in
+
+__all__ = ["AUDIENCES", "BADGES", "CHECKS", "KINDS", "VERDICTS", "arm_label", "badge_of", "capital", "headline_of", "metric_says"]
+
+VERDICTS = {
+    "ship": ("✓", "Ready to decide", "Ship {arm}"),
+    "keep": ("■", "Ready to decide", "Keep {arm}"),
+    "equal": ("=", "Ready to decide", "No practical difference: take the cheapest, {arm}"),
+    "wait": ("…", "Too early", "Keep running"),
+    "do_not_use": ("✗", "Not trustworthy", "Do not use these numbers"),
+}
+CHECKS = {
+    "split": "Traffic split",
+    "split_matured": "Split of the readers in the analysis",
+    "one_arm": "One reader, one arm; shown is what was assigned",
+    "unknown_arms": "Only planned arms were shown",
+    "clicks_without_exposure": "Every click has its slot",
+    "nothing_lost": "Nothing was lost",
+    "fallbacks": "Arms answered in time",
+    "ran_long_enough": "Ran long enough",
+    "heavy_reader": "No single reader decides",
+    "recomputed": "Computed a second time",
+}
+KINDS = {"status_quo": "what the site does today", "heuristic": "a simple rule", "model": "a model"}
+AUDIENCES = {"all": "all readers", "agreed": "readers who agreed to personal choice"}
+BADGES = {
+    "draft": ("Draft", ""),
+    "running": ("Running", "accent"),
+    "ready": ("Ready to decide", "good"),
+    "stopped": ("Stopped", "warn"),
+    "decided": ("Decided", ""),
+    "not_trustworthy": ("Not trustworthy", "bad"),
+}
+WRITTEN = {"als": "ALS"}
+
+
+def capital(text: str) -> str:
+    """Return the text with a capital first letter.
+
+    Examples
+    --------
+    >>> capital("status quo"), capital("")
+    ('Status quo', '')
+    """
+    return text[:1].upper() + text[1:]
+
+
+def arm_label(name: str) -> str:
+    """Return an arm's name as people write it in a sentence.
+
+    Examples
+    --------
+    >>> arm_label("status_quo"), arm_label("als")
+    ('status quo', 'ALS')
+    """
+    return WRITTEN.get(name, name.replace("_", " "))
+
+
+def metric_says(name: str) -> str:
+    """Return what a metric measures, or its name when the metric is somebody's own."""
+    known = built_in().get(name)
+    return known.says if known else capital(name.replace("_", " "))
+
+
+def headline_of(verdict: Mapping[str, Any]) -> str:
+    """Return the decision in at most a few words.
+
+    Examples
+    --------
+    >>> headline_of({"key": "keep", "arm": "status_quo"})
+    'Keep status quo'
+    """
+    return VERDICTS[verdict["key"]][2].format(arm=arm_label(verdict.get("arm") or "the control"))
+
+
+def badge_of(state: str, verdict: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Return (words, tone): the state of an experiment as its verdict colours it."""
+    key = verdict["key"] if verdict else ""
+    if state in ("decided", "draft"):
+        return BADGES[state]
+    if key == "do_not_use":
+        return BADGES["not_trustworthy"]
+    return BADGES["ready"] if key in ("ship", "keep", "equal") else BADGES.get(state, (capital(state), ""))

@@ -1,0 +1,128 @@
+"""What the worker and the editors published, as one web process sees it; replaced whole, never changed in place."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from experiments.assignment import Allocation, allocation
+from experiments.content import content_version, load_catalogue
+from experiments.errors import ConfigError, PresslabError
+from experiments.experiment import Experiment
+from experiments.files import read_json
+from experiments.serving.artefacts import current, read_bundle
+from experiments.serving.publish import current_signals, read_signals
+from experiments.serving.recommender import Catalogue, Recommender, broken_arms, discover
+from experiments.serving.signals import Signals
+
+__all__ = ["Live", "Published", "refresh"]
+
+log = logging.getLogger("presslab.published")
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A running experiment, ready for the hot path."""
+
+    experiment: Experiment
+    allocation: Allocation
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """One consistent view. ``faults`` holds in words what could not be taken over; the last good version stays in use."""
+
+    catalogue: Catalogue
+    signals: Signals
+    content: int = -1
+    plan: str = ""
+    signal_version: str = ""
+    experiments: tuple[Live, ...] = ()
+    defaults: Mapping[str, str] = field(default_factory=dict)
+    arms: Mapping[str, Recommender] = field(default_factory=dict)
+    bundles: Mapping[str, str] = field(default_factory=dict)
+    faults: Mapping[str, str] = field(default_factory=dict)
+
+
+def refresh(home: Path, before: Published | None) -> Published:
+    """Return what is published now; unchanged parts are the same objects as ``before``."""
+    now = before or _first(home)
+    faults: dict[str, str] = {}
+    for part in (_content, _plan, _signals, _arms):
+        try:
+            now = part(home, now)
+        except (PresslabError, OSError, ValueError, KeyError) as error:
+            faults[part.__name__.strip("_")] = str(error)
+            if now.faults.get(part.__name__.strip("_")) != str(error):
+                log.error("%s not taken over, the last good version stays: %s", part.__name__.strip("_"), error)
+    faults.update({f"arm module {name}": reason for name, reason in broken_arms().items()})
+    faults.update({name: reason for name, reason in now.faults.items() if name.startswith("model ") and name not in faults})
+    return now if faults == now.faults else replace(now, faults=faults)
+
+
+def _first(home: Path) -> Published:
+    catalogue = load_catalogue(home)
+    return Published(catalogue, Signals.empty(catalogue, 0.0), content=content_version(home))
+
+
+def _content(home: Path, now: Published) -> Published:
+    version = content_version(home)
+    if version == now.content:
+        return now
+    catalogue = load_catalogue(home)
+    if catalogue.version == now.catalogue.version:
+        return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue), content=version)
+    empty = Signals.empty(catalogue, now.signals.at)
+    return replace(now, catalogue=catalogue, signals=empty, content=version, signal_version="", arms={}, bundles={})
+
+
+def _plan(home: Path, now: Published) -> Published:
+    stored = read_json(home / "plan" / "current.json")
+    if stored is None or stored["version"] == now.plan:
+        return now
+    if sha256(json.dumps(stored["body"], sort_keys=True).encode()).hexdigest() != stored["sha256"]:
+        raise ConfigError(f"{home / 'plan' / 'current.json'}: the content does not match its checksum.", "Publish the plan again.")
+    live = []
+    for entry in stored["body"]["experiments"]:
+        experiment = Experiment.from_dict(entry["plan"])
+        live.append(Live(experiment, allocation(experiment, entry["shares"], phase=entry["phase"])))
+    return replace(now, plan=stored["version"], experiments=tuple(live), defaults=stored["body"].get("defaults", {}))
+
+
+def _signals(home: Path, now: Published) -> Published:
+    pointer = current_signals(home)
+    if pointer is None or pointer["version"] == now.signal_version or pointer["catalogue"] != now.catalogue.version:
+        return now
+    signals = read_signals(home, now.catalogue, pointer["version"], digest=pointer["sha256"])
+    return replace(now, signals=signals, signal_version=pointer["version"])
+
+
+def _arms(home: Path, now: Published) -> Published:
+    """Build arms anew where the bundle changed; a damaged bundle leaves the arm as it was and is named."""
+    arms, bundles = dict(now.arms), dict(now.bundles)
+    faults = {name: reason for name, reason in now.faults.items() if not name.startswith("model ")}
+    for name, kind in discover().items() if not arms else [(n, type(a)) for n, a in arms.items()] + _waiting(home, arms):
+        if not hasattr(kind, "load"):
+            arms.setdefault(name, kind())
+            continue
+        try:
+            pointer = current(home, name)
+            if pointer is None or pointer.version == bundles.get(name):
+                continue
+            arrays, manifest = read_bundle(home / "models" / name / pointer.version, sha256=pointer.sha256)
+            arms[name], bundles[name] = kind.load(arrays, manifest, now.catalogue), pointer.version
+        except (PresslabError, OSError, ValueError, KeyError) as error:
+            faults[f"model {name}"] = str(error)
+    if arms.keys() == now.arms.keys() and bundles == now.bundles and faults == dict(now.faults):
+        return now
+    return replace(now, arms=arms, bundles=bundles, faults=faults)
+
+
+def _waiting(home: Path, arms: Mapping[str, Recommender]) -> list[tuple[str, Any]]:
+    """Model arms that had no bundle so far."""
+    return [(name, kind) for name, kind in discover().items() if name not in arms and (home / "models" / name).exists()]

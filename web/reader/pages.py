@@ -1,0 +1,103 @@
+"""Front, section, article and search: what readers come for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, abort, make_response, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
+
+from experiments.serving.recommender import Article
+from web.reader import feeds, privacy
+from web.reader.art import picture
+from web.reader.blueprint import reader
+from web.reader.head import article_data, as_script_text, breadcrumb_data, collection_data
+from web.reader.lookup import author_of, section_name, section_of
+from web.reader.search import index_of, search
+from web.reader.shelf import front_page, latest, published, section_page
+from web.site_protocol import PageView, site
+
+__all__ = ["feeds", "privacy", "reader"]
+
+MOST_READ = 5
+MOST_QUERY = 100
+
+
+@reader.route("/")
+def home() -> AnyResponse:
+    """The site speaks English so far."""
+    return redirect(url_for("reader.front"))
+
+
+@reader.route("/en/")
+def front() -> Response:
+    """The lead, six sections, and what is read most."""
+    page = site().open_page(request, "front")
+    layout = front_page(site().catalogue, site().desk, site().now())
+    data = as_script_text(collection_data(site().desk.name, url_for("reader.front", _external=True)))
+    return reply("reader/front.html", page, front=layout, most_read=site().most_read(MOST_READ), data=data)
+
+
+@reader.route("/en/section/<slug>")
+def section(slug: str) -> Response:
+    """Twenty articles a page, newest first."""
+    found = section_of(site().desk, slug) or abort(404)
+    number = request.args.get("page", 1, type=int)
+    articles, pages = section_page(site().catalogue, site().now(), section=slug, page=max(number, 1))
+    if not 1 <= number <= pages:
+        abort(404)
+    page = site().open_page(request, "section", section=slug)
+    address = url_for("reader.section", slug=slug, _external=True)
+    crumbs = breadcrumb_data([(site().desk.name, url_for("reader.front", _external=True)), (found.name, address)])
+    elsewhere = () if articles else latest(site().catalogue, site().now(), n=6)
+    data = as_script_text([*collection_data(found.name, address), crumbs])
+    return reply("reader/section.html", page, section=found, articles=articles, number=number, pages=pages, elsewhere=elsewhere, data=data)
+
+
+@reader.route("/en/article/<article_id>")
+def article(article_id: str) -> Response:
+    """One article, and the slot when this reader's arm fills it."""
+    found = _article(article_id)
+    page = site().open_page(request, "article", article=found)
+    author = author_of(site().desk, found.author)
+    name = section_name(site().desk, found.section)
+    data = as_script_text(article_data(found, site().desk, author=author.name if author else found.author, section=name))
+    return reply("reader/article.html", page, article=found, author=author, section=section_of(site().desk, found.section), section_name=name, data=data)
+
+
+@reader.route("/en/search")
+def search_page() -> Response:
+    """Full text, the same for every reader."""
+    query, filters = request.args.get("q", "")[:MOST_QUERY], {name: request.args.get(name, "")[:60] for name in ("section", "author")}
+    results = None
+    if query.strip() or any(filters.values()):
+        results = search(index_of(site().catalogue), query, now=site().now(), **filters)
+    page = site().open_page(request, "search")
+    return reply("reader/search.html", page, query=query, results=results, **filters)
+
+
+@reader.route("/art/<article_id>.svg")
+def art(article_id: str) -> Response:
+    """The drawing of an article."""
+    response = Response(picture(_article(article_id)), mimetype="image/svg+xml")
+    response.headers["Cache-Control"] = "public, max-age=86400"
+    return response
+
+
+def _article(article_id: str) -> Article:
+    position = site().catalogue.position(article_id)
+    if position is None:
+        abort(404)
+    found = site().catalogue.articles[position]
+    if found.withdrawn:
+        abort(410)
+    return found if published(found, site().now()) else abort(404)
+
+
+def reply(template: str, page: PageView, **values: Any) -> Response:
+    """Render a reader page; it is private because the slot and the choices on it are."""
+    response = make_response(render_template(template, page=page, desk=site().desk, now=site().now(), **values))
+    response.headers["Cache-Control"] = "private, no-cache"
+    response.headers["Vary"] = "Cookie"
+    site().finish(response, page)
+    return response

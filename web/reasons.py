@@ -1,0 +1,64 @@
+"""What readers are told: why an article is in the slot, and what is read most."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+from experiments.serving.recommender import Catalogue, Context, Explainable
+from experiments.serving.signals import Signals
+from experiments.serving.slate import Item, SlateRules, pool_at
+from web.identity import short_id
+from web.site_protocol import MostRead
+
+__all__ = ["because", "most_read", "sentence", "short_ids"]
+
+SENTENCES = {
+    "editors": "Chosen by the editors",
+    "co_read": "Read next by readers of this article",
+    "als": "From what you have been reading",
+    "ranked": "From what you have been reading",
+    "newest": "Just published",
+    "text": "On the same subject",
+}
+
+
+@lru_cache(maxsize=4)
+def short_ids(catalogue: Catalogue) -> dict[str, int]:
+    """Return short article id -> position (see :func:`web.identity.short_id`)."""
+    return {short_id(identity): position for position, identity in enumerate(catalogue.ids)}
+
+
+def sentence(item: Item, signals: Signals) -> str:
+    """Return one sentence on what placed an article."""
+    if item.pinned:
+        return SENTENCES["editors"]
+    if item.source in ("heat", "heat_cold"):
+        return f"Most read {_period(signals)}"
+    return SENTENCES.get(item.source, "Chosen by this site's rules")
+
+
+def _period(signals: Signals) -> str:
+    return "in the last hour" if signals.half_life_h <= 1 else "today"
+
+
+def most_read(signals: Signals, rules: SlateRules, *, at: float, n: int) -> MostRead:
+    """Return the n most read articles that may be shown, with the period they were counted over."""
+    window, period = (1, "the last hour") if signals.half_life_h <= 1 else (3, "the last 24 hours")
+    pool = pool_at(signals.catalogue, at, rules=rules)
+    reads = signals.reads_in[window][pool]
+    best = pool[np.argsort(-reads, kind="stable")][:n]
+    return MostRead(tuple(signals.catalogue.articles[i] for i in best.tolist() if signals.reads_in[window][i] > 0), period)
+
+
+BECAUSE_SHARE = 0.3  # of the positive part of a score: below it no single read is named
+
+
+def because(arm: Explainable, context: Context, position: int, catalogue: Catalogue) -> str:
+    """Return "Because you read ..." when one read gives at least 30 % of what speaks for the article, else an empty string."""
+    parts = arm.explain(context, position)
+    positive = sum(max(value, 0.0) for _, value in parts)
+    if not parts or positive <= 0 or parts[0][1] < BECAUSE_SHARE * positive:
+        return ""
+    return f"Because you read “{catalogue.articles[parts[0][0]].title}”"

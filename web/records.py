@@ -1,0 +1,106 @@
+"""The events of one page view: what happened, as it goes into the outbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from experiments.assignment import Assignment
+from experiments.events.event import Event
+from experiments.events.ids import event_id
+from experiments.experiment import Experiment
+from experiments.serving.pick import Picked
+from experiments.serving.recommender import Catalogue
+from web.identity import Identity
+
+__all__ = ["Visit", "click", "page_events"]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One page view: who, what, when, under which plan."""
+
+    page_view: str
+    at_us: int
+    identity: Identity
+    page_type: str
+    referrer: str
+    config: str
+    article: str = ""
+    section: str = ""
+
+    def event(self, kind: str, key: str, body: dict[str, Any], *, experiment: str = "", arm: str = "") -> Event:
+        """Return an event of this page view, with its deterministic id."""
+        who = self.identity
+        return Event(
+            event_id(self.page_view, kind, key), kind, self.page_view, who.reader, self.at_us, self.at_us, body, experiment, arm,
+            source=who.source, device=who.device, bot=who.bot, config=self.config,
+        )  # fmt: skip
+
+
+def page_events(
+    visit: Visit, catalogue: Catalogue, *, assignment: Assignment | None = None, experiment: Experiment | None = None, picked: Picked | None = None
+) -> list[Event]:
+    """Return view, exposure and impression of a page.
+
+    The exposure is logged in every arm, also where the slot stays empty; ``picked`` without an experiment is the site's
+    own choice and leaves an impression alone.
+    """
+    body = {
+        "page_type": visit.page_type,
+        "article": visit.article,
+        "section": visit.section,
+        "referrer": visit.referrer,
+        "prefetch": visit.identity.prefetch,
+    }
+    events = [visit.event("view", "", body)]
+    if picked is None or not visit.identity.measured:
+        return events
+    name, arm = (assignment.experiment, assignment.arm) if assignment else ("", "")
+    slot = experiment.slot if experiment else "article.related"
+    if assignment and experiment:
+        exposure = {
+            "slot": slot,
+            "phase": assignment.phase,
+            "bucket": assignment.bucket,
+            "audience": experiment.audience,
+            "reason": "assigned",
+            "outcome": picked.outcome,
+        }
+        events.append(visit.event("exposure", name, exposure, experiment=name, arm=arm))
+    events.append(visit.event("impression", slot, _impression(slot, picked, catalogue), experiment=name, arm=arm))
+    return events
+
+
+def _impression(slot: str, picked: Picked, catalogue: Catalogue) -> dict[str, Any]:
+    items = [
+        {
+            "article": catalogue.ids[item.article],
+            "propensity": round(item.propensity, 9),
+            "source": item.source,
+            "score": float(f"{item.score:.6g}"),
+            "pinned": item.pinned,
+            "rung": item.rung,
+            "explored": item.explored,
+        }
+        for item in picked.slate.items
+    ]
+    return {
+        "slot": slot,
+        "articles": [item["article"] for item in items],
+        "items": items,
+        "candidates": picked.slate.candidates,
+        "latency_us": picked.latency_us,
+        "outcome": picked.outcome,
+        "reason": picked.reason[:200],
+    }
+
+
+def click(visit: Visit, *, page_view: str, slot: str, position: int, experiment: str, arm: str) -> Event:
+    """Return the click that led to this page; it belongs to the page view that showed the link."""
+    body = {"slot": slot, "article": visit.article, "position": position}
+    who = visit.identity
+    return Event(
+        event_id(page_view, "click", f"{slot}:{visit.article}"), "click", page_view, who.reader, visit.at_us, visit.at_us, body, experiment, arm,
+        source=who.source, device=who.device, bot=who.bot, config=visit.config,
+    )  # fmt: skip

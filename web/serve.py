@@ -1,0 +1,69 @@
+"""``presslab serve``: gunicorn with threads, each worker process building its own application after the fork."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from experiments.errors import BusyError, ConfigError
+from experiments.migrate import LATEST, layout
+from experiments.settings import Settings
+
+__all__ = ["check_address", "serve"]
+
+NUMERIC_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def check_address(settings: Settings) -> None:
+    """Refuse an address that is taken, or one that others could reach."""
+    if settings.host not in LOOPBACK:
+        raise ConfigError(
+            f"host = '{settings.host}': the console has no accounts yet, so the site listens on this machine only.",
+            "Use 127.0.0.1 and put a proxy in front that lets readers reach everything but /console.",
+        )
+    with socket.socket(socket.AF_INET6 if settings.host == "::1" else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise BusyError(f"port {settings.port} on {settings.host} is in use.", "Choose another: --port N or PRESSLAB_PORT=N.") from error
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM; needs the stores to be of the current layout."""
+    if layout(settings.home) != LATEST:
+        raise ConfigError(f"{settings.home}: the stores are not of layout {LATEST}.", "Run `presslab migrate`.")
+    check_address(settings)
+    for name in NUMERIC_THREADS:  # a web worker answers many readers; one of them must not take all cores
+        os.environ[name] = "1"
+    from gunicorn.app.base import BaseApplication
+
+    class _Server(BaseApplication):  # type: ignore[misc]
+        def load_config(self) -> None:
+            for name, value in _options(settings).items():
+                self.cfg.set(name, value)
+
+        def load(self) -> Any:
+            from web.app import create_app
+
+            return create_app(settings)
+
+    _Server().run()
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "bind": f"{settings.host}:{settings.port}",
+        "workers": settings.workers,
+        "threads": settings.threads,
+        "worker_class": "gthread",
+        "preload_app": False,
+        "keepalive": 15,
+        "graceful_timeout": 10,
+        "timeout": 60,
+        "loglevel": "warning",
+        "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
+        "control_socket_disable": True,
+    }

@@ -1,0 +1,278 @@
+"""The running site: one object per web process that routes readers, fills slots and makes events durable."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Request, Response
+
+from experiments.assignment import Assignment, assign, reader_key
+from experiments.clock import Clock, FileClock, moment, system_clock
+from experiments.errors import OutboxError
+from experiments.events.event import Event
+from experiments.events.ids import PageClaims, PageViews, TokenError, event_id
+from experiments.events.outbox import Outbox
+from experiments.experiment import Experiment
+from experiments.serving.pick import Picked, Picker
+from experiments.serving.recommender import Article, Catalogue, Context
+from experiments.serving.slate import SlateRules, pool_at, slate_seed
+from experiments.settings import Settings
+from web import reasons
+from web.desk import Desk, load_desk
+from web.explaining import explain_slate
+from web.health import health_of
+from web.held import Held
+from web.identity import Identity, identify, read_choices, remember, set_choices, short_id
+from web.keys import tokens_of
+from web.published import Live, Published, refresh
+from web.records import Visit, click, page_events
+from web.shadow import Shadow
+from web.site_protocol import Choices, MostRead, PageView, SlotItem, SlotView
+from web.stored import Stored
+
+__all__ = ["NewsSite", "OpenPage"]
+
+log = logging.getLogger("presslab.site")
+SLOT = "article.related"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenPage(PageView):
+    """A page view with the identity whose cookies :meth:`NewsSite.finish` sets."""
+
+    identity: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """What fills the slot of this request, and why."""
+
+    picked: Picked
+    assignment: Assignment | None = None
+    experiment: Experiment | None = None
+
+
+class NewsSite:
+    """The site's state and everything a reader's request needs.
+
+    Parameters
+    ----------
+    settings : see :class:`experiments.settings.Settings`.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.home = settings, Path(settings.home)
+        self.clock: Clock = FileClock(self.home / "clock") if settings.profile == "demo" else system_clock
+        self.tokens = tokens_of(self.home)
+        self.rules = SlateRules(pool_h=settings.pool_hours)
+        self.published: Published = refresh(self.home, None)
+        self.picker = Picker(deadline_ms=settings.deadline_ms)
+        self.page_views = PageViews()
+        self.outbox = Outbox(self.home / "outbox", clock=self.clock)
+        self.shadow = Shadow(self.outbox, self.page_views, self.clock)
+        self.objected = 0
+        held, stored = Held(self), Stored(settings, self.clock)
+        self.export, self.erase, self.why = held.export, held.erase, held.why
+        self.report, self.reports, self.jobs, self.run_job = stored.report, stored.reports, stored.jobs, stored.run_job
+        self.models, self.drift, self.explanation = stored.models, stored.drift, stored.explanation
+        self._stored = stored
+        self._stop = threading.Event()
+        self._watcher: threading.Thread | None = None
+
+    def watch(self, every_s: float = 0.5) -> None:
+        """Take over what is published, from a thread of this process; the first request starts it."""
+        if self._watcher is None:
+            self._watcher = threading.Thread(target=self._watch, args=(every_s,), daemon=True, name="published")
+            self._watcher.start()
+
+    def _watch(self, every_s: float) -> None:
+        while not self._stop.wait(every_s):
+            try:
+                self.published = refresh(self.home, self.published)
+            except Exception:
+                log.exception("looking for published changes failed; the last good state stays in use")
+
+    def close(self) -> None:
+        self._stop.set()
+        self.outbox.close()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        return self.published.catalogue
+
+    @cached_property
+    def desk(self) -> Desk:
+        return load_desk(self.home)
+
+    def now(self) -> datetime:
+        return moment(self.clock())
+
+    def identify(self, request: Request) -> Identity:
+        return identify(request, self.tokens, now_s=self.clock() // 1_000_000, regime=self.settings.regime)
+
+    def open_page(self, request: Request, page_type: str, *, article: Article | None = None, section: str | None = None) -> OpenPage:
+        """Route the reader, fill the slot, and return once every event of the page is on disk.
+
+        When the events cannot be made durable in time the reader gets the page of the status quo, without a token.
+        """
+        self.watch()
+        published, now = self.published, self.clock()
+        who = self.identify(request)
+        if not who.measured:
+            return self._unmeasured(who, page_type)
+        visit = Visit(
+            self.page_views(now), now, who, page_type, _referrer(request), published.plan,
+            article.id if article else "", section or (article.section if article else ""),
+        )  # fmt: skip
+        slot = self._fill(published, visit) if page_type == "article" else None
+        events = page_events(
+            visit, published.catalogue,
+            assignment=slot.assignment if slot else None, experiment=slot.experiment if slot else None, picked=slot.picked if slot else None,
+        )  # fmt: skip
+        events += self._click(request, visit, slot)
+        if article is not None and who.agreed:
+            who = replace(who, recent=who.recent.with_read(short_id(article.id), now // 1_000_000))
+        try:
+            self.outbox.append(events, timeout_s=self.settings.page_budget_ms / 1000)
+        except OutboxError as error:
+            log.error("page sent without recommendations: %s", error)
+            return OpenPage(None, SlotView() if slot else None, who.choices, not who.new, who)
+        return OpenPage(self._token(visit, slot), self._view(visit, slot), who.choices, not who.new, who)
+
+    def _unmeasured(self, who: Identity, page_type: str) -> OpenPage:
+        """Bots, prefetches and readers who object: the status quo, no id, nothing enrolled."""
+        if not who.bot and not who.prefetch:
+            self.objected += 1
+        return OpenPage(None, SlotView() if page_type == "article" else None, who.choices, True, None)
+
+    def _fill(self, published: Published, visit: Visit) -> _Slot:
+        live, assignment = self._assignment(published, visit.identity)
+        default = published.defaults.get(SLOT, "status_quo")
+        name = assignment.arm if assignment else default
+        arm = published.arms.get(name)
+        if arm is not None and arm.audience == "agreed" and not visit.identity.agreed:
+            arm = published.arms["status_quo"]
+        salt = live.experiment.salt or live.experiment.name if live else "site"
+        context = self.context_for(published, visit.page_view, visit.at_us, visit.article, visit.identity, salt=salt)
+        editors = published.catalogue.known(self.desk.editors_order).tolist()
+        picked = self.picker.pick(arm, context, rules=self.rules, pins=self.desk.pins_at(published.catalogue), editors=editors)
+        if live and assignment:
+            for name in live.experiment.shadow:
+                self.shadow.offer(live.experiment.name, name, published.arms.get(name), context, self.rules)
+        return _Slot(picked, assignment, live.experiment if live and assignment else None)
+
+    def _assignment(self, published: Published, who: Identity) -> tuple[Live | None, Assignment | None]:
+        live = next((x for x in published.experiments if x.experiment.slot == SLOT), None)
+        if live is None or not who.choices.tests or (live.experiment.audience == "agreed" and not who.agreed):
+            return live, None
+        return live, assign(live.allocation, reader_key(who.reader))
+
+    def context_for(self, published: Published, page_view: str, at_us: int, article: str, who: Identity, *, salt: str = "site") -> Context:
+        """Return what an arm may know about a page view."""
+        catalogue, at = published.catalogue, at_us / 1e6
+        position = catalogue.position(article)
+        return Context(
+            at, position, self.recent_reads(published, who), published.signals, pool_at(catalogue, at, article=position, rules=self.rules),
+            n=self.rules.n, seed=slate_seed(salt, page_view), session_position=who.recent.in_session,
+        )  # fmt: skip
+
+    def recent_reads(self, published: Published, who: Identity) -> tuple[int, ...]:
+        """Return the positions of an agreed reader's recent reads, oldest first."""
+        if not who.agreed:
+            return ()
+        known = reasons.short_ids(published.catalogue)
+        return tuple(known[a] for a in who.recent.articles if a in known)
+
+    def _click(self, request: Request, visit: Visit, slot: _Slot | None) -> list[Any]:
+        """The click that led here, if the link carries a token of this reader; a copied link is a view like any other."""
+        token = request.args.get("via", "")
+        if not token or not visit.article:
+            return []
+        try:
+            link = self.tokens.read_link(token, f"{visit.article}|{visit.identity.reader}")
+        except TokenError:
+            return []
+        assignment = slot.assignment if slot else None
+        experiment, arm = (assignment.experiment, assignment.arm) if assignment else ("", "")
+        return [click(visit, page_view=link.page_view, slot=link.slot, position=link.position, experiment=experiment, arm=arm)]
+
+    def _token(self, visit: Visit, slot: _Slot | None) -> str:
+        assignment = slot.assignment if slot else None
+        articles = tuple(self.catalogue.ids[i.article] for i in slot.picked.slate.items) if slot else ()
+        return self.tokens.page(
+            PageClaims(
+                page_view=visit.page_view, reader_hash=self.tokens.reader_hash(visit.identity.reader), source=visit.identity.source, issued_at=visit.at_us,
+                config=visit.config, experiment=assignment.experiment if assignment else "", arm=assignment.arm if assignment else "", articles=articles,
+            )  # fmt: skip
+        )
+
+    def _view(self, visit: Visit, slot: _Slot | None) -> SlotView | None:
+        if slot is None:
+            return None
+        catalogue = self.published.catalogue
+        items = []
+        for place, item in enumerate(slot.picked.slate.items):
+            article = catalogue.articles[item.article]
+            token = self.tokens.link(visit.page_view, SLOT, place, f"{article.id}|{visit.identity.reader}")
+            items.append(SlotItem(article, f"/en/article/{article.id}?via={token}", reasons.sentence(item, self.published.signals)))
+        return SlotView(tuple(items), ask=visit.identity.choices.personal is None, name=SLOT)
+
+    def finish(self, response: Response, page: PageView) -> None:
+        """Set the cookies of the page; nothing that depends on an arm is cached by others."""
+        if isinstance(page, OpenPage) and page.identity is not None:
+            remember(response, page.identity, self.tokens, now_s=self.clock() // 1_000_000, secure=self.settings.secure_cookies)
+        response.headers["Cache-Control"] = "private, no-cache"
+        response.vary.add("Cookie")
+
+    def choices(self, request: Request) -> Choices:
+        return self.identify(request).choices
+
+    def choose(
+        self, request: Request, response: Response, *, measured: bool | None = None, tests: bool | None = None, personal: bool | None = None
+    ) -> None:
+        """Store the choices that are not None; effective from the next page."""
+        now = read_choices(self.tokens.unsign("choice", request.cookies.get("pl_choice", "")))
+        chosen = Choices(
+            now.measured if measured is None else measured, now.tests if tests is None else tests, now.personal if personal is None else personal
+        )
+        set_choices(response, chosen, self.tokens, secure=self.settings.secure_cookies)
+
+    def most_read(self, n: int) -> MostRead:
+        return reasons.most_read(self.published.signals, self.rules, at=self.clock() / 1e6, n=n)
+
+    def explain(self, *, arm: str, article: str, reads: Sequence[str]) -> Mapping[str, Any]:
+        """Return a slate with its reasons for somebody who read ``reads`` and has ``article`` open."""
+        return explain_slate(self.published, arm=arm, article=article, reads=reads, at=self.clock() / 1e6, rules=self.rules)
+
+    def health(self) -> dict[str, Any]:
+        """Return what is well and what is not, worst first."""
+        return health_of(self._stored, self.published, self.fault())
+
+    def fault(self) -> str:
+        """Return in words why this process is not ready, or an empty string: a canary event must become durable."""
+        now = self.clock()
+        page_view = self.page_views(now)
+        canary = Event(event_id(page_view, "canary"), "canary", page_view, "", now, now, source="canary")
+        try:
+            self.outbox.append([canary])
+        except OutboxError as error:
+            return str(error)
+        return ""
+
+
+def _referrer(request: Request) -> str:
+    """Where the reader came from: slot, internal, external or direct."""
+    if request.args.get("via"):
+        return "slot"
+    host = urlsplit(request.headers.get("Referer", "")).netloc
+    return "direct" if not host else "internal" if host == request.host else "external"
+
+

@@ -1,0 +1,163 @@
+"""What the console shows: stored results, read as they are. Nothing is computed here but ages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from experiments.clock import Clock, moment
+from experiments.errors import PresslabError
+from experiments.files import read_json
+from experiments.lifecycle import experiments
+from experiments.serving.artefacts import current
+from experiments.settings import Settings
+from experiments.tables import JobRunRow, control_engine
+from web.jobs import Job, job_named, last_runs, request_run, timetable
+from web.worker_state import worker_state
+
+__all__ = ["Stored"]
+
+WORKER_SILENT_S = 30
+
+
+class Stored:
+    """Results on disk of one home folder."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings, self.home, self.clock = settings, Path(settings.home), clock
+
+    @cached_property
+    def engine(self) -> Engine:
+        return control_engine(self.home)
+
+    def report(self, name: str) -> dict[str, Any] | None:
+        """Return the last report of an experiment, as :meth:`analysis.report.Report.to_dict` wrote it."""
+        if not all(c.isalnum() or c in "_-" for c in name):
+            return None
+        report: dict[str, Any] | None = read_json(self.home / "reports" / f"{name}.json")
+        return report
+
+    def reports(self) -> list[dict[str, Any]]:
+        """Return one summary per experiment, also of those that have no report yet; the newest first."""
+        found = []
+        for record in experiments(self.engine):
+            report = self.report(record.experiment.name) or {}
+            plan = record.experiment
+            planned_end = None if record.started_at is None else record.started_at + timedelta(days=plan.planned_days)
+            found.append(
+                {
+                    "name": plan.name,
+                    "question": plan.question,
+                    "state": record.state,
+                    "owner": plan.owner,
+                    "started_at": _iso(record.started_at),
+                    "planned_end": _iso(planned_end),
+                    "stopped_at": _iso(record.stopped_at),
+                    "decided_arm": record.decided_arm,
+                    "verdict": report.get("verdict"),
+                    "snapshot": report.get("snapshot"),
+                    "arms": report.get("arms") or [{"name": a.name, "kind": a.kind, "planned_share": a.share} for a in plan.arms],
+                }
+            )
+        return found
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Return the timetable with the last runs; *overdue* is computed here, so that a dead scheduler is seen."""
+        now, runs = moment(self.clock()), last_runs(self.engine)
+        silent = self.worker_silence()
+        rows = [self._loader_row(silent)]
+        for job in timetable(self.settings):
+            rows.append(_job_row(job, runs.get(job.name, []), now, silent))
+        return rows
+
+    def worker_silence(self) -> str:
+        """Say in words that the worker does not report, or return an empty string."""
+        state = worker_state(self.home)
+        if state is None:
+            return "The worker has never reported. Start it: presslab worker"
+        if state["age_s"] > WORKER_SILENT_S:
+            return f"The worker (process {state['pid']}) has not reported for {_age(state['age_s'])}. Start it: presslab worker"
+        return ""
+
+    def _loader_row(self, silent: str) -> dict[str, Any]:
+        state = worker_state(self.home) or {}
+        fault = silent or state.get("faults", {}).get("loader", "")
+        loaded = state.get("loaded", {})
+        return {
+            "name": "loader",
+            "says": "Events from the outboxes into the store",
+            "schedule": "always",
+            "state": "failed" if fault else "running",
+            "last_started": None,
+            "last_seconds": None,
+            "next_due": None,
+            "overdue": bool(silent),
+            "reason": fault or f"{loaded.get('stored', 0):,} events loaded since the worker started",
+            "log": "",
+            "durations": [],
+        }
+
+    def run_job(self, name: str) -> str:
+        """Ask the worker to run a job now."""
+        job = job_named(timetable(self.settings), name)
+        silent = self.worker_silence()
+        if silent:
+            raise PresslabError(f"job '{name}' cannot run: nobody would run it.", silent)
+        request_run(self.engine, job, at=moment(self.clock()))
+        return f"{name} starts within a second."
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return every published version of every arm, as its manifest says, the newest first."""
+        found = []
+        for folder in sorted((self.home / "models").glob("*/*/manifest.json"), reverse=True):
+            arm, version = folder.parent.parent.name, folder.parent.name
+            pointer = current(self.home, arm)
+            manifest = read_json(folder) or {}
+            found.append({"arm": arm, "version": version, **manifest, "live": pointer is not None and pointer.version == version})
+        return found
+
+    def registry(self) -> dict[str, Any] | None:
+        """Return what MLflow last said, or the words of its failure."""
+        state: dict[str, Any] | None = read_json(self.home / "mlflow" / "state.json")
+        return state
+
+    def drift(self) -> dict[str, Any] | None:
+        profile: dict[str, Any] | None = read_json(self.home / "drift" / "current.json")
+        return profile
+
+    def explanation(self) -> dict[str, Any] | None:
+        summary: dict[str, Any] | None = read_json(self.home / "explanations" / "ranked.json")
+        return summary
+
+
+def _job_row(job: Job, runs: Sequence[JobRunRow], now: datetime, silent: str) -> dict[str, Any]:
+    last = runs[0] if runs else None
+    on_request = job.schedule() == "on request"
+    due = None if on_request else job.latest_slot(now) if last is None else job.next_due(last.slot)
+    late = due is not None and now > due + timedelta(seconds=max(job.every_s, 120))
+    return {
+        "name": job.name,
+        "says": job.says,
+        "schedule": job.schedule(),
+        "state": "never ran" if last is None else last.state,
+        "last_started": _iso(last.started_at) if last else None,
+        "last_seconds": last.seconds if last else None,
+        "next_due": _iso(due),
+        "overdue": late,
+        "reason": (silent if late and silent else "") or (last.reason if last else ""),
+        "log": last.log if last else "",
+        "durations": [r.seconds for r in reversed(runs) if r.seconds is not None],
+    }
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat(timespec="seconds")
+
+
+def _age(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7_200 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,57 @@
+"""Names that every template may use: the formatters, the site, addresses of static files."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from flask import Blueprint, Flask, url_for
+from flask.blueprints import BlueprintSetupState
+from markupsafe import Markup
+
+from web import formatting
+from web.owner.words import capital
+from web.reader.lookup import author_of, section_name
+from web.reader.shelf import latest
+from web.reader.text import body_html, curly, reading_minutes
+from web.site_protocol import site
+
+__all__ = ["STATIC", "TEMPLATES", "asset", "prepare", "stylesheet"]
+
+STATIC = Path(__file__).with_name("static")
+TEMPLATES = Path(__file__).with_name("templates")
+FILTERS = (
+    "ago", "clock_time", "count", "date", "duration", "in_unit", "interval", "iso", "money", "number", "odds", "percent", "share", "signed", "size",
+    "when",
+)  # fmt: skip
+
+
+def prepare(blueprint: Blueprint) -> None:
+    """Make filters and globals known to any application that registers ``blueprint``."""
+    blueprint.record_once(_install)
+
+
+def _install(state: BlueprintSetupState) -> None:
+    app: Flask = state.app
+    app.jinja_env.filters.update({name: getattr(formatting, name) for name in FILTERS})
+    app.jinja_env.filters.update(body_html=body_html, capital=capital, curly=curly, reading_minutes=reading_minutes)
+    app.jinja_env.globals.update(asset=asset, author_of=author_of, latest=latest, section_name=section_name, site=site, stylesheet=stylesheet)
+    app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
+
+
+@lru_cache(maxsize=8)
+def _hash(name: str) -> str:
+    return hashlib.blake2b((STATIC / name).read_bytes(), digest_size=4).hexdigest()
+
+
+def asset(name: str) -> str:
+    """Return the address of a static file with the hash of its content, so that it may be cached for ever."""
+    return url_for("static", filename=name, v=_hash(name))
+
+
+@lru_cache(maxsize=1)
+def stylesheet() -> Markup:
+    """Return the style sheet's text (for reports saved as one file)."""
+    return Markup((STATIC / "site.css").read_text("utf-8"))
+

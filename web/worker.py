@@ -1,0 +1,196 @@
+"""``presslab worker``: the one process that loads events, keeps the timetable and trains, always in fresh processes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import resource
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+from sqlalchemy import Engine
+
+from experiments.clock import Clock, FileClock, moment, system_clock
+from experiments.errors import BusyError
+from experiments.events.erase import erase_reader
+from experiments.events.loader import Loader
+from experiments.files import read_json
+from experiments.settings import Settings
+from experiments.tables import JobRunRow, control_engine
+from web.jobs import Job, Outcome, arguments, claim, finish_run, job_named, latest_slot, requested, timetable
+from web.signal_job import SignalJob
+from web.worker_state import beat
+
+__all__ = ["Worker"]
+
+log = logging.getLogger("presslab.worker")
+HEARTBEAT_S = 2.0
+QUIET_ENVIRONMENT = {"OMP_NUM_THREADS": "2", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+
+
+class Worker:
+    """Holds the lease of a home folder while it lives.
+
+    Raises
+    ------
+    BusyError
+        Another worker holds the lease; its process id is named.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings, self.home = settings, Path(settings.home)
+        self.clock: Clock = FileClock(self.home / "clock") if settings.profile == "demo" else system_clock
+        self._lease = _take_lease(self.home)
+        self.engine: Engine = control_engine(self.home)
+        self.jobs = timetable(settings)
+        self.loader = Loader(self.home, clock=self.clock)
+        self.signals = SignalJob(settings)
+        self.inside: dict[str, Callable[[int], str]] = {"signals": self.signals.run, "retention": self._retention}
+        self.stopping = threading.Event()
+        self._slots: dict[str, datetime] = {}
+        self._busy: dict[str, threading.Lock] = {job.name: threading.Lock() for job in self.jobs}
+        self._heavy = threading.BoundedSemaphore(2)
+        self.loaded = {"stored": 0, "duplicate": 0}
+        self.faults: dict[str, str] = {}
+
+    def run(self) -> None:
+        """Work until stopped by a signal."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: self.stopping.set())
+        threading.Thread(target=self._load, daemon=True, name="loader").start()
+        scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
+        tick_s = 0.1 if self.settings.profile == "demo" else 1.0
+        for job in self.jobs:
+            scheduler.add_job(self.run_due, IntervalTrigger(seconds=tick_s), args=[job], id=job.name)
+        scheduler.add_job(self._run_requested, IntervalTrigger(seconds=0.2), id="requests")
+        scheduler.add_job(self._beat, IntervalTrigger(seconds=HEARTBEAT_S), id="heartbeat")
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)
+        self._beat()
+        scheduler.start()
+        self.stopping.wait()
+        scheduler.shutdown(wait=False)
+
+    def run_due(self, job: Job) -> None:
+        """Run a job if its latest due time has not been claimed yet; missed due times are caught up once."""
+        now = moment(self.clock())
+        slot = job.latest_slot(now)
+        if job.schedule() == "on request" or self._claimed(job) >= slot:
+            return
+        row = claim(self.engine, job, slot, at=now)
+        self._slots[job.name] = slot
+        if row is not None:
+            self._supervise(job, row)
+
+    def _claimed(self, job: Job) -> datetime:
+        """The newest slot of a job; asked of the store once, since only the lease holder claims."""
+        if job.name not in self._slots:
+            self._slots[job.name] = latest_slot(self.engine, job) or moment(0)
+        return self._slots[job.name]
+
+    def _run_requested(self) -> None:
+        for row in requested(self.engine, at=moment(self.clock())):
+            job = job_named(self.jobs, row.job)
+            threading.Thread(target=self._supervise, args=(job, row), daemon=True, name=f"job {job.name}").start()
+
+    def _supervise(self, job: Job, row: JobRunRow) -> None:
+        """Run a job, one at a time of its name, and record the end whatever happens."""
+        assert row.number is not None
+        with self._busy[job.name]:
+            start = time.monotonic()
+            until_us = self.clock()
+            try:
+                outcome = self._inside(job, until_us) if job.name in self.inside else self._outside(job, until_us)
+            except Exception as error:  # the run table is where a failing job is seen; the worker goes on
+                log.exception("job %s failed", job.name)
+                outcome = Outcome("failed", f"{type(error).__name__}: {error}", 1)
+            finish_run(self.engine, row.number, outcome, at=moment(self.clock()), seconds=time.monotonic() - start)
+
+    def _inside(self, job: Job, until_us: int) -> Outcome:
+        return Outcome("done", self.inside[job.name](until_us))
+
+    def _outside(self, job: Job, until_us: int) -> Outcome:
+        """Run a job in a fresh process, niced, killed after its longest time."""
+        environment = {**os.environ, **QUIET_ENVIRONMENT, "PRESSLAB_HOME": str(self.home), "PRESSLAB_PROFILE": self.settings.profile}
+        with self._heavy:
+            child = subprocess.Popen(
+                arguments(job, home=self.home, until_us=until_us), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                start_new_session=True,
+            )  # fmt: skip
+            try:
+                out, errors = child.communicate(timeout=job.longest_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.communicate()
+                return Outcome("failed", f"ran longer than {job.longest_s} s and was stopped", 124)
+        peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+        return _ended(child.returncode, out, errors, peak_mb)
+
+    def _retention(self, until_us: int) -> str:
+        from experiments.events.retention import expire
+
+        return expire(self.home, until_us=until_us, days=self.settings.retention_days)
+
+    def _erase(self) -> None:
+        """Erase the readers who asked for it; a request stays until it is done."""
+        for path in sorted((self.home / "erase").glob("*.json")):
+            asked = read_json(path)
+            if asked is not None:
+                erased = erase_reader(self.home, asked["reader"], until_us=asked["asked_us"], loader=self.loader)
+                log.info("a reader was erased: %s events", erased.rows)
+                path.unlink()
+
+    def _load(self) -> None:
+        """Load for ever; a failure is counted, shown and tried again."""
+        pause_s = 0.05
+        while not self.stopping.is_set():
+            try:
+                loaded = self.loader.load()
+                self._erase()
+                self.loaded["stored"] += loaded.stored
+                self.loaded["duplicate"] += loaded.duplicate
+                self.faults.pop("loader", None)
+                pause_s = 0.0 if loaded.stored >= 5_000 else 0.05
+            except Exception as error:  # the heartbeat carries the words to the jobs page
+                log.exception("loading failed")
+                self.faults["loader"] = f"{type(error).__name__}: {error}"
+                pause_s = 1.0
+            self.stopping.wait(pause_s)
+
+    def _beat(self) -> None:
+        beat(self.home, pid=os.getpid(), clock=self.clock, loaded=self.loaded, faults=self.faults)
+
+
+def _take_lease(home: Path) -> int:
+    home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(home / "worker.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = (read_json(home / "worker.json") or {}).get("pid", "unknown")
+        os.close(descriptor)
+        raise BusyError(f"another worker (process {holder}) holds the timetable of {home}.", "Stop it first, or leave it to it.") from None
+    return descriptor
+
+
+def _ended(code: int, out: str, errors: str, peak_mb: float) -> Outcome:
+    """Read the JSON line a job prints; without one, the last line of its errors is the reason."""
+    lines = out.strip().splitlines()
+    try:
+        answer: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    except json.JSONDecodeError:
+        answer = {}
+    state = "done" if code == 0 else "refused" if code == 3 else "failed"
+    last = (errors.strip().splitlines() or [f"ended with exit code {code}"])[-1]
+    reason = str(answer.get("says") or answer.get("reason") or ("" if code == 0 else last))
+    return Outcome(state, reason, code, round(peak_mb, 1), f"{out}\n{errors}".strip())
+
