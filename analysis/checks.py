@@ -134,11 +134,13 @@ def split(
     if lost:
         who = ", ".join(f"{count(n, 'reader')} got {name(arm)}" for arm, n in lost.items())
         return Check(title, "block", float(sum(lost.values())), SPLIT_BLOCK, 0.0, f"{who}, which had no share of the traffic then.")
+    if not any(sum(arms.values()) for arms in counts.values()):
+        return Check(title, "ok", None, SPLIT_BLOCK, 1.0, "Traffic split: no reader yet.")
     log_e = math.fsum(split_evidence(counts[phase], shares[phase]) for phase in sorted(counts))
     p = min(1.0, math.exp(-max(log_e, most_evidence))) if max(log_e, most_evidence) > 0 else 1.0
     arm, seen, planned = _furthest(counts, shares)
     state: State = "block" if p < SPLIT_BLOCK else "warn" if p < SPLIT_WARN else "ok"
-    once = min(split_p_value(counts[phase], shares[phase]) for phase in sorted(counts)) if counts else 1.0
+    once = min(split_p_value(counts[phase], shares[phase]) for phase in sorted(counts))
     chance = f"Chance alone does this {_how_often(once)}."
     if state == "ok":
         says = f"Traffic was split as planned: {percent(seen)} of readers got {name(arm)}, {percent(planned)} were planned."
@@ -156,9 +158,9 @@ def _furthest(counts: Mapping[int, Mapping[str, int]], shares: Mapping[int, Mapp
         for arm, share in shares[phase].items():
             seen[arm] = seen.get(arm, 0.0) + arms.get(arm, 0)
             planned[arm] = planned.get(arm, 0.0) + n * share / whole
-    total = sum(seen.values()) or 1.0
+    total = sum(seen.values())
     arm = max(planned, key=lambda a: (abs(seen[a] - planned[a]), a))
-    return arm, seen[arm] / total, planned[arm] / total if sum(seen.values()) else 0.0
+    return arm, seen[arm] / total, planned[arm] / total
 
 
 def _how_often(p: float) -> str:

@@ -63,8 +63,8 @@ def known_part(outcome: Floats, unknown: Floats) -> Floats:
         return np.broadcast_to(outcome.mean(axis=0), outcome.shape)
     inner = np.quantile(unknown, np.linspace(0, 1, KNOTS))
     knots = np.concatenate([[inner[0]] * 3, inner, [inner[-1]] * 3])
-    basis = BSpline.design_matrix(unknown, knots, 3).toarray()
-    weights, *_ = np.linalg.lstsq(basis, outcome, rcond=None)
+    basis = BSpline.design_matrix(unknown, knots, 3)
+    weights, *_ = np.linalg.lstsq((basis.T @ basis).toarray(), basis.T @ outcome, rcond=None)  # B-splines are well conditioned
     return np.asarray(basis @ weights)
 
 

@@ -71,7 +71,9 @@ def _expand(rows: Sequence[Distinct], shares: Mapping[int, float] | None) -> _Re
     several = shares is not None and len(shares) > 1
     if several and any(row.phase is None for row in rows):
         raise ValueError("the distinct rows do not say their phase")
-    kept = [row for row in rows if shares is None or row.phase is None or row.phase in shares]
+    if not rows:
+        raise ValueError("there are no distinct rows")
+    kept = [row for row in sorted(rows, key=_order) if shares is None or row.phase is None or row.phase in shares]
     cells = sorted({(row.arm, row.phase or 0 if several else 0) for row in kept})
     code = {cell: i for i, cell in enumerate(cells)}
     count = np.array([row.count for row in kept], dtype=np.int64)
@@ -82,6 +84,10 @@ def _expand(rows: Sequence[Distinct], shares: Mapping[int, float] | None) -> _Re
     denominator = np.repeat(np.array([row.denominator for row in kept], dtype=np.float64), count)
     weight = np.array(share)[cell] / size[cell]
     return _Readers(cell, numerator, denominator, weight, tuple(arm for arm, _ in cells), share)
+
+
+def _order(row: Distinct) -> tuple[str, int, int, int]:
+    return row.arm, row.phase or 0, row.denominator, row.numerator  # sums of floats must not depend on who came first
 
 
 def _dummies(readers: _Readers) -> Floats:

@@ -60,7 +60,7 @@ class Influence:
 def influences(rows: Iterable[Distinct]) -> tuple[Influence, ...]:
     """Return the influence of every distinct row, per arm; arms without denominator are left out."""
     arms: dict[str, list[Distinct]] = {}
-    for row in rows:
+    for row in sorted(rows, key=lambda r: (r.denominator, r.numerator, r.phase or 0)):  # the same bits in any order
         arms.setdefault(row.arm, []).append(row)
     found = []
     for arm in sorted(arms):

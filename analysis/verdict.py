@@ -148,21 +148,26 @@ def _keep(candidates: Sequence[Candidate], control: str, progress: Progress) -> 
     reasons = [] if progress.long_enough else [f"Stopped after {progress.days:.3g} days: too short for this plan to change anything."]
     for candidate in candidates:
         reasons.append(_why_not(candidate, candidates))
+    return Verdict("keep", control, f"Keep {name(control)}: {_why_keep(candidates, progress)}.", tuple(reasons[:MOST_REASONS]))
+
+
+def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> str:
     broken = next((c for c in candidates if c.broken), None)
     eligible = next((c for c in candidates if c.eligible), None)
+    unclear = next((c for c in candidates if c.superior and not c.unharmed), None)
     if not progress.long_enough:
-        why = "the test was stopped before it could tell"
-    elif broken is not None:
-        why = f"{name(broken.arm)} hurts {name(broken.broken[0])} beyond the agreed limit"
-    elif eligible is not None and eligible.worth is None:
-        why = "nobody has stated what a view is worth, so costs cannot be weighed"
-    elif eligible is not None:
+        return "the test was stopped before it could tell"
+    if eligible is not None and eligible.worth is None:
+        return "nobody has stated what a view is worth, so costs cannot be weighed"
+    if eligible is not None:
         rival = _beaten(eligible, candidates) if (eligible.worth or 0.0) > 0 else None
         beaten = f"beat {name(rival.arm)} by more than it costs" if rival else "earn what it costs"
-        why = f"{name(eligible.arm)} does not {beaten}"
-    else:
-        why = "no other arm is shown to be better"
-    return Verdict("keep", control, f"Keep {name(control)}: {why}.", tuple(reasons[:MOST_REASONS]))
+        return f"{name(eligible.arm)} does not {beaten}"
+    if broken is not None:
+        return f"{name(broken.arm)} hurts {name(broken.broken[0])} beyond the agreed limit"
+    if unclear is not None:
+        return f"{name(unclear.arm)} improves the goal, but harm to {_open(unclear)} cannot be excluded"
+    return "no other arm is shown to be better"
 
 
 def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
@@ -174,8 +179,7 @@ def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
     if not candidate.superior:
         return f"{who} is not shown to improve the goal."
     if not candidate.unharmed:
-        open_ones = ", ".join(name(metric) for metric, state in candidate.guardrails.items() if state != "holds")
-        return f"{who} improves the goal, but harm to {open_ones} cannot be excluded."
+        return f"{who} improves the goal, but harm to {_open(candidate)} cannot be excluded."
     if candidate.share < LEAST_SHARE:
         return f"{who} had {percent(candidate.share)} of readers; a decision needs at least {percent(LEAST_SHARE)}."
     if candidate.worth is None:
@@ -184,6 +188,10 @@ def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
         return f"{who} improves the goal, but costs more than it brings."
     rival = _beaten(candidate, candidates)
     return f"{who} does not beat {name(rival.arm)} by more than it costs." if rival else f"{who} improves the goal."
+
+
+def _open(candidate: Candidate) -> str:
+    return ", ".join(name(metric) for metric, state in candidate.guardrails.items() if state != "holds")
 
 
 def _hurt(candidate: Candidate) -> str:

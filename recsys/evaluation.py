@@ -127,13 +127,13 @@ def _scorers(data: Clicks, arms: Sequence[str], seed: int) -> dict[str, Scorer]:
 
 def _co_read(hour: Hour) -> Floats:
     heat = hour.heat(1.0)
-    return hour.co_reads()[0] + 1e-9 * heat / max(heat.sum(), 1e-12)
+    return np.asarray(hour.co_reads()[0] + 1e-9 * heat / max(heat.sum(), 1e-12))
 
 
 def _co_read_heat(hour: Hour, least_sessions: int) -> Floats:
     together, total = hour.co_reads(least_sessions)
     heat = hour.heat(1.0)
-    return together / (total[:, None] + SMOOTHING) + HEAT_SHARE * heat / max(heat.sum(), 1e-12)
+    return np.asarray(together / (total[:, None] + SMOOTHING) + HEAT_SHARE * heat / max(heat.sum(), 1e-12))
 
 
 class _Als:

@@ -57,16 +57,16 @@ def article_vectors(data: Interactions, recipe: AlsRecipe, *, seed: int) -> npt.
 
     if not data.matrix.nnz:
         raise DataError("there are no reads to learn from in this window.", "Train on a longer window, or import a log.")
-    # a new object per fit: refitting one warm-starts from the old vectors
-    model = AlternatingLeastSquares(
-        factors=recipe.factors,
-        regularization=recipe.regularization,
-        alpha=recipe.alpha,
-        iterations=recipe.iterations,
-        random_state=seed,
-        num_threads=recipe.threads,  # 0 would take every core
-    )
     with threadpool_limits(1, "blas"):  # implicit parallelises itself; nested BLAS threads are slower
+        # a new object per fit: refitting one warm-starts from the old vectors
+        model = AlternatingLeastSquares(
+            factors=recipe.factors,
+            regularization=recipe.regularization,
+            alpha=recipe.alpha,
+            iterations=recipe.iterations,
+            random_state=seed,
+            num_threads=recipe.threads,  # 0 would take every core
+        )
         model.fit(data.matrix.astype(np.float32).tocsr(), show_progress=False)
     vectors = np.array(model.item_factors, dtype=np.float32)
     vectors[np.diff(data.matrix.tocsc().indptr) == 0] = 0.0

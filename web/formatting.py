@@ -38,13 +38,15 @@ def number(value: float | None, *, digits: int = 3, missing: str = MISSING) -> s
 
     Examples
     --------
-    >>> number(1234.5), number(0.04567), number(-2.5), number(None)
-    ('1,230', '0.0457', '−2.5', 'not estimable')
+    >>> number(1234.5), number(0.04567), number(-2.5), number(9.3e-15), number(None)
+    ('1,230', '0.0457', '−2.5', '9e-15', 'not estimable')
     """
     if value is None or not math.isfinite(value):
         return missing
     if value == 0:
         return "0"
+    if abs(value) < 1e-6:
+        return f"{value:.0e}".replace("-", MINUS, 1) if value < 0 else f"{value:.0e}"
     places = digits - 1 - math.floor(math.log10(abs(value)))
     rounded = round(value, places)
     text = f"{abs(rounded):,.{max(places, 0)}f}"
@@ -109,14 +111,22 @@ def money(value: float | None, currency: str = "EUR", *, plus: bool = False, mis
     Examples
     --------
     >>> money(1234), money(-40.2), money(2_340_000, plus=True), money(5, "CHF")
-    ('€1,230', '−€40.2', '+€2.34 million', 'CHF 5')
+    ('€1,230', '−€40.20', '+€2.34 million', 'CHF 5')
     """
     if value is None or not math.isfinite(value):
         return missing
     large = abs(value) >= 1_000_000
-    text = number(abs(value) / 1_000_000 if large else abs(value)) + (" million" if large else "")
+    text = number(abs(value) / 1_000_000) + " million" if large else _amount(abs(value))
     sign = "" if text == "0" else MINUS if value < 0 else "+" if plus else ""
     return sign + SYMBOLS.get(currency, f"{currency} ") + text
+
+
+def _amount(value: float) -> str:
+    """Cents where they matter: two decimals below 100, three digits below one cent."""
+    if value >= 100 or value == int(value) or value < 0.01:
+        return number(value)
+    text = f"{float(number(value)):.2f}"
+    return text.removesuffix(".00")
 
 
 def interval(low: float | None, high: float | None, *, missing: str = MISSING) -> str:

@@ -6,12 +6,12 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-from flask import Blueprint, Flask, url_for
+from flask import Blueprint, url_for
 from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
 
 from web import formatting
-from web.owner.words import capital
+from web.owner.words import capital, spoken
 from web.reader.lookup import author_of, section_name
 from web.reader.shelf import latest
 from web.reader.text import body_html, curly, reading_minutes
@@ -33,9 +33,9 @@ def prepare(blueprint: Blueprint) -> None:
 
 
 def _install(state: BlueprintSetupState) -> None:
-    app: Flask = state.app
+    app = state.app
     app.jinja_env.filters.update({name: getattr(formatting, name) for name in FILTERS})
-    app.jinja_env.filters.update(body_html=body_html, capital=capital, curly=curly, reading_minutes=reading_minutes)
+    app.jinja_env.filters.update(body_html=body_html, capital=capital, curly=curly, reading_minutes=reading_minutes, spoken=spoken)
     app.jinja_env.globals.update(asset=asset, author_of=author_of, latest=latest, section_name=section_name, site=site, stylesheet=stylesheet)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 

@@ -138,7 +138,7 @@ class Worker:
     def _retention(self, until_us: int) -> str:
         from experiments.events.retention import expire
 
-        return expire(self.home, until_us=until_us, days=self.settings.retention_days)
+        return expire(until_us=until_us, days=self.settings.retention_days, loader=self.loader)
 
     def _erase(self) -> None:
         """Erase the readers who asked for it; a request stays until it is done."""

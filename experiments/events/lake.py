@@ -17,7 +17,7 @@ from ibis import _
 
 from experiments.events.counts import Counts, count_up
 from experiments.events.lake_partitions import READS, remove_reader, seal_import, sealed_reads
-from experiments.events.lake_rules import DAY_US, agreed_readers, arrow, bound, entered, in_sessions, kinds_of, run, sql
+from experiments.events.lake_rules import DAY_US, agreed_readers, arrow, bound, entered, in_sessions, needed, run, sql
 from experiments.events.tail import Tail, open_tail
 from experiments.experiment import Experiment
 from experiments.metric import Measure, Metric
@@ -187,6 +187,6 @@ def counts(home: Path, experiment: Experiment, *, until_us: int, source: str, se
 
 
 def _entered(tail: Tail, experiment: Experiment, measures: Mapping[str, Measure], *, session_of_exposure: bool) -> Any:
-    tables = {kind: arrow(tail, kind) for kind in kinds_of(measures.values())}
+    tables = {kind: arrow(tail, kind, names) for kind, names in needed(measures.values()).items()}
     rule = entered(experiment, measures, until_us=tail.until_us, session_of_exposure=session_of_exposure)
     return run(rule, tables).sort_by("reader")

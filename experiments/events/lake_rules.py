@@ -6,7 +6,7 @@ DuckDB's SQL, so the same rules can be compiled for another engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import duckdb
@@ -19,7 +19,7 @@ from experiments.events.tail import FACTS, Tail
 from experiments.experiment import Experiment
 from experiments.metric import Measure
 
-__all__ = ["DAY_US", "GAP_US", "agreed_readers", "arrow", "bound", "entered", "in_sessions", "kinds_of", "run", "sql"]
+__all__ = ["DAY_US", "GAP_US", "agreed_readers", "arrow", "bound", "entered", "in_sessions", "needed", "run", "sql"]
 
 DAY_US = 86_400_000_000
 GAP_US = 30 * 60_000_000
@@ -41,11 +41,17 @@ def bound(kind: str) -> Any:
     return ibis.table({column.name: "string" if column.type == "text" else "int64" for column in FACTS[kind]}, name=kind)
 
 
-def arrow(tail: Tail, kind: str) -> Any:
-    """The same table with its rows, as Arrow."""
-    columns, facts = FACTS[kind], tail.facts(kind)
-    types = [pa.string() if column.type == "text" else pa.int64() for column in columns]
-    return pa.table([pa.array(facts[c.name], t) for c, t in zip(columns, types, strict=True)], names=[c.name for c in columns])
+def arrow(tail: Tail, kind: str, names: Collection[str] = ()) -> Any:
+    """The same table with its rows, as Arrow; columns not among ``names`` (all if empty) stay blank, reading them costs."""
+    columns = FACTS[kind]
+    facts = tail.facts(kind, [column.name for column in columns if not names or column.name in names])
+    rows = len(next(iter(facts.values())))
+    table = {}
+    for column in columns:
+        kind_of = pa.string() if column.type == "text" else pa.int64()
+        blank = pa.scalar("" if column.type == "text" else 0, kind_of)
+        table[column.name] = pa.array(facts[column.name], kind_of) if column.name in facts else pa.repeat(blank, rows)
+    return pa.table(table)
 
 
 def run(expression: Any, tables: Mapping[str, Any]) -> Any:
@@ -55,7 +61,7 @@ def run(expression: Any, tables: Mapping[str, Any]) -> Any:
             engine.register(name, table)
         found = engine.sql(str(ibis.to_sql(expression, dialect="duckdb"))).to_arrow_table()
     # DuckDB sums 64-bit integers into 128 bits; what does not fit back raises instead of wrapping
-    whole = [f.with_type(pa.int64()) if pa.types.is_decimal(f.type) else f for f in found.schema]
+    whole = [f.with_type(pa.int64()) if pa.types.is_decimal(f.type) or pa.types.is_integer(f.type) else f for f in found.schema]
     return found.cast(pa.schema(whole))
 
 
@@ -95,9 +101,13 @@ def agreed_readers() -> Any:
     return told.mutate(rank=ibis.row_number().over(latest)).filter((_.rank == 0) & (_.agreed == 1)).select("reader")
 
 
-def kinds_of(measures: Iterable[Measure]) -> set[str]:
-    """The kinds of events that measures (and entry and sessions) need."""
-    return {"view", "exposure"} | {kind for kind in map(_kind, measures) if kind in FACTS}
+def needed(measures: Iterable[Measure]) -> dict[str, frozenset[str]]:
+    """Return the kinds of events and their columns that measures, entry and sessions need."""
+    measures = list(measures)
+    kinds = {"view", "exposure"} | {kind for kind in map(_kind, measures) if kind in FACTS}
+    asked = {name for measure in measures for name in (*measure.where, measure.sum.partition(".")[2])}
+    always = {"page_view", "reader", "issued_at", "arm", "phase", "bucket", "reason", "prefetch", "filled"}
+    return {kind: frozenset(always | asked) for kind in kinds}
 
 
 def entered(experiment: Experiment, measures: Mapping[str, Measure], *, until_us: int, session_of_exposure: bool) -> Any:

@@ -95,7 +95,7 @@ ARMS = (Arm("status_quo", "status_quo", 0.4), Arm("front", "heuristic", 0.3, per
 
 
 def plan(arms: Sequence[Arm] = ARMS, **values: Any) -> Experiment:
-    defaults: dict[str, Any] = {"guardrails": {"dwell_per_view": 0.1}, "secondary": ("bounce_rate",), "value_per_view": 0.01}
+    defaults: dict[str, Any] = {"guardrails": {"dwell_per_view": 0.25}, "secondary": ("bounce_rate",), "value_per_view": 0.01}
     return Experiment(
         "related", "Do recommendations pay?", "status_quo", tuple(arms), **{**defaults, "window_days": 1.0, "planned_days": 14.0, **values}
     )

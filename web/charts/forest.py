@@ -76,7 +76,7 @@ def draw_forest(rows: Sequence[ForestRow], *, label: Callable[[float], str], mos
 
 def _marks(row: ForestRow, scale: Scale) -> str:
     title = escape(f"{row.group}, {row.label}: {row.words}")
-    parts = [Markup('<svg class="marks" role="img" width="100%" height="28"><title>{}</title>').format(title)]
+    parts: list[str] = [Markup('<svg class="marks" role="img" width="100%" height="28"><title>{}</title>').format(title)]
     parts.append(f'<line class="zero" x1="{scale.at(0)}" x2="{scale.at(0)}" y1="0" y2="28"/>')
     if row.limit is not None and scale.holds(row.limit):
         parts.append(f'<line class="limit" x1="{scale.at(row.limit)}" x2="{scale.at(row.limit)}" y1="4" y2="24"/>')

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from web.charts.bars import draw_bar
 from web.charts.forest import Forest, ForestRow, draw_forest
 from web.formatting import count, date, in_unit, interval, number, percent, share, signed
-from web.owner.words import AUDIENCES, CHECKS, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says
+from web.owner.words import AUDIENCES, CHECKS, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says, sentence_after
 from web.owner.worth import Money, money_of
 
 __all__ = ["ArmLine", "CheckLine", "Memo", "VerdictBox", "memo_of", "number_rows"]
@@ -43,6 +44,7 @@ class VerdictBox:
     reasons: tuple[str, ...]
     next: str
     command: str
+    progress: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +142,21 @@ def _verdict(report: Mapping[str, Any], sentences: Sequence[str]) -> VerdictBox:
     verdict = report["verdict"]
     icon, word, _ = VERDICTS[verdict["key"]]
     headline = headline_of(verdict)
-    rest = verdict["sentence"]
-    if rest.lower().startswith(headline.lower()):
-        rest = capital(rest[len(headline) :].lstrip(":. "))
+    rest = sentence_after(headline, verdict["sentence"])
     told = [s for s in sentences if not s.startswith("Our best guess:")]
     money = [s for s in told if s.startswith(("In ", "We expect", "If we "))]
     ranges = [s for s in told if s not in money]
     following, command = _next(report, verdict)
     return VerdictBox(
-        verdict["key"], icon, word, headline, " ".join([rest, *ranges]).strip(), " ".join(money), tuple(verdict.get("reasons") or ())[:4], following, command
-    )
+        verdict["key"], icon, word, headline, " ".join([rest, *ranges]).strip(), " ".join(money), tuple(verdict.get("reasons") or ())[:4], following, command,
+        _progress(report) if verdict["key"] == "wait" else "",
+    )  # fmt: skip
+
+
+def _progress(report: Mapping[str, Any]) -> str:
+    dates = report.get("dates") or {}
+    days, planned = dates.get("days"), dates.get("planned_days")
+    return draw_bar(days / planned, title=f"{number(days)} of {number(planned)} planned days", kind="heuristic") if planned and days is not None else ""
 
 
 def _next(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, str]:

@@ -12,7 +12,7 @@ from web.console import answer, as_json, console
 from web.formatting import date
 from web.operator import pages as operator_pages
 from web.owner.memo import Memo, memo_of, number_rows
-from web.owner.words import arm_label, badge_of, capital, headline_of
+from web.owner.words import arm_label, badge_of, capital, headline_of, sentence_after
 from web.reader.privacy import as_csv
 from web.scientist import pages as scientist_pages
 from web.site_protocol import site
@@ -41,12 +41,13 @@ def card_of(summary: Mapping[str, Any]) -> Card:
     state = summary.get("state") or "draft"
     badge = badge_of(state, verdict)
     end = f"until {date(summary.get('planned_end'))}" if summary.get("planned_end") else "no end yet"
+    headline = headline_of(verdict) if verdict else "No report yet" if state != "draft" else "Not started"
     return Card(
         summary["name"],
         summary.get("question") or f"Experiment {summary['name']}",
         badge,
-        headline_of(verdict) if verdict else "No report yet" if state != "draft" else "Not started",
-        verdict["sentence"] if verdict else _why_no_report(summary["name"], state),
+        headline,
+        sentence_after(headline, verdict["sentence"]) if verdict else _why_no_report(summary["name"], state),
         summary.get("owner") or "nobody",
         f"{date(summary['started_at'])}, {end}" if summary.get("started_at") else "not started",
         ", ".join(capital(arm_label(arm["name"])) for arm in summary.get("arms") or ()),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from experiments.metric import built_in
 
-__all__ = ["AUDIENCES", "BADGES", "CHECKS", "KINDS", "VERDICTS", "arm_label", "badge_of", "capital", "headline_of", "metric_says"]
+__all__ = ["AUDIENCES", "BADGES", "CHECKS", "KINDS", "VERDICTS", "arm_label", "badge_of", "capital", "headline_of", "metric_says", "sentence_after", "spoken"]
 
 VERDICTS = {
     "ship": ("✓", "Ready to decide", "Ship {arm}"),
@@ -39,6 +40,7 @@ BADGES = {
     "not_trustworthy": ("Not trustworthy", "bad"),
 }
 WRITTEN = {"als": "ALS"}
+NAMES = re.compile(r"\b(?:" + "|".join(WRITTEN) + r")\b", re.IGNORECASE)
 
 
 def capital(text: str) -> str:
@@ -63,6 +65,17 @@ def arm_label(name: str) -> str:
     return WRITTEN.get(name, name.replace("_", " "))
 
 
+def spoken(text: str) -> str:
+    """Return a stored sentence with arm names as people write them.
+
+    Examples
+    --------
+    >>> spoken("Keep the heuristic: als does not beat front; als falls back.")
+    'Keep the heuristic: ALS does not beat front; ALS falls back.'
+    """
+    return NAMES.sub(lambda match: WRITTEN[match[0].lower()], text)
+
+
 def metric_says(name: str) -> str:
     """Return what a metric measures, or its name when the metric is somebody's own."""
     known = built_in().get(name)
@@ -78,6 +91,18 @@ def headline_of(verdict: Mapping[str, Any]) -> str:
     'Keep status quo'
     """
     return VERDICTS[verdict["key"]][2].format(arm=arm_label(verdict.get("arm") or "the control"))
+
+
+def sentence_after(headline: str, sentence: str) -> str:
+    """Return what a verdict's sentence says beyond its headline.
+
+    Examples
+    --------
+    >>> sentence_after("Ship ALS", "Ship als: it earns more.")
+    'It earns more.'
+    """
+    same = sentence.lower().startswith(headline.lower())
+    return capital(sentence[len(headline) :].lstrip(":. ")) if same else sentence
 
 
 def badge_of(state: str, verdict: Mapping[str, Any] | None) -> tuple[str, str]:

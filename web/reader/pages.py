@@ -68,12 +68,12 @@ def article(article_id: str) -> Response:
 @reader.route("/en/search")
 def search_page() -> Response:
     """Full text, the same for every reader."""
-    query, filters = request.args.get("q", "")[:MOST_QUERY], {name: request.args.get(name, "")[:60] for name in ("section", "author")}
+    query, section, author = (request.args.get(name, "")[:MOST_QUERY] for name in ("q", "section", "author"))
     results = None
-    if query.strip() or any(filters.values()):
-        results = search(index_of(site().catalogue), query, now=site().now(), **filters)
+    if query.strip() or section or author:
+        results = search(index_of(site().catalogue), query, now=site().now(), section=section, author=author)
     page = site().open_page(request, "search")
-    return reply("reader/search.html", page, query=query, results=results, **filters)
+    return reply("reader/search.html", page, query=query, results=results, section=section, author=author)
 
 
 @reader.route("/art/<article_id>.svg")

@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 from flask import Response, abort, make_response, redirect, render_template, request, url_for
-from werkzeug.wrappers import Response as AnyResponse
 
 from web.reader.blueprint import reader
 from web.reader.lookup import own_path
@@ -45,28 +44,28 @@ def privacy() -> Response:
 
 
 @reader.route("/en/privacy", methods=["POST"])
-def privacy_save() -> AnyResponse:
+def privacy_save() -> Response:
     """Store all three switches."""
-    response = redirect(url_for("reader.privacy", done="saved"), 303)
+    response = make_response(redirect(url_for("reader.privacy", done="saved"), 303))
     site().choose(request, response, **{name: request.form.get(name) == "yes" for name in ("measured", "tests", "personal")})
     return response
 
 
 @reader.route("/en/choose", methods=["POST"])
-def choose() -> AnyResponse:
+def choose() -> Response:
     """The slot's question, "use my reading to choose?"; back to where it was asked."""
     answer = request.form.get("personal")
     if answer not in ("yes", "no"):
         abort(400)
-    response = redirect(own_path(request.form.get("next", ""), otherwise=url_for("reader.front")), 303)
+    response = make_response(redirect(own_path(request.form.get("next", ""), otherwise=url_for("reader.front")), 303))
     site().choose(request, response, personal=answer == "yes")
     return response
 
 
 @reader.route("/en/privacy/erase", methods=["POST"])
-def erase() -> AnyResponse:
+def erase() -> Response:
     """Erase everything held about this device."""
-    response = redirect(url_for("reader.privacy", done="erased"), 303)
+    response = make_response(redirect(url_for("reader.privacy", done="erased"), 303))
     site().erase(request, response)
     return response
 

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 from experiments.errors import PresslabError
 from web.charts.bars import draw_bars, draw_histograms, draw_spark
 from web.console import answer, as_json, console
-from web.formatting import duration, number, percent
+from web.formatting import duration, number, percent, when
 from web.site_protocol import site
 
 __all__ = ["drift", "explain", "jobs", "models"]
@@ -75,15 +75,17 @@ def plain_facts(version: Mapping[str, Any]) -> list[tuple[str, str]]:
             continue
         words = key.replace("_", " ")
         if isinstance(value, Mapping):
-            facts += [(f"{words}: {inner.replace('_', ' ')}", _plain(each)) for inner, each in value.items() if not isinstance(each, (Mapping, list))]
+            facts += [(f"{words}: {inner.replace('_', ' ')}", _plain(inner, each)) for inner, each in value.items() if not isinstance(each, (Mapping, list))]
         elif not isinstance(value, list):
-            facts.append((words, _plain(value)))
+            facts.append((words, _plain(key, value)))
     return facts
 
 
-def _plain(value: Any) -> str:
+def _plain(key: str, value: Any) -> str:
     if value is None:
         return "not recorded"
+    if key == "at" or key.endswith("_at"):
+        return when(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,75 @@
+"""An arm may fail or sleep; the reader gets a slate."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from experiments.serving.pick import Breaker, Picker
+from experiments.serving.recommender import Catalogue, Context, Ranking
+from experiments.serving.signals import Signals
+from experiments.serving.slate import SlateRules, pool_at
+from tests.conftest import NOW
+
+RULES = SlateRules()
+
+
+class Arm:
+    kind = "model"
+    audience = "all"
+
+    def __init__(self, name: str, *, sleeps_s: float = 0.0, raises: bool = False) -> None:
+        self.name, self.sleeps_s, self.raises, self.calls = name, sleeps_s, raises, 0
+
+    def rank(self, context: Context) -> Ranking:
+        self.calls += 1
+        time.sleep(self.sleeps_s)
+        if self.raises:
+            raise RuntimeError("no vectors")
+        return Ranking.best_first(context.pool, np.arange(len(context.pool)), "als")
+
+
+@pytest.fixture
+def asked(catalogue: Catalogue) -> Context:
+    at = NOW.timestamp()
+    return Context(at, 0, (), Signals.empty(catalogue, at), pool_at(catalogue, at, article=0))
+
+
+def test_a_good_arm_is_served(asked: Context) -> None:
+    assert Picker(deadline_ms=500).pick(Arm("good"), asked, rules=RULES).outcome == "served"  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("arm", "words"), [(Arm("raises", raises=True), "RuntimeError: no vectors"), (Arm("sleeps", sleeps_s=0.4), "longer than 20 ms")])
+def test_a_failing_or_late_arm_is_replaced_and_named(asked: Context, arm: Arm, words: str) -> None:
+    picked = Picker(deadline_ms=20).pick(arm, asked, rules=RULES)  # type: ignore[arg-type]
+    assert picked.outcome == "fallback"
+    assert words in picked.reason
+    assert len(picked.slate.items) == 6
+
+
+def test_an_arm_without_a_model_is_replaced(asked: Context) -> None:
+    picked = Picker(deadline_ms=20).pick(None, asked, rules=RULES)
+    assert (picked.outcome, picked.reason) == ("fallback", "the arm is not loaded")
+
+
+def test_after_five_failures_the_arm_rests_and_is_tried_again_later(asked: Context) -> None:
+    now = [0.0]
+    picker, arm = Picker(deadline_ms=500, clock=lambda: now[0]), Arm("raises", raises=True)
+    for _ in range(8):
+        picker.pick(arm, asked, rules=RULES)  # type: ignore[arg-type]
+    assert arm.calls == 5
+    now[0] = 11.0
+    picker.pick(arm, asked, rules=RULES)  # type: ignore[arg-type]
+    assert arm.calls == 6
+
+
+def test_stuck_calls_do_not_take_every_thread(asked: Context) -> None:
+    picker = Picker(deadline_ms=1, threads=4)
+    picker.breakers["sleeps"] = Breaker(time.monotonic, failures=1_000)
+    arm = Arm("sleeps", sleeps_s=0.5)
+    for _ in range(6):
+        picker.pick(arm, asked, rules=RULES)  # type: ignore[arg-type]
+    assert arm.calls <= 2
+    assert picker.pick(Arm("good"), asked, rules=RULES).outcome in ("served", "fallback")  # type: ignore[arg-type]

@@ -1,0 +1,103 @@
+"""Heat and co-reading, small enough to check by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.errors import ArtefactError
+from experiments.serving.publish import current_signals, publish_signals, read_signals, signal_versions
+from experiments.serving.recommender import Catalogue
+from experiments.serving.signals import HOUR, Reads, SignalRules, Signals, build_signals
+from tests.conftest import NOW, article
+
+AT = NOW.timestamp()
+
+
+def reads(*rows: tuple[int, int, int, float]) -> Reads:
+    """Rows of (reader, session, article, hours ago)."""
+    ordered = sorted(rows, key=lambda row: -row[3])
+    columns = list(zip(*ordered, strict=True))
+    return Reads(np.array(columns[0]), np.array(columns[1]), np.array(columns[2], np.int32), AT - np.array(columns[3]) * HOUR)
+
+
+EVERY_PAIR = SignalRules(half_life_h=1.0, co_read_sessions=1)
+
+
+def test_heat_halves_every_half_life(catalogue: Catalogue) -> None:
+    heat = build_signals(reads((1, 1, 3, 1.0), (2, 2, 3, 2.0)), catalogue, at=AT, rules=EVERY_PAIR).heat
+    assert heat[3] == pytest.approx(0.5 + 0.25)
+
+
+def test_a_reader_counts_once_per_article_and_day(catalogue: Catalogue) -> None:
+    heat = build_signals(reads((1, 1, 3, 1.0), (1, 1, 3, 1.0)), catalogue, at=AT, rules=EVERY_PAIR).heat
+    assert heat[3] == pytest.approx(0.5)
+
+
+def test_a_reader_above_sixty_articles_an_hour_is_left_out() -> None:
+    catalogue = Catalogue([article(i) for i in range(70)])
+    scraper = [(9, 9, i, 0.5) for i in range(61)]
+    signals = build_signals(reads(*scraper, (1, 1, 3, 1.0)), catalogue, at=AT, rules=EVERY_PAIR)
+    assert signals.reads_in[4].sum() == 1
+
+
+def test_what_is_read_after_another_article_counts_fully_and_backwards_half(catalogue: Catalogue) -> None:
+    signals = build_signals(reads((1, 1, 3, 8.0), (1, 1, 4, 8.0 - 1e-9)), catalogue, at=AT, rules=EVERY_PAIR)
+    assert dict(zip(*map(np.ndarray.tolist, signals.co_reads(3)), strict=True)) == {4: pytest.approx(0.5)}
+    assert dict(zip(*map(np.ndarray.tolist, signals.co_reads(4)), strict=True)) == {3: pytest.approx(0.25)}
+
+
+def test_a_pair_shows_only_from_enough_sessions_on(catalogue: Catalogue) -> None:
+    rows = [(r, r, a, 1.0 - a / 100) for r in range(9) for a in (3, 4)]
+    rules = SignalRules(half_life_h=1.0, co_read_sessions=10)
+    assert len(build_signals(reads(*rows), catalogue, at=AT, rules=rules).co_reads(3)[0]) == 0
+    rows += [(9, 9, 3, 1.0), (9, 9, 4, 0.9)]
+    assert build_signals(reads(*rows), catalogue, at=AT, rules=rules).co_reads(3)[0].tolist() == [4]
+
+
+def test_one_session_reading_a_pair_ten_times_does_not_show_it(catalogue: Catalogue) -> None:
+    rows = [(1, 1, 3 + i % 2, 1.0 - i / 100) for i in range(20)]
+    assert len(build_signals(reads(*rows), catalogue, at=AT, rules=SignalRules(co_read_sessions=10)).co_articles) == 0
+
+
+def test_a_later_read_changes_nothing(catalogue: Catalogue) -> None:
+    one = build_signals(reads((1, 1, 3, 1.0)), catalogue, at=AT, rules=EVERY_PAIR)
+    other = build_signals(reads((1, 1, 3, 1.0), (2, 2, 3, -1.0)), catalogue, at=AT, rules=EVERY_PAIR)
+    assert np.array_equal(one.heat, other.heat)
+    assert np.array_equal(one.reads_in, other.reads_in)
+
+
+def test_a_new_article_gets_heat_on_credit(catalogue: Catalogue) -> None:
+    signals = build_signals(reads(*[(r, r, a, 2.0) for r in range(4) for a in range(1, 40)]), catalogue, at=AT)
+    warmth = signals.warmth(np.array([0, 39], np.int32), AT)
+    assert signals.heat[0] == 0
+    assert warmth[0] > 0
+
+
+def test_a_snapshot_survives_the_disk_and_a_changed_byte_is_refused(home: Path, catalogue: Catalogue) -> None:
+    signals = build_signals(reads((1, 1, 3, 1.0), (1, 1, 4, 0.5)), catalogue, at=AT, rules=EVERY_PAIR)
+    version = publish_signals(home, signals)
+    pointer = current_signals(home)
+    assert pointer is not None
+    again = read_signals(home, catalogue, version, digest=pointer["sha256"])
+    assert np.array_equal(again.co_weights, signals.co_weights)
+    path = home / "signals" / f"{version}.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ArtefactError, match="does not match"):
+        read_signals(home, catalogue, version, digest=pointer["sha256"])
+
+
+def test_signals_of_another_catalogue_are_refused(home: Path, catalogue: Catalogue) -> None:
+    version = publish_signals(home, Signals.empty(catalogue, AT))
+    with pytest.raises(ArtefactError, match="speak of 40 articles"):
+        read_signals(home, Catalogue([article(1)]), version)
+
+
+def test_three_snapshots_are_kept(home: Path, catalogue: Catalogue) -> None:
+    for second in range(5):
+        publish_signals(home, Signals.empty(catalogue, AT + second))
+    assert len(signal_versions(home)) == 3

@@ -1,0 +1,125 @@
+"""One builder turns any ranking into what readers see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.serving.recommender import Catalogue, Context, Ranking
+from experiments.serving.signals import Signals
+from experiments.serving.slate import Pin, SlateRules, build_slate, pool_at
+from tests.conftest import NOW, article
+
+AT = NOW.timestamp()
+
+
+def context(catalogue: Catalogue, **changes: Any) -> Context:
+    signals = Signals.empty(catalogue, AT)
+    values = {"at": AT, "article": 0, "reads": (), "signals": signals, **changes}
+    values.setdefault("pool", pool_at(catalogue, AT, article=values["article"]))
+    return Context(**values)
+
+
+def ranking(*positions: int) -> Ranking:
+    return Ranking(np.array(positions, np.int32), np.linspace(1, 0.1, len(positions), dtype=np.float32), ("als",) * len(positions))
+
+
+def shown(slate: Any) -> list[int]:
+    return [item.article for item in slate.items]
+
+
+CALM = SlateRules(explore=0.0)
+
+
+def test_the_arms_order_is_kept(catalogue: Catalogue) -> None:
+    assert shown(build_slate(ranking(5, 6, 7, 8, 9, 10), context(catalogue), rules=CALM)) == [5, 6, 7, 8, 9, 10]
+
+
+def test_the_open_article_and_what_was_read_are_never_shown(catalogue: Catalogue) -> None:
+    slate = build_slate(ranking(0, 1, 2, 3, 4), context(catalogue, reads=(1, 2)), rules=CALM)
+    assert not {0, 1, 2} & set(shown(slate))
+
+
+def test_at_most_two_of_a_section_unless_the_slate_would_be_short(catalogue: Catalogue) -> None:
+    slate = build_slate(ranking(4, 8, 12, 16, 5, 6, 7), context(catalogue), rules=CALM)
+    assert shown(slate)[:5] == [4, 8, 5, 6, 7]
+    same = Catalogue([article(i, section="one") for i in range(8)])
+    assert len(build_slate(ranking(1, 2, 3, 4, 5, 6), context(same), rules=CALM).items) == 6
+
+
+def test_one_article_per_story() -> None:
+    catalogue = Catalogue([article(i, story="storm" if i in (1, 2) else "") for i in range(10)])
+    assert shown(build_slate(ranking(1, 2, 3, 4), context(catalogue), rules=CALM))[:2] == [1, 3]
+
+
+def test_a_pin_stands_on_its_place_in_every_arm_while_it_lasts(catalogue: Catalogue) -> None:
+    pins = (Pin(20, 1, AT - 10, AT + 10), Pin(21, 0, AT - 10, AT - 5))
+    slate = build_slate(ranking(5, 6, 7, 8, 9, 10), context(catalogue), rules=CALM, pins=pins)
+    assert shown(slate)[:3] == [5, 20, 6]
+    assert slate.items[1].pinned
+
+
+def test_a_withdrawn_article_is_not_shown_even_when_pinned() -> None:
+    catalogue = Catalogue([article(i, withdrawn=i == 3) for i in range(12)])
+    slate = build_slate(ranking(3, 4, 5), context(catalogue), rules=CALM, pins=(Pin(3, 0, 0, AT + 1),))
+    assert 3 not in shown(slate)
+
+
+def test_an_empty_ranking_falls_down_the_ladder_and_says_so(catalogue: Catalogue) -> None:
+    slate = build_slate(Ranking.empty(), context(catalogue), rules=CALM)
+    assert len(slate.items) == 6
+    assert {item.rung for item in slate.items} == {1}
+
+
+def test_with_nothing_fresh_the_editors_and_then_the_newest_fill_the_slate(catalogue: Catalogue) -> None:
+    late = context(catalogue, at=AT + 90 * 86_400, pool=np.zeros(0, np.int32))
+    slate = build_slate(Ranking.empty(), late, rules=CALM, editors=(30, 31))
+    assert [(item.article, item.rung) for item in slate.items][:3] == [(30, 2), (31, 2), (1, 3)]
+
+
+def test_an_empty_site_gives_an_empty_slate() -> None:
+    catalogue = Catalogue([])
+    assert build_slate(Ranking.empty(), context(catalogue, article=None), rules=CALM).items == ()
+
+
+@pytest.mark.parametrize("n", [0, 1, 3, 1_000])
+def test_any_number_of_places_is_allowed(catalogue: Catalogue, n: int) -> None:
+    assert len(build_slate(ranking(5, 6, 7, 8, 9, 10, 11), context(catalogue, n=n)).items) == min(n, 6)
+
+
+@given(seed=st.integers(0, 2**63), size=st.integers(0, 39))
+def test_a_slate_is_always_distinct_eligible_and_repeatable(seed: int, size: int) -> None:
+    catalogue = Catalogue([article(i) for i in range(40)])
+    chosen = np.random.default_rng(seed).permutation(40)[:size]
+    asked = context(catalogue, seed=seed)
+    slate = build_slate(ranking(*chosen.tolist()), asked)
+    assert len(set(shown(slate))) == len(slate.items) == 6
+    assert set(shown(slate)) <= set(asked.pool.tolist())
+    assert slate == build_slate(ranking(*chosen.tolist()), asked)
+
+
+def test_exploration_draws_with_the_propensity_it_logs(catalogue: Catalogue) -> None:
+    rules = SlateRules(explore=0.5, explore_among=4, n=4)
+    counts: dict[int, int] = {}
+    logged: dict[int, float] = {}
+    for seed in range(4_000):
+        item = build_slate(ranking(*range(5, 25)), context(catalogue, seed=seed), rules=rules).items[3]
+        counts[item.article] = counts.get(item.article, 0) + 1
+        logged[item.article] = item.propensity
+    assert sum(logged.values()) == pytest.approx(1.0)
+    for found, propensity in logged.items():
+        assert counts[found] / 4_000 == pytest.approx(propensity, abs=0.035)  # 4 standard errors of a share of 0.6
+
+
+def test_the_first_three_places_never_explore(catalogue: Catalogue) -> None:
+    slates = [build_slate(ranking(*range(5, 25)), context(catalogue, seed=seed), rules=SlateRules(explore=1.0)) for seed in range(50)]
+    assert {tuple(shown(slate)[:3]) for slate in slates} == {(5, 6, 7)}
+
+
+def test_the_pool_holds_fresh_and_evergreen_articles_only() -> None:
+    catalogue = Catalogue([article(1), article(100), article(101, evergreen=True), article(-2), article(3, withdrawn=True)])
+    assert [catalogue.ids[i] for i in pool_at(catalogue, AT)] == ["a001", "a101"]
