@@ -116,9 +116,12 @@ def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[st
     ----------
     shares : experiment -> arm -> share actually served, where it departs from the plan (a fault the split check must find).
     """
-    running = [record for record in experiments(engine) if record.state == "running"]
+    known = experiments(engine)
+    running = [record for record in known if record.state == "running"]
+    decided = sorted((r for r in known if r.decided_at is not None), key=lambda r: (r.decided_at or at))
     body = {
         "at": at.isoformat(),
+        "defaults": {r.experiment.slot: r.decided_arm for r in decided},
         "experiments": [
             {"plan": r.experiment.to_dict(), "phase": r.phases[-1]["number"], "shares": (shares or {}).get(r.experiment.name, r.phases[-1]["shares"])}
             for r in sorted(running, key=lambda r: r.experiment.name)

@@ -4,54 +4,33 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr
 
 from experiments.errors import ArmError, DataError, nearest
+from recsys.comparison import compare
 from recsys.factors import Factors
 from recsys.fit_als import AlsRecipe, article_vectors
-from recsys.importers.log import parse_log
+from recsys.importers.log import parse_log, recognise
 from recsys.interactions import Interactions
 from recsys.next_click import HEAT_SHARE, SMOOTHING, Clicks, Hour, clicks, hours
 
-__all__ = ["RANKINGS", "Compared", "compare", "evaluate", "next_click_ranks", "paired"]
+__all__ = ["RANKINGS", "evaluate", "next_click_ranks"]
 
 RANKINGS = ("newest", "heat", "co_read", "co_read_heat", "als", "last_hour")
-PLACES = 10
+PROTOCOLS = ("next-click",)
 SERVED_SESSIONS = 10  # a co-read pair is shown to readers from this many sessions on
 REFIT_H = 6
-Z95 = 1.959963984540054
 Floats = npt.NDArray[np.float64]
 Scorer = Callable[[Hour], npt.NDArray[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Compared:
-    """One arm against another on the same queries.
-
-    wins, losses : queries only ``a`` (only ``b``) hit. p : exact McNemar.
-    difference, low, high : of the hit rates, a minus b, 95 %, clustered by reader.
-    """
-
-    a: str
-    b: str
-    wins: int
-    losses: int
-    p: float
-    difference: float
-    low: float
-    high: float
-
-
 def evaluate(
-    log: Path, *, format: str = "globo", arms: Sequence[str] = RANKINGS, span: tuple[int, int] = (120, 168), seed: int = 42
+    log: Path, *, arms: Sequence[str] = RANKINGS, since: float = 120, until: float = 168, protocol: str = "next-click"
 ) -> dict[str, Any]:
     """Return the next-click comparison of rankings on a log, as ``presslab evaluate --json`` prints it.
 
@@ -59,23 +38,26 @@ def evaluate(
     ----------
     arms : of :data:`RANKINGS`; ``heat_4`` is heat with a half-life of 4 h. ``co_read_heat`` is scored with every pair
         (k = 1) and again with the pairs that are shown to readers (k = 10).
-    span : evaluation hours [from, to), counted from the first click of the log.
+    since, until : evaluation hours [since, until), counted from the first click of the log; whole hours.
+    protocol : ``next-click`` is the only one so far.
 
     Raises
     ------
     ArmError
         A ranking is unknown.
     DataError
-        The log has no query in the span.
+        The protocol is unknown, the file is not a log, or the log has no query in the span.
     """
-    parsed = parse_log(format, log)
-    data = clicks(parsed.table)
-    ranks, readers, seconds = next_click_ranks(data, arms, span=span, seed=seed)
+    if protocol not in PROTOCOLS:
+        raise DataError(f"no protocol is called '{protocol}'; {nearest(protocol, PROTOCOLS)}")
+    span = (math.floor(since), math.ceil(until))
+    data = clicks(parse_log(recognise(log), log).table)
+    ranks, readers, seconds = next_click_ranks(data, arms, span=span)
     told = compare(ranks, readers)
     for row in told["arms"]:
         row["seconds"] = round(seconds[row["arm"]], 3)
         row["co_read_sessions"] = {"co_read": 1, "co_read_heat": 1, f"co_read_heat_k{SERVED_SESSIONS}": SERVED_SESSIONS}.get(row["arm"])
-    head = {"protocol": "next-click", "split": "time", "log": log.name, "from": span[0], "to": span[1], "seed": seed}
+    head = {"protocol": "next-click", "split": "time", "log": log.name, "from": span[0], "to": span[1]}
     return {**head, "queries": len(readers), **told}
 
 
@@ -173,67 +155,3 @@ class _Als:
         matrix = coo_matrix((weight, (rows, self.data.article[span])), shape=(len(readers), self.data.articles)).tocsr().astype(np.float32)
         vectors = article_vectors(Interactions(matrix, readers, float(hour.at)), self.recipe, seed=self.seed)
         return Factors(vectors, self.recipe.alpha, self.recipe.regularization)
-
-
-def compare(ranks: Mapping[str, Floats], readers: npt.NDArray[np.int64], *, places: int = PLACES) -> dict[str, Any]:
-    """Return hit rates with Wilson intervals and every pair of arms, from ranks on the same queries.
-
-    Examples
-    --------
-    >>> told = compare({"a": np.array([0.0, 3.0]), "b": np.array([0.0, np.inf])}, np.array([1, 2]))
-    >>> [row["hit_rate_at_10"] for row in told["arms"]], told["pairs"][0]["wins"]
-    ([1.0, 0.5], 1)
-    """
-    arms = []
-    for name, values in ranks.items():
-        hits = int((values < places).sum())
-        low, high = wilson(hits, len(values))
-        with np.errstate(divide="ignore"):
-            reciprocal = np.where(values < places, 1.0 / (values + 1.0), 0.0)
-        arms.append({"arm": name, "hit_rate_at_10": hits / len(values), "mrr_at_10": float(reciprocal.mean()), "low": low, "high": high})
-    pairs = [paired(a, b, hits=(ranks[a] < places, ranks[b] < places), readers=readers) for a, b in combinations(ranks, 2)]
-    inside = np.isfinite(next(iter(ranks.values()))) if ranks else np.zeros(0, bool)
-    told = [{key: getattr(pair, key) for key in Compared.__slots__} for pair in pairs]
-    return {"ceiling": float(inside.mean()) if len(inside) else None, "arms": arms, "pairs": told}
-
-
-def paired(a: str, b: str, *, hits: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]], readers: npt.NDArray[np.int64]) -> Compared:
-    """Compare two arms on the same queries: exact McNemar, and the difference with its interval clustered by reader."""
-    first, second = hits
-    wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
-    gaps = first.astype(np.float64) - second
-    mean = float(gaps.mean())
-    _, codes = np.unique(readers, return_inverse=True)
-    clustered = np.bincount(codes, weights=gaps - mean)
-    half = Z95 * math.sqrt(float((clustered**2).sum())) / len(gaps)
-    return Compared(a, b, wins, losses, mcnemar(wins, losses), mean, mean - half, mean + half)
-
-
-def mcnemar(wins: int, losses: int) -> float:
-    """Two-sided exact p-value that wins and losses are equally likely.
-
-    Examples
-    --------
-    >>> mcnemar(0, 5), mcnemar(3, 3)
-    (0.0625, 1.0)
-    """
-    return min(1.0, 2.0 * float(bdtr(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
-
-
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927).
-
-    Examples
-    --------
-    >>> [round(bound, 4) for bound in wilson(5, 10)]
-    [0.2366, 0.7634]
-    """
-    share, spread = hits / n, Z95**2 / n
-    middle, half = share + spread / 2, Z95 * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return (middle - half) / (1 + spread), (middle + half) / (1 + spread)
-
-
-def hit_rate(ranks: Iterable[float], *, places: int = PLACES) -> float:
-    """Share of ranks among the first ``places``."""
-    values = np.fromiter(ranks, float)
-    return float((values < places).mean())

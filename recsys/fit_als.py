@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -12,9 +12,10 @@ import numpy.typing as npt
 from experiments.errors import DataError
 from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, Reads
+from recsys.factors import Factors
 from recsys.interactions import Interactions, interactions
 
-__all__ = ["AlsRecipe", "article_vectors", "fit", "window"]
+__all__ = ["AlsRecipe", "Trainer", "als_factors", "article_vectors", "fit", "window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +95,33 @@ def fit(
         "rows": {"readers": int(data.matrix.shape[0]), "articles": len(known), "pairs": int(data.matrix.nnz)},
     }
     return {"vectors": vectors[known]}, dict(about)
+
+
+def als_factors(reads: Reads, catalogue: Catalogue, recipe: AlsRecipe, *, until: float, seed: int) -> Factors:
+    """Return vectors fitted on reads before ``until``, spread over the catalogue; all zero when there are no reads yet."""
+    spread = np.zeros((len(catalogue), recipe.factors), np.float32)
+    if len(reads.before(until)):
+        arrays, about = fit(reads, catalogue, until=until, seed=seed, recipe=recipe)
+        spread[[catalogue.positions[identity] for identity in about["ids"]]] = arrays["vectors"]
+    return Factors(spread, recipe.alpha, recipe.regularization)
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """Fits the ``als`` arm as of any moment (see :mod:`recsys.training`)."""
+
+    reads: Reads
+    site: Site
+    until: float
+    seed: int
+    recipe: AlsRecipe = AlsRecipe()
+
+    @property
+    def ablations(self) -> dict[str, tuple[str, ...]]:
+        return {}
+
+    def fit(self, until: float, without: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return arrays and manifest entries of a model that saw nothing at or after ``until``; ALS has no part to leave out."""
+        if without:
+            raise DataError(f"'als' has no features to leave out, asked for {', '.join(without)}.")
+        return fit(self.reads, self.site.catalogue, until=until, seed=self.seed, recipe=self.recipe)

@@ -36,7 +36,9 @@ def _install(state: BlueprintSetupState) -> None:
     app = state.app
     app.jinja_env.filters.update({name: getattr(formatting, name) for name in FILTERS})
     app.jinja_env.filters.update(body_html=body_html, capital=capital, curly=curly, reading_minutes=reading_minutes, spoken=spoken)
-    app.jinja_env.globals.update(asset=asset, author_of=author_of, latest=latest, section_name=section_name, site=site, stylesheet=stylesheet)
+    app.jinja_env.globals.update(
+        asset=asset, author_of=author_of, latest=latest, section_name=section_name, site=site, stylesheet=stylesheet
+    )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
@@ -54,4 +56,3 @@ def asset(name: str) -> str:
 def stylesheet() -> Markup:
     """Return the style sheet's text (for reports saved as one file)."""
     return Markup((STATIC / "site.css").read_text("utf-8"))
-

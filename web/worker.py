@@ -11,6 +11,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
 from web.jobs import Job, Outcome, arguments, claim, finish_run, job_named, latest_slot, requested, timetable
 from web.signal_job import SignalJob
-from web.worker_state import beat
+from web.worker_state import beat as write_beat
 
 __all__ = ["Worker"]
 
@@ -58,27 +59,40 @@ class Worker:
         self.inside: dict[str, Callable[[int], str]] = {"signals": self.signals.run, "retention": self._retention}
         self.stopping = threading.Event()
         self._slots: dict[str, datetime] = {}
-        self._busy: dict[str, threading.Lock] = {job.name: threading.Lock() for job in self.jobs}
+        self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._heavy = threading.BoundedSemaphore(2)
         self.loaded = {"stored": 0, "duplicate": 0}
         self.faults: dict[str, str] = {}
 
     def run(self) -> None:
-        """Work until stopped by a signal."""
+        """Work until SIGTERM or SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self.stopping.set())
-        threading.Thread(target=self._load, daemon=True, name="loader").start()
+        self.work()
+        self.close()
+
+    def work(self) -> None:
+        """Load events and keep the timetable until ``stopping`` is set."""
+        loading = threading.Thread(target=self._load, daemon=True, name="loader")
+        loading.start()
         scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
         tick_s = 0.1 if self.settings.profile == "demo" else 1.0
         for job in self.jobs:
             scheduler.add_job(self.run_due, IntervalTrigger(seconds=tick_s), args=[job], id=job.name)
         scheduler.add_job(self._run_requested, IntervalTrigger(seconds=0.2), id="requests")
-        scheduler.add_job(self._beat, IntervalTrigger(seconds=HEARTBEAT_S), id="heartbeat")
+        scheduler.add_job(self.beat, IntervalTrigger(seconds=HEARTBEAT_S), id="heartbeat")
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
-        self._beat()
+        self.beat()
         scheduler.start()
         self.stopping.wait()
         scheduler.shutdown(wait=False)
+        loading.join(timeout=10)
+
+    def close(self) -> None:
+        """Let another worker take over."""
+        self.loader.close()
+        self.engine.dispose()
+        os.close(self._lease)
 
     def run_due(self, job: Job) -> None:
         """Run a job if its latest due time has not been claimed yet; missed due times are caught up once."""
@@ -166,8 +180,9 @@ class Worker:
                 pause_s = 1.0
             self.stopping.wait(pause_s)
 
-    def _beat(self) -> None:
-        beat(self.home, pid=os.getpid(), clock=self.clock, loaded=self.loaded, faults=self.faults)
+    def beat(self) -> None:
+        """Say that this worker lives; pages show the age of these words."""
+        write_beat(self.home, pid=os.getpid(), clock=self.clock, loaded=self.loaded, faults=self.faults)
 
 
 def _take_lease(home: Path) -> int:

@@ -23,7 +23,8 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import ArtefactError, NotFoundError
-from experiments.serving.durable import read_limited, replace_json, sync_folder, write_durably
+from experiments.files import replace_json, sync_folder
+from experiments.serving.durable import read_limited, write_durably
 
 __all__ = ["Bundle", "Pointer", "current", "load_current", "point", "publish", "read_bundle", "read_pointer", "rollback", "versions"]
 __all__ += ["write_bundle"]

@@ -12,9 +12,10 @@ from experiments.errors import DataError, nearest
 from experiments.events import lake
 from recsys.importers import deskdrop, globo, table
 from recsys.importers.rows import Parsed
+from recsys.importers.source import column_names
 from recsys.importers.table import Layout
 
-__all__ = ["Imported", "import_log", "parse_log"]
+__all__ = ["Imported", "fingerprint", "import_log", "parse_log", "recognise"]
 
 MAX_REJECTED = 0.01
 
@@ -55,6 +56,20 @@ def parse_log(format: str, path: Path, *, layout: Layout = Layout()) -> Parsed:
     if format not in parsers:
         raise DataError(f"no importer is called '{format}'; {nearest(format, parsers)}")
     return parsers[format](path)
+
+
+def recognise(path: Path) -> str:
+    """Return the format of a log from its column names: ``globo``, ``deskdrop``, else ``table``.
+
+    Raises
+    ------
+    DataError
+        There is no such file, or it is a web page or another kind of file.
+    """
+    names = set(column_names(path))
+    if {"click_article_id", "click_timestamp"} <= names:
+        return "globo"
+    return "deskdrop" if {"contentId", "personId"} <= names else "table"
 
 
 def import_log(format: str, path: Path, home: Path, *, max_rejected: float = MAX_REJECTED, layout: Layout = Layout()) -> Imported:

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from experiments.errors import DataError
 
-__all__ = ["Source", "integers", "read_source", "texts"]
+__all__ = ["Source", "column_names", "integers", "read_source", "texts"]
 
 Lines = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -54,6 +54,16 @@ def read_source(path: Path, columns: Sequence[str], optional: Sequence[str] = ()
         return parts[0]
     table = pa.concat_tables([part.table for part in parts], promote_options="default")
     return Source(table, np.concatenate([part.lines for part in parts]), tuple(r for part in parts for r in part.refused))
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the columns of a file (of the first one in a zip or folder), without reading its rows."""
+    if path.is_dir() and (found := sorted(path.glob("users_interactions*"))):
+        path = found[0]
+    name, content = next(_files(path))
+    head = content[:512] if isinstance(content, bytes) else _head(content)
+    _check_readable(name, head)
+    return list(pq.read_schema(content).names) if head.startswith(b"PAR1") else _header(content)
 
 
 def _files(path: Path) -> Iterator[tuple[str, bytes | Path]]:

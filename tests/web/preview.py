@@ -164,16 +164,24 @@ class PreviewSite:
     def explain(self, *, arm: str, article: str, reads: Sequence[str]) -> dict[str, Any]:
         shown = latest(self.catalogue, NOW, n=4)
         reasons = [{"article": read, "share": 0.6} for read in reads[:1]]
-        return {"items": [{"article": a.id, "score": 1 / (i + 1), "source": arm, "reasons": reasons} for i, a in enumerate(shown)], "note": ""}
+        return {
+            "items": [{"article": a.id, "score": 1 / (i + 1), "source": arm, "reasons": reasons} for i, a in enumerate(shown)],
+            "note": "",
+        }
 
     def health(self) -> dict[str, Any]:
         return dict(self.stored.get("health", results.HEALTH))
 
 
-def preview_app() -> tuple[Flask, PreviewSite]:
+def read_newspaper() -> tuple[Catalogue, PreviewDesk]:
+    """Return the newspaper as of NOW, with a few awkward articles beside the real ones."""
+    return Catalogue([*read_articles(NEWSPAPER / "articles", NOW), *EXTRA]), read_desk(NEWSPAPER / "desk.toml")
+
+
+def preview_app(newspaper: tuple[Catalogue, PreviewDesk] | None = None) -> tuple[Flask, PreviewSite]:
     """Return an application with all pages and the site behind it."""
     app = Flask("web", static_folder="static", static_url_path="/static", template_folder=str(TEMPLATES))
-    site = PreviewSite(Catalogue([*read_articles(NEWSPAPER / "articles", NOW), *EXTRA]), read_desk(NEWSPAPER / "desk.toml"))
+    site = PreviewSite(*(newspaper or read_newspaper()))
     app.extensions["presslab"] = site
     app.config["TESTING"] = True
     protect(app)

@@ -20,7 +20,10 @@ EXPORT = {
     "first_seen": "2026-11-01T09:12:00+00:00",
     "expires": "2027-12-01T09:12:00+00:00",
     "groups": [{"experiment": "Do readers want recommendations?", "group": "most read now"}],
-    "events": [{"at": "2026-11-20T08:00:00+00:00", "kind": "view", "article": "=HYPERLINK(1)"}, {"at": None, "kind": "dwell", "article": None}],
+    "events": [
+        {"at": "2026-11-20T08:00:00+00:00", "kind": "view", "article": "=HYPERLINK(1)"},
+        {"at": None, "kind": "dwell", "article": None},
+    ],
 }
 
 
@@ -149,7 +152,9 @@ def _variant(name: str, **changes: Any) -> dict[str, Any]:
 
 
 def _waiting() -> dict[str, Any]:
-    report = _variant("headlines", state="running", roi=None, roi_reason="before the planned end", question="Do readers want shorter headlines?")
+    report = _variant(
+        "headlines", state="running", roi=None, roi_reason="before the planned end", question="Do readers want shorter headlines?"
+    )
     report["dates"] |= {"until": "2026-11-12T12:00:00+00:00", "days": 5.5}
     report["sentences"] = ["Keep running: 5.5 of 14 planned days are over."]
     for effect in report["effects"]:
@@ -166,7 +171,12 @@ def _broken() -> dict[str, Any]:
     says = "51.3% of readers got front; 50% were planned. Chance alone does this less than once in 1,000 tests. Likely cause: front pages fail."
     report["checks"][0].update(state="block", figure=0.013, p=0.0004, says=says)
     report["sentences"] = ["Do not use these numbers: readers were not split as planned."]
-    report["verdict"] = {"key": "do_not_use", "arm": None, "sentence": "Do not use these numbers: readers were not split as planned.", "reasons": [says]}
+    report["verdict"] = {
+        "key": "do_not_use",
+        "arm": None,
+        "sentence": "Do not use these numbers: readers were not split as planned.",
+        "reasons": [says],
+    }
     return report
 
 
@@ -181,7 +191,12 @@ def _hostile() -> dict[str, Any]:
     )
     report["roi"]["scenarios"][1]["arm"] = "<script>x</script>"
     report["sentences"] = []
-    report["verdict"] = {"key": "keep", "arm": "status_quo", "sentence": "Keep status quo: no other arm is shown to be better.", "reasons": []}
+    report["verdict"] = {
+        "key": "keep",
+        "arm": "status_quo",
+        "sentence": "Keep status quo: no other arm is shown to be better.",
+        "reasons": [],
+    }
     return report
 
 
@@ -202,7 +217,17 @@ def summary(report: dict[str, Any]) -> dict[str, Any]:
 
 def _job(name: str, says: str, schedule: str, state: str, **more: Any) -> dict[str, Any]:
     base = {"last_started": "2026-11-21T14:00:00+00:00", "last_seconds": 1.2, "next_due": "2026-11-21T15:00:00+00:00", "overdue": False}
-    return {"name": name, "says": says, "schedule": schedule, "state": state, **base, "reason": "", "log": "", "durations": [1.0, 1.4, 1.2], **more}
+    return {
+        "name": name,
+        "says": says,
+        "schedule": schedule,
+        "state": state,
+        **base,
+        "reason": "",
+        "log": "",
+        "durations": [1.0, 1.4, 1.2],
+        **more,
+    }
 
 
 JOBS = [

@@ -21,7 +21,9 @@ def draw_bar(share: float, *, title: str, kind: str = "model") -> str:
     return f'{head}<rect class="rail" width="100%" height="14"/><rect class="k-{escape(kind)}" width="{width}" height="14"/></svg>'
 
 
-def draw_bars(rows: Sequence[tuple[str, float]], *, label: Callable[[float], str], head: tuple[str, str], kind: str = "model") -> list[tuple[str, str, str]]:
+def draw_bars(
+    rows: Sequence[tuple[str, float]], *, label: Callable[[float], str], head: tuple[str, str], kind: str = "model"
+) -> list[tuple[str, str, str]]:
     """Return (label, drawing, words) per row, longest bar = largest value of all rows.
 
     Examples
@@ -30,7 +32,10 @@ def draw_bars(rows: Sequence[tuple[str, float]], *, label: Callable[[float], str
     ['2.0', '1.0']
     """
     largest = max((abs(value) for _, value in rows), default=0.0) or 1.0
-    return [(name, draw_bar(abs(value) / largest, title=f"{head[0]} {name}, {head[1]} {label(value)}", kind=kind), label(value)) for name, value in rows]
+    return [
+        (name, draw_bar(abs(value) / largest, title=f"{head[0]} {name}, {head[1]} {label(value)}", kind=kind), label(value))
+        for name, value in rows
+    ]
 
 
 def draw_histograms(

@@ -94,7 +94,8 @@ def _arrow(value: float, scale: Scale, towards: int) -> str:
 
 def _axis(scale: Scale, label: Callable[[float], str]) -> str:
     ticks = "".join(
-        f'<line x1="{scale.at(t)}" x2="{scale.at(t)}" y1="0" y2="5"/><text x="{scale.at(t)}" y="19">{escape(label(t))}</text>' for t in scale.ticks
+        f'<line x1="{scale.at(t)}" x2="{scale.at(t)}" y1="0" y2="5"/><text x="{scale.at(t)}" y="19">{escape(label(t))}</text>'
+        for t in scale.ticks
     )
     ends = f'<line x1="{scale.at(scale.low)}" x2="{scale.at(scale.high)}" y1="0.5" y2="0.5"/>'
     return f'<svg class="axis" aria-hidden="true" width="100%" height="24">{ends}{ticks}</svg>'

@@ -156,7 +156,9 @@ def _verdict(report: Mapping[str, Any], sentences: Sequence[str]) -> VerdictBox:
 def _progress(report: Mapping[str, Any]) -> str:
     dates = report.get("dates") or {}
     days, planned = dates.get("days"), dates.get("planned_days")
-    return draw_bar(days / planned, title=f"{number(days)} of {number(planned)} planned days", kind="heuristic") if planned and days is not None else ""
+    if not planned or days is None:
+        return ""
+    return draw_bar(days / planned, title=f"{number(days)} of {number(planned)} planned days", kind="heuristic")
 
 
 def _next(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, str]:
@@ -168,7 +170,10 @@ def _next(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, s
         return f"Let it run until {end}. Look at this page whenever you like: nothing here can mislead you early.", ""
     if verdict["key"] == "do_not_use":
         return "Repair the failed check below, then start again with fresh readers.", f"presslab experiment stop {name}"
-    return "Record the decision, with its reason:", f'presslab experiment decide {name} --arm {verdict.get("arm") or report["control"]} --reason "..."'
+    return (
+        "Record the decision, with its reason:",
+        f'presslab experiment decide {name} --arm {verdict.get("arm") or report["control"]} --reason "..."',
+    )
 
 
 def _checks(checks: Sequence[Mapping[str, Any]]) -> tuple[CheckLine, ...]:
@@ -188,7 +193,8 @@ def _forest(report: Mapping[str, Any], kinds: Mapping[str, str]) -> tuple[Forest
         return None, "No effect was computed: no reader has completed the window yet."
     if early and all(row.low is None for row in rows):
         return None, "Not shown yet. Effects appear once, at the planned end, so that looking early cannot mislead anybody."
-    return draw_forest(rows, label=lambda value: percent(value, plus=True)), "Guardrails may be looked at any day; the rest follows at the end." if early else ""
+    note = "Guardrails may be looked at any day; the rest follows at the end." if early else ""
+    return draw_forest(rows, label=lambda value: percent(value, plus=True)), note
 
 
 def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[str, str]) -> ForestRow:
@@ -199,7 +205,9 @@ def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[st
         low = high = estimate = None
         words = f"{_status(effect['status'])}: {effect.get('reason') or 'no reason was stored'}"
     else:
-        words = interval(low, high) + (", unusually large; check before believing" if estimate is not None and abs(estimate) > UNUSUAL else "")
+        words = interval(low, high) + (
+            ", unusually large; check before believing" if estimate is not None and abs(estimate) > UNUSUAL else ""
+        )
     margin = effect.get("margin", (report.get("guardrails") or {}).get(effect["metric"]))
     return ForestRow(
         label=f"{capital(arm_label(effect['arm']))} against {arm_label(effect['against'])}",

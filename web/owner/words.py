@@ -8,7 +8,20 @@ from typing import Any
 
 from experiments.metric import built_in
 
-__all__ = ["AUDIENCES", "BADGES", "CHECKS", "KINDS", "VERDICTS", "arm_label", "badge_of", "capital", "headline_of", "metric_says", "sentence_after", "spoken"]
+__all__ = [
+    "AUDIENCES",
+    "BADGES",
+    "CHECKS",
+    "KINDS",
+    "VERDICTS",
+    "arm_label",
+    "badge_of",
+    "capital",
+    "headline_of",
+    "metric_says",
+    "sentence_after",
+    "spoken",
+]
 
 VERDICTS = {
     "ship": ("✓", "Ready to decide", "Ship {arm}"),

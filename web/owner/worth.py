@@ -50,11 +50,24 @@ def money_of(roi: Mapping[str, Any], kinds: Mapping[str, str], *, control: str) 
     unknowns = [(_unknown(u["name"]), u["evppi"] or 0.0) for u in roi.get("unknowns") or ()]
     bars = draw_bars(unknowns, label=lambda value: money(value, currency), head=("Knowing", "is worth"))
     studies = tuple(
-        (capital(s["name"]), f"{number(s['days'])} days", money(s["evsi"], currency), money(s["cost"], currency), money(s["enbs"], currency, plus=True))
+        (
+            capital(s["name"]),
+            f"{number(s['days'])} days",
+            money(s["evsi"], currency),
+            money(s["cost"], currency),
+            money(s["enbs"], currency, plus=True),
+        )
         for s in roi.get("studies") or ()
     )
     return Money(
-        f"{number(roi.get('horizon_days'))} days", arm_label(control), lines, money(roi.get("evpi"), currency), tuple(bars), LEARN, studies, roi.get("next") or ""
+        f"{number(roi.get('horizon_days'))} days",
+        arm_label(control),
+        lines,
+        money(roi.get("evpi"), currency),
+        tuple(bars),
+        LEARN,
+        studies,
+        roi.get("next") or "",
     )
 
 
@@ -71,7 +84,11 @@ def _unknown(name: str) -> str:
 def _line(scenario: Mapping[str, Any], currency: str, kind: str, scale: Any) -> MoneyLine:
     label, outcomes = capital(arm_label(scenario["arm"])), scenario.get("quantiles") or ()
     earning = sum(1 for value in outcomes if value > 0)
-    says = f"In {earning} of {len(outcomes)} equally likely outcomes {arm_label(scenario['arm'])} earns money." if outcomes else "Single outcomes were not stored."
+    says = (
+        f"In {earning} of {len(outcomes)} equally likely outcomes {arm_label(scenario['arm'])} earns money."
+        if outcomes
+        else "Single outcomes were not stored."
+    )
     chart = draw_dots(outcomes, scale=scale, kind=kind, title=says, label=lambda value: money(value, currency))
     expected = f"{money(scenario['expected'], currency, plus=True)} expected, {money(scenario['low'], currency)} to {money(scenario['high'], currency)}"
     return MoneyLine(label, kind, chart, says, expected, _cost(scenario, currency))

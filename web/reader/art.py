@@ -8,7 +8,12 @@ from experiments.serving.recommender import Article
 
 __all__ = ["neutral", "picture"]
 
-TONES = (("#dfe6ee", "#b9c7d6", "#7f93a8"), ("#e9e4da", "#cfc5b2", "#a3967d"), ("#dde9e2", "#b5cdbf", "#7da08d"), ("#ece0e4", "#d3b8c1", "#a5828f"))
+TONES = (
+    ("#dfe6ee", "#b9c7d6", "#7f93a8"),
+    ("#e9e4da", "#cfc5b2", "#a3967d"),
+    ("#dde9e2", "#b5cdbf", "#7da08d"),
+    ("#ece0e4", "#d3b8c1", "#a5828f"),
+)
 
 
 def picture(article: Article) -> str:

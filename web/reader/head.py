@@ -57,7 +57,12 @@ def article_data(article: Article, desk: Desk, *, author: str, section: str) -> 
         "wordCount": word_count(article.body) or None,
         "isAccessibleForFree": True,
     }
-    return [news, breadcrumb_data([(desk.name, url_for("reader.front", _external=True)), (section, _section_url(article.section)), (article.title, address)])]
+    return [
+        news,
+        breadcrumb_data(
+            [(desk.name, url_for("reader.front", _external=True)), (section, _section_url(article.section)), (article.title, address)]
+        ),
+    ]
 
 
 def _section_url(slug: str) -> str:

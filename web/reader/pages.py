@@ -62,7 +62,15 @@ def article(article_id: str) -> Response:
     author = author_of(site().desk, found.author)
     name = section_name(site().desk, found.section)
     data = as_script_text(article_data(found, site().desk, author=author.name if author else found.author, section=name))
-    return reply("reader/article.html", page, article=found, author=author, section=section_of(site().desk, found.section), section_name=name, data=data)
+    return reply(
+        "reader/article.html",
+        page,
+        article=found,
+        author=author,
+        section=section_of(site().desk, found.section),
+        section_name=name,
+        data=data,
+    )
 
 
 @reader.route("/en/search")

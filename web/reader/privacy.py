@@ -39,7 +39,9 @@ def privacy() -> Response:
     """What is held about this device, and the switches."""
     held = site().export(request)
     events = list(held.get("events", ()))
-    notice = {"saved": "Saved. Your choices count from the next page on.", "erased": "Erased. This device is forgotten."}.get(request.args.get("done", ""), "")
+    notice = {"saved": "Saved. Your choices count from the next page on.", "erased": "Erased. This device is forgotten."}.get(
+        request.args.get("done", ""), ""
+    )
     return _quiet("reader/privacy.html", held=held, events=events[-SHOWN_EVENTS:][::-1], total=len(events), notice=notice)
 
 

@@ -52,7 +52,12 @@ def index_of(catalogue: Catalogue) -> Index:
     postings: defaultdict[str, dict[int, float]] = defaultdict(dict)
     for position, article in enumerate(catalogue.articles):
         weights: defaultdict[str, float] = defaultdict(float)
-        for text, weight in ((article.title, TITLE_WEIGHT), (article.dek, DEK_WEIGHT), (" ".join(article.tags), TAG_WEIGHT), (article.body, 1.0)):
+        for text, weight in (
+            (article.title, TITLE_WEIGHT),
+            (article.dek, DEK_WEIGHT),
+            (" ".join(article.tags), TAG_WEIGHT),
+            (article.body, 1.0),
+        ):
             for word in words(text):
                 weights[word] += weight
         for word, total in weights.items():

@@ -25,7 +25,11 @@ def body_html(markdown: str) -> Markup:
     >>> body_html("Rain & <b>wind</b>.")
     Markup('<p>Rain &amp; &lt;b&gt;wind&lt;/b&gt;.</p>\\n')
     """
-    parser = MarkdownIt("commonmark", {"html": False, "typographer": True}).enable(["smartquotes", "replacements"]).disable(["link", "image", "autolink"])
+    parser = (
+        MarkdownIt("commonmark", {"html": False, "typographer": True})
+        .enable(["smartquotes", "replacements"])
+        .disable(["link", "image", "autolink"])
+    )
     html = parser.render(markdown)
     return Markup(html.replace("<h1>", "<h2>").replace("</h1>", "</h2>"))
 

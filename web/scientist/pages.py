@@ -75,7 +75,11 @@ def plain_facts(version: Mapping[str, Any]) -> list[tuple[str, str]]:
             continue
         words = key.replace("_", " ")
         if isinstance(value, Mapping):
-            facts += [(f"{words}: {inner.replace('_', ' ')}", _plain(inner, each)) for inner, each in value.items() if not isinstance(each, (Mapping, list))]
+            facts += [
+                (f"{words}: {inner.replace('_', ' ')}", _plain(inner, each))
+                for inner, each in value.items()
+                if not isinstance(each, (Mapping, list))
+            ]
         elif not isinstance(value, list):
             facts.append((words, _plain(key, value)))
     return facts

@@ -1,0 +1,112 @@
+"""Past page views as requests: what an arm would have known then, and what the reader opened next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.serving.recommender import Catalogue, Context
+from experiments.serving.signals import HOUR, Reads, SignalRules, Signals, build_signals
+from experiments.serving.slate import SlateRules, pool_at
+
+__all__ = ["Request", "Site", "contexts", "next_reads"]
+
+KEPT_READS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One article view that was followed by another in the same session.
+
+    Parameters
+    ----------
+    at : unix seconds at which the first article was opened; nothing later may be known.
+    article : position of the open article. target : position of the next one.
+    reader : code. reads : the reader's earlier reads, oldest first, without the open article.
+    session_position : article views of this session before the open one. answered_at : when the next one was opened.
+    """
+
+    at: float
+    answered_at: float
+    article: int
+    target: int
+    reader: int
+    reads: tuple[int, ...]
+    session_position: int
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """What all readers of the site did, and its rules: signals come from everybody, also from readers no model may learn from."""
+
+    catalogue: Catalogue
+    reads: Reads
+    signal_rules: SignalRules = SignalRules()
+    slate_rules: SlateRules = SlateRules()
+    refresh_s: float = HOUR
+
+
+def next_reads(reads: Reads, *, since: float, until: float, most: int, seed: int) -> list[Request]:
+    """Return requests with ``since <= at`` and their next read before ``until``, in order of time.
+
+    Next reads of an article the reader had read before are left out: a slate never shows those.
+
+    Parameters
+    ----------
+    most : when there are more, this many are drawn without replacement.
+    """
+    order = np.lexsort((reads.at, reads.session))
+    same = reads.session[order][1:] == reads.session[order][:-1]
+    opened, target = order[:-1][same], order[1:][same]
+    usable = (reads.article[opened] != reads.article[target]) & (reads.at[opened] >= since) & (reads.at[target] < until)
+    opened, target = opened[usable], target[usable]
+    place = _place_in_session(reads, order)
+    by_reader = np.argsort(reads.reader, kind="stable")
+    starts = np.searchsorted(reads.reader[by_reader], np.arange(int(reads.reader.max(initial=-1)) + 2))
+    rank = np.empty(len(reads), np.int64)
+    rank[by_reader] = np.arange(len(reads))
+    found = []
+    for first, second in zip(opened.tolist(), target.tolist(), strict=True):
+        mine = by_reader[starts[reads.reader[first]] : rank[first]]
+        article, wanted = int(reads.article[first]), int(reads.article[second])
+        past = reads.article[mine]
+        if not (past == wanted).any():
+            earlier = tuple(past[past != article][-KEPT_READS:].tolist())
+            found.append(
+                Request(
+                    float(reads.at[first]), float(reads.at[second]), article, wanted, int(reads.reader[first]), earlier, int(place[first])
+                )
+            )
+    if len(found) > most:
+        drawn = np.random.default_rng(seed).choice(len(found), most, replace=False)
+        found = [found[i] for i in np.sort(drawn)]
+    return sorted(found, key=lambda request: (request.at, request.reader))
+
+
+def _place_in_session(reads: Reads, order: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:
+    sessions = reads.session[order]
+    starts = np.flatnonzero(np.diff(sessions, prepend=-1) != 0)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - np.repeat(starts, np.diff(np.append(starts, len(order))))
+    return place
+
+
+def contexts(requests: Sequence[Request], site: Site) -> Iterator[tuple[Request, Context]]:
+    """Yield each request with the context of its moment: signals as last published before it, never later.
+
+    Parameters
+    ----------
+    requests : in order of time.
+    """
+    signals: Signals | None = None
+    for request in requests:
+        published = request.at // site.refresh_s * site.refresh_s
+        if signals is None or signals.at != published:
+            signals = build_signals(site.reads, site.catalogue, at=published, rules=site.signal_rules)
+        pool = pool_at(site.catalogue, request.at, article=request.article, rules=site.slate_rules)
+        if len(request.reads):
+            pool = pool[~np.isin(pool, request.reads)]
+        yield request, Context(request.at, request.article, request.reads, signals, pool, session_position=request.session_position)

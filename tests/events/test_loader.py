@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments.errors import BusyError
+from experiments.events.loader import Loader
+from experiments.events.outbox import Outbox
+from experiments.events.outbox_file import OutboxFile, outbox_files
+from experiments.events.store import balance, open_store, read_store, store_path
+from experiments.events.wire import encode
+from tests.events.story import SMALL, START, send, view
+
+
+@pytest.fixture
+def loader(tmp_path: Path) -> Iterator[Loader]:
+    with Loader(tmp_path, clock=lambda: START) as opened:
+        yield opened
+
+
+def rows(home: Path, query: str) -> list[tuple[Any, ...]]:
+    connection = read_store(store_path(home))
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def abandoned(home: Path, *numbers: int) -> OutboxFile:
+    """An outbox file whose owner died without sealing it (its log is still there)."""
+    (home / "outbox").mkdir(exist_ok=True)
+    file = OutboxFile(home / "outbox", f"dead-{numbers[0]}")
+    for number in numbers:
+        file.write([encode(view(number))], {("view", ""): 1})
+    os.close(file._lock)
+    return file
+
+
+def test_every_event_is_stored_once_in_order(tmp_path: Path) -> None:
+    loaded = send(tmp_path, [view(n) for n in range(12_000)])
+    assert loaded.stored == 12_000
+    assert rows(tmp_path, "SELECT count(*), count(DISTINCT id), min(seq), max(seq) FROM event") == [(12_000, 12_000, 1, 12_000)]
+
+
+def test_a_live_outbox_is_read_while_it_is_written_and_kept(tmp_path: Path, loader: Loader) -> None:
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)
+    for number in range(3):
+        outbox.append([view(number)])
+        assert loader.load().stored == 1
+    assert len(outbox_files(tmp_path / "outbox")) == 1
+    outbox.close()
+    loader.drain()
+    assert list((tmp_path / "outbox").iterdir()) == []
+
+
+def test_a_pass_takes_at_most_what_it_is_told(tmp_path: Path, loader: Loader) -> None:
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(n) for n in range(25)])
+    passes = [loader.load(most=10) for _ in range(4)]
+    outbox.close()
+    assert [(one.stored, one.pending_files) for one in passes] == [(10, 1), (10, 1), (5, 0), (0, 0)]
+
+
+def test_the_file_of_a_killed_owner_is_loaded_and_removed(tmp_path: Path, loader: Loader) -> None:
+    owner = abandoned(tmp_path, 1, 2, 3)
+    assert loader.drain().stored == 3
+    assert list((tmp_path / "outbox").iterdir()) == []
+    owner._connection.close()
+
+
+def test_the_same_event_again_is_a_duplicate_and_another_payload_a_conflict(tmp_path: Path) -> None:
+    send(tmp_path, [view(1), view(1), view(2)])
+    changed = replace(view(1), body={"page_type": "front"})
+    again = replace(view(2), received_at=view(2).received_at + 5)
+    loaded = send(tmp_path, [view(1), changed, again, changed])
+    assert (loaded.stored, loaded.duplicate, loaded.conflict) == (0, 2, 2)
+    assert rows(tmp_path, "SELECT body FROM event ORDER BY seq")[0] == ('{"article":"a1","page_type":"article"}',)
+    row = balance(tmp_path)[0]
+    assert (row.received, row.stored, row.duplicate, row.conflict, row.exact) == (7, 2, 3, 2, True)
+
+
+def test_dead_letters_keep_reason_and_payload_and_are_balanced(tmp_path: Path) -> None:
+    bad = replace(view(1), kind="click", arm="als", body={"slot": "s"})
+    send(tmp_path, [bad, view(2)])
+    assert rows(tmp_path, "SELECT reason, kind, arm, payload FROM dead_letter") == [("click: bad article", "click", "als", encode(bad))]
+    assert [(row.kind, row.arm, row.dead, row.stored, row.exact) for row in balance(tmp_path)] == [
+        ("click", "als", 1, 0, True),
+        ("view", "", 0, 1, True),
+    ]
+
+
+def test_the_balance_is_exact_at_every_step_of_the_way(tmp_path: Path) -> None:
+    chance = random.Random(5)
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=replace(SMALL, rotate_bytes=60_000))
+    assert balance(tmp_path) == []
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        for _ in range(25):
+            some = [replace(view(chance.randrange(300)), arm=chance.choice(["als", "front"])) for _ in range(chance.randrange(1, 30))]
+            outbox.append(some)
+            if chance.random() < 0.5:
+                loader.load(most=chance.randrange(1, 40))
+            assert all(row.exact for row in balance(tmp_path))
+        outbox.close()
+        loader.drain()
+    final = balance(tmp_path)
+    assert all(row.exact and not row.pending for row in final)
+    assert sum(row.stored for row in final) == rows(tmp_path, "SELECT count(*) FROM event")[0][0]
+
+
+def test_a_lost_row_shows_in_the_balance(tmp_path: Path) -> None:
+    send(tmp_path, [view(n) for n in range(10)])
+    store = open_store(store_path(tmp_path))
+    store.execute("DELETE FROM event WHERE seq = 4")
+    store.close()
+    assert [row.exact for row in balance(tmp_path)] == [False]
+
+
+def test_a_deleted_outbox_shows_in_the_balance(tmp_path: Path, loader: Loader) -> None:
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(n) for n in range(10)])
+    loader.load(most=6)
+    for path in (tmp_path / "outbox").iterdir():
+        path.unlink()
+    outbox.close()
+    row = balance(tmp_path)[0]
+    assert (row.received, row.stored, row.pending, row.exact) == (10, 6, 0, False)
+
+
+def test_a_gap_stops_the_file_raises_an_alarm_and_keeps_it(tmp_path: Path, loader: Loader) -> None:
+    owner = abandoned(tmp_path, 1, 2, 3, 4)
+    owner._connection.execute("DELETE FROM entry WHERE seq = 3")
+    loaded = loader.drain()
+    assert (loaded.stored, loaded.alarms) == (2, 1)
+    assert rows(tmp_path, "SELECT state, alarm FROM outbox_offset") == [("kept", "entry 3 is missing or damaged")]
+    assert len(outbox_files(tmp_path / "outbox")) == 1
+    owner._connection.close()
+
+
+def test_a_changed_entry_breaks_the_chain(tmp_path: Path, loader: Loader) -> None:
+    owner = abandoned(tmp_path, 1, 2, 3)
+    owner._connection.execute("UPDATE entry SET body = ? WHERE seq = 2", (encode(view(9)),))
+    assert (loaded := loader.drain()).stored == 1
+    assert loaded.alarms == 1
+    owner._connection.close()
+
+
+def test_a_tally_that_differs_from_the_entries_raises_an_alarm(tmp_path: Path, loader: Loader) -> None:
+    owner = abandoned(tmp_path, 1, 2, 3)
+    owner._connection.execute("UPDATE tally SET n = 4")
+    loaded = loader.drain()
+    assert (loaded.stored, loaded.alarms) == (3, 1)
+    assert [row.exact for row in balance(tmp_path)] == [False]
+    owner._connection.close()
+
+
+def test_a_damaged_file_raises_an_alarm_and_leaves_the_others_alone(tmp_path: Path, loader: Loader) -> None:
+    owner = abandoned(tmp_path, 1)
+    owner._connection.close()
+    other = abandoned(tmp_path, 2)
+    owner.path.write_bytes(b"no database at all" * 1000)
+    loaded = loader.drain()
+    assert (loaded.stored, loaded.alarms) == (1, 1)
+    other._connection.close()
+
+
+def test_a_second_loader_is_refused_while_the_first_lives(tmp_path: Path, loader: Loader) -> None:
+    with pytest.raises(BusyError, match="another loader"):
+        Loader(tmp_path, clock=lambda: START)
+    loader.close()
+    with Loader(tmp_path, clock=lambda: START) as second:
+        assert second.drain().moved == 0
+    loader._store = sqlite3.connect(store_path(tmp_path), isolation_level=None)
+    loader._lock = os.open(tmp_path / "loader.lock", os.O_RDWR)
+
+
+def test_a_loader_that_lost_the_lease_writes_nothing(tmp_path: Path, loader: Loader) -> None:
+    abandoned(tmp_path, 1)._connection.close()
+    usurper = sqlite3.connect(store_path(tmp_path), isolation_level=None)
+    usurper.execute("UPDATE lease SET epoch = epoch + 1")
+    usurper.close()
+    with pytest.raises(BusyError, match="took over"):
+        loader.load()
+    assert rows(tmp_path, "SELECT count(*) FROM event") == [(0,)]
+
+
+def test_a_loader_killed_before_it_removed_a_finished_file_just_removes_it(tmp_path: Path, loader: Loader) -> None:
+    abandoned(tmp_path, 1, 2)._connection.close()
+    with loader.transaction() as store:
+        store.execute("INSERT INTO outbox_offset VALUES ('dead-1', 2, 0, 'done', '')")
+    assert loader.drain().moved == 0
+    assert list((tmp_path / "outbox").iterdir()) == []
+
+
+def test_a_finished_file_that_a_power_cut_brings_back_is_all_duplicates(tmp_path: Path, loader: Loader) -> None:
+    abandoned(tmp_path, 1, 2)._connection.close()
+    copy = {path: path.read_bytes() for path in (tmp_path / "outbox").iterdir()}
+    loader.drain()
+    for path, data in copy.items():
+        path.write_bytes(data)
+    assert loader.drain().duplicate == 2
+    assert [(row.stored, row.exact) for row in balance(tmp_path)] == [(2, True)]
+
+
+def test_what_a_killed_process_left_unfinished_is_swept(tmp_path: Path, loader: Loader) -> None:
+    folder = tmp_path / "outbox"
+    folder.mkdir()
+    for name in ("x-1.lock", "x-1.new", "x-1.new-journal"):
+        (folder / name).write_bytes(b"")
+    loader.drain()
+    assert list(folder.iterdir()) == []
+
+
+def test_late_events_are_stored_and_counted(tmp_path: Path) -> None:
+    event = view(1)
+    loaded = send(tmp_path, [replace(event, received_at=event.issued_at + 2 * 86_400_000_000), view(2)])
+    assert (loaded.stored, loaded.late) == (2, 1)
+
+
+def test_the_store_log_is_emptied_when_nothing_is_left_to_do(tmp_path: Path, loader: Loader) -> None:
+    abandoned(tmp_path, *range(1, 50))._connection.close()
+    loader.drain()
+    assert (tmp_path / "events.db-wal").stat().st_size == 0

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import OutboxError
+from experiments.events.loader import Loader
+from experiments.events.outbox import Outbox, OutboxFullError, OutboxLateError, OutboxLimits, request_rotation
+from experiments.events.outbox_file import OutboxFile, outbox_files, owner_alive, read_part
+from tests.events.story import SMALL, START, view
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "outbox"
+
+
+@pytest.fixture
+def outbox(folder: Path) -> Iterator[Outbox]:
+    opened = Outbox(folder, clock=lambda: START, limits=SMALL)
+    yield opened
+    opened.close()
+
+
+def entries(folder: Path) -> int:
+    return sum(len(read_part(path, after=0, most=10**6).rows) for path in outbox_files(folder))
+
+
+def wait_for(true: Callable[[], bool], *, ticks: int = 2_000) -> bool:
+    pause = threading.Event()
+    return any(true() or pause.wait(0.005) for _ in range(ticks))
+
+
+def test_what_append_accepted_is_on_disk_when_it_returns(outbox: Outbox, folder: Path) -> None:
+    outbox.append([view(1), view(2)])
+    assert entries(folder) == 2
+
+
+def test_a_writer_syncs_the_log_in_every_commit(folder: Path) -> None:
+    folder.mkdir()
+    file = OutboxFile(folder, "one")
+    assert file._connection.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert file._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert file._connection.execute("PRAGMA wal_autocheckpoint").fetchone() == (0,)
+    file.seal()
+
+
+def test_sixteen_threads_share_commits_and_lose_nothing(outbox: Outbox, folder: Path) -> None:
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda n: outbox.append([view(n)], timeout_s=30), range(800)))
+    assert entries(folder) == 800
+    part = read_part(outbox_files(folder)[0], after=0, most=1)
+    assert part.tally == {("view", ""): 800}
+
+
+def test_waiting_appends_share_one_commit(folder: Path) -> None:
+    outbox = Outbox(folder, clock=lambda: START, limits=SMALL)
+    outbox.append([view(0)])
+    blocker = sqlite3.connect(outbox_files(folder)[0], isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")  # the commit in flight waits, the rest queues behind it
+    threads = [threading.Thread(target=outbox.append, args=([view(n)],), kwargs={"timeout_s": 30}) for n in range(1, 41)]
+    for thread in threads:
+        thread.start()
+    assert wait_for(lambda: sum(line.events for line in outbox._lines.values()) >= 38)
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    for thread in threads:
+        thread.join()
+    wal = outbox_files(folder)[0].with_suffix(".db-wal").stat().st_size
+    outbox.close()
+    assert wal < 10 * 4 * 4120  # 41 commits of their own would need 41 times at least three frames
+
+
+def test_one_huge_batch_is_accepted_by_an_empty_queue_in_one_transaction(folder: Path) -> None:
+    outbox = Outbox(folder, clock=lambda: START, limits=replace(SMALL, queue_events=10))
+    outbox.append([view(n) for n in range(12_000)], timeout_s=60)
+    assert entries(folder) == 12_000
+    outbox.close()
+
+
+def test_a_full_queue_refuses_and_keeps_nothing(folder: Path) -> None:
+    outbox = Outbox(folder, clock=lambda: START, limits=replace(SMALL, queue_events=3))
+    outbox.append([view(0)])
+    blocker = sqlite3.connect(outbox_files(folder)[0], isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OutboxLateError) as committing:
+        outbox.append([view(1)], timeout_s=0.05)
+    with pytest.raises(OutboxLateError) as queued:
+        outbox.append([view(2), view(3)], timeout_s=0.01)
+    waiting = threading.Thread(target=outbox.append, args=([view(4), view(5)],), kwargs={"timeout_s": 30})
+    waiting.start()
+    assert wait_for(lambda: any(line.waiting for line in outbox._lines.values()))
+    with pytest.raises(OutboxFullError, match="queue"):
+        outbox.append([view(6), view(7)])
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    waiting.join()
+    outbox.close()
+    assert (committing.value.withdrawn, queued.value.withdrawn) == (False, True)
+    assert entries(folder) == 4  # 0, 1 (its commit was running), 4 and 5
+
+
+def test_a_full_quota_refuses_and_room_makes_ready_again(folder: Path) -> None:
+    outbox = Outbox(folder, clock=lambda: START, limits=replace(SMALL, quota_bytes=200_000))
+    (folder / "ballast").write_bytes(b"x" * 300_000)
+    with pytest.raises(OutboxFullError, match="quota"):
+        outbox.append([view(1)])
+    assert not outbox.ready
+    (folder / "ballast").unlink()
+    assert wait_for(lambda: outbox.ready)
+    outbox.append([view(1)])
+    outbox.close()
+    assert entries(folder) == 1
+
+
+def test_the_disk_reserve_is_kept(folder: Path) -> None:
+    outbox = Outbox(folder, clock=lambda: START, limits=OutboxLimits(reserve_bytes=1 << 62))
+    with pytest.raises(OutboxFullError, match="reserve"):
+        outbox.append([view(1)])
+    outbox.close()
+
+
+def test_after_a_failed_commit_the_file_is_left_alone_and_another_one_taken(outbox: Outbox, folder: Path) -> None:
+    outbox.append([view(1)])
+    spoil = sqlite3.connect(outbox_files(folder)[0], isolation_level=None)
+    spoil.execute("DROP TABLE tally")
+    spoil.close()
+    with pytest.raises(OutboxError, match="commit failed"):
+        outbox.append([view(2)])
+    outbox.append([view(3)])
+    assert len(outbox_files(folder)) == 2
+
+
+def test_three_failed_commits_within_a_minute_give_up(folder: Path) -> None:
+    gone = threading.Event()
+    outbox = Outbox(folder, clock=lambda: START, limits=SMALL, give_up=gone.set)
+    folder.rmdir()
+    for number in range(3):
+        assert not gone.is_set()
+        with pytest.raises(OutboxError, match="commit failed"):
+            outbox.append([view(number)])
+    assert gone.wait(5)
+    assert not outbox.ready
+    with pytest.raises(OutboxError, match="closed"):
+        outbox.append([view(9)])
+
+
+def test_an_event_that_cannot_be_written_fails_its_own_call_only(outbox: Outbox, folder: Path) -> None:
+    with pytest.raises(OutboxError, match="cannot be written"):
+        outbox.append([view(1), replace(view(2), body={"x": object()})])
+    outbox.append([view(3)])
+    assert entries(folder) == 1
+
+
+def test_a_file_is_sealed_and_replaced_when_its_log_is_long(folder: Path) -> None:
+    outbox = Outbox(folder, clock=lambda: START, limits=replace(SMALL, rotate_bytes=100_000))
+    for start in range(0, 2_000, 100):
+        outbox.append([view(n) for n in range(start, start + 100)], timeout_s=30)
+    outbox.close()
+    files = outbox_files(folder)
+    assert len(files) > 2
+    assert all(read_part(path, after=0, most=10**6).sealed for path in files if path is not files[-1])
+    assert entries(folder) == 2_000
+
+
+def test_a_request_makes_every_process_start_a_new_file(outbox: Outbox, folder: Path) -> None:
+    outbox.append([view(1)])
+    old = outbox_files(folder)[0]
+    request_rotation(folder)
+    assert wait_for(lambda: not owner_alive(old))
+    assert read_part(old, after=0, most=9).sealed == 1
+
+
+def test_the_owner_is_seen_to_live_until_it_closes(outbox: Outbox, folder: Path) -> None:
+    outbox.append([view(1)])
+    assert [owner_alive(path) for path in outbox_files(folder)] == [True]
+    outbox.close()
+    assert [owner_alive(path) for path in outbox_files(folder)] == [False]
+
+
+def test_after_closing_everything_is_refused(outbox: Outbox) -> None:
+    outbox.close()
+    with pytest.raises(OutboxError, match="closed"):
+        outbox.append([view(1)])
+
+
+def test_start_makes_the_file_before_the_first_page_needs_it(outbox: Outbox, folder: Path) -> None:
+    assert outbox_files(folder) == []
+    outbox.start()
+    assert wait_for(lambda: len(outbox_files(folder)) == 1)
+
+
+def _append_in_child(outbox: Outbox) -> None:
+    outbox.append([view(n) for n in range(100, 150)], timeout_s=30)
+    os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_gets_a_committer_and_a_file_of_its_own(tmp_path: Path, outbox: Outbox, folder: Path) -> None:
+    outbox.append([view(n) for n in range(50)])
+    child = multiprocessing.get_context("fork").Process(target=_append_in_child, args=(outbox,))
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    outbox.append([view(n) for n in range(50, 60)])
+    assert len(outbox_files(folder)) == 2
+    outbox.close()
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        assert loader.drain().stored == 110

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.events.event import Event
+from experiments.events.wire import COLUMNS, RefusedError, decode, encode, kind_and_arm, payload
+from tests.events.story import START, view
+
+
+def refused(event: Event) -> str:
+    with pytest.raises(RefusedError) as caught:
+        decode(encode(event))
+    return str(caught.value)
+
+
+def test_what_is_written_is_what_is_stored() -> None:
+    event = replace(view(1, "Zoë"), client_at=START, sent_at=START + 5, device="phone", config="7")
+    row = dict(zip(COLUMNS, decode(encode(event)), strict=True))
+    assert (row["id"], row["reader"], row["client_at"], row["late"], row["bot"]) == (event.id, "Zoë", START, 0, 0)
+    assert json.loads(row["body"]) == event.body
+
+
+def test_only_the_time_of_arrival_may_differ_when_an_event_is_sent_again() -> None:
+    event = view(1)
+    again = replace(event, received_at=event.received_at + 9, client_at=1, sent_at=2)
+    assert payload(decode(encode(event))) == payload(decode(encode(again)))
+    assert payload(decode(encode(event))) != payload(decode(encode(replace(event, arm="als"))))
+
+
+def test_an_event_is_late_from_a_day_after_its_page() -> None:
+    event = view(1)
+    late = [
+        decode(encode(replace(event, received_at=event.issued_at + day)))[COLUMNS.index("late")] for day in (86_400_000_000, 86_400_000_001)
+    ]
+    assert late == [0, 1]
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -1, 2**63, 1.5, "1", None, True])
+def test_times_that_are_no_times_become_dead_letters(wrong: Any) -> None:
+    assert refused(replace(view(1), issued_at=wrong)) in ("bad time", "not readable")
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("view", {"page_type": "cinema"}),
+        ("dwell", {"active_ms": -1, "depth_percent": 50}),
+        ("dwell", {"active_ms": math.nan, "depth_percent": 50}),
+        ("dwell", {"active_ms": 5, "depth_percent": 101}),
+        ("exposure", {"phase": 0, "bucket": 1, "reason": "chance", "outcome": "served"}),
+        ("impression", {"slot": "s", "articles": [1]}),
+        ("click", {"slot": "s", "article": "a\n"}),
+        ("conversion", {"value": 2**62}),
+    ],
+)
+def test_bodies_that_break_their_kind_become_dead_letters(kind: str, body: dict[str, Any]) -> None:
+    refused(replace(view(1), kind=kind, body=body))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "gossip"}, {"source": "elsewhere"}, {"schema": 2}, {"page_view": "xyz"}, {"reader": "\ud800"}, {"reader": 5}, {"bot": 1}],
+)
+def test_envelopes_that_are_wrong_become_dead_letters(change: dict[str, Any]) -> None:
+    refused(replace(view(1), **change))
+
+
+def test_a_body_over_four_kibibytes_becomes_a_dead_letter() -> None:
+    assert refused(replace(view(1), body={"page_type": "front", "x": "y" * 4096})) == "body over 4096 bytes"
+
+
+def test_the_web_process_can_hand_over_a_dead_letter_with_its_reason() -> None:
+    assert refused(replace(view(1), kind="click", body={"dead": "foreign"})) == "foreign"
+
+
+@pytest.mark.parametrize("change", [{"kind": "\ud800"}, {"arm": "x" * 201}, {"body": {"x": object()}}, {"body": {"x": "y" * 70_000}}])
+def test_an_event_that_cannot_be_written_is_refused_before_it_is_counted(change: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        encode(replace(view(1), **change))
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_and_nothing_worse(entry: bytes) -> None:
+    with pytest.raises(RefusedError):
+        decode(entry)
+    assert len(kind_and_arm(entry)) == 2
+
+
+@given(st.integers(0, 10_000), st.integers(0, 255))
+def test_a_changed_byte_never_does_more_than_change_a_value(place: int, byte: int) -> None:
+    entry = bytearray(encode(view(1)))
+    entry[place % len(entry)] = byte
+    try:
+        row = decode(bytes(entry))
+    except RefusedError:
+        return
+    assert len(row) == len(COLUMNS)

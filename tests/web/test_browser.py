@@ -1,0 +1,83 @@
+"""What only a real browser shows: nothing overflows, text never shrinks, the policy is kept, the keyboard works."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+
+import pytest
+from werkzeug.serving import make_server
+
+from experiments.serving.recommender import Catalogue
+from tests.web.preview import PreviewDesk, preview_app
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (not installed)")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (not installed)")]
+
+PAGES = (
+    "/en/", "/en/section/city", "/en/article/import-1", "/en/search?q=tram", "/en/privacy", "/console/en/", "/console/en/experiment/related",
+    "/console/en/experiment/odd", "/console/en/jobs", "/console/en/models", "/console/en/drift", "/console/en/health",
+)  # fmt: skip
+SMALLEST = "Math.min(...[...document.querySelectorAll('main *, svg text')].filter(e => e.textContent.trim()).map(e => parseFloat(getComputedStyle(e).fontSize)))"
+WIDER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+
+
+@pytest.fixture(scope="module")
+def address(newspaper: tuple[Catalogue, PreviewDesk]) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, preview_app(newspaper)[0], threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[sync_api.Browser]:
+    with sync_api.sync_playwright() as playwright:
+        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_pages_fit_are_legible_and_keep_the_policy(browser: sync_api.Browser, address: str, width: int, mode: str) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=mode)
+    context.route(
+        "**/art/*.svg",
+        lambda route: route.fulfill(status=200, content_type="image/svg+xml", body="<svg xmlns='http://www.w3.org/2000/svg'/>"),
+    )
+    page = context.new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type in ("error", "warning") else None)
+    for path in PAGES:
+        page.goto(address + path)
+        assert page.evaluate(WIDER) <= 0, path
+        assert page.evaluate(SMALLEST) >= 12, path
+    assert said == []
+    context.close()
+
+
+def test_the_first_stop_of_the_keyboard_skips_to_the_text(browser: sync_api.Browser, address: str) -> None:
+    page = browser.new_page()
+    page.goto(address + "/en/privacy")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.getAttribute('href')") == "#main"
+    page.close()
+
+
+def test_the_beacon_tells_visible_time_and_depth_when_the_page_is_left(browser: sync_api.Browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 800, "height": 600})
+    page.route("**/e", lambda route: route.fulfill(status=202, body="{}"))
+    page.goto(address + "/en/article/import-1")
+    with page.expect_request("**/e") as sent:
+        page.evaluate("Object.defineProperty(document, 'hidden', {value: true}); document.dispatchEvent(new Event('visibilitychange'))")
+    told = sent.value.post_data_json
+    assert told["token"] == "TOKEN"
+    assert told["active_ms"] >= 0
+    assert 0 <= told["depth"] <= 100
+    page.close()

@@ -1,0 +1,218 @@
+from __future__ import annotations
+
+import copy
+import csv
+import gzip
+import io
+import re
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.web import results
+from tests.web.markup import Element, parse, texts
+from tests.web.preview import PreviewSite
+
+BANNED = ("p-value", "significant", "null hypothesis", "confidence", "credible", "lift", "uplift", "SRM", "posterior")
+PAGES = ("/", "/jobs", "/models", "/drift", "/explain", "/health", *(f"/experiment/{name}" for name in results.REPORTS))
+ORDER = [
+    "Can we trust it?",
+    "What changed",
+    "What it is worth",
+    "How it settled",
+    "For whom: look, do not decide",
+    "What we still do not know",
+]
+
+
+def open_page(client: FlaskClient, address: str) -> Element:
+    answer = client.get(f"/console/en{address}")
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    return parse(answer.text)
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_every_page_is_well_formed_and_has_one_heading_and_no_empty_cell(client: FlaskClient, address: str) -> None:
+    page = open_page(client, address)
+    assert len(page.all("h1")) == 1
+    names = [e.attributes["id"] for e in page.walk() if "id" in e.attributes]
+    assert len(names) == len(set(names))
+    cells = [cell for table in page.all("table", "plain") for cell in table.all("td")]
+    assert [cell for cell in cells if not cell.text and not cell.all("svg")] == []
+
+
+def test_the_navigation_names_six_places_and_marks_where_we_are(client: FlaskClient) -> None:
+    nav = open_page(client, "/jobs").one("nav")
+    assert texts(nav.all("a")) == ["Experiments", "Models", "Drift", "Explain", "Jobs", "Health"]
+    assert [a.text for a in nav.all("a") if a.attributes.get("aria-current") == "page"] == ["Jobs"]
+
+
+@pytest.mark.parametrize("name", results.REPORTS)
+def test_a_report_follows_the_order_and_begins_with_the_decision(client: FlaskClient, name: str) -> None:
+    headings = texts(open_page(client, f"/experiment/{name}").all("h2"))
+    assert headings[1:] == [*ORDER, "Numbers and method", "Decision log"]
+
+
+@pytest.mark.parametrize("name", results.REPORTS)
+def test_no_banned_word_stands_before_the_numbers(client: FlaskClient, name: str) -> None:
+    text = open_page(client, f"/experiment/{name}").one("main").text.split("Numbers and method")[0]
+    found = [word for word in BANNED if re.search(rf"\b{re.escape(word)}\b", text, re.IGNORECASE)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("name", "headline", "badge"),
+    [
+        ("related", "Ship front", "Ready to decide"),
+        ("headlines", "Keep running", "Running"),
+        ("sport-box", "Do not use these numbers", "Not trustworthy"),
+        ("footers", "No practical difference: take the cheapest, status quo", "Ready to decide"),
+        ("odd", "Keep status quo", "Ready to decide"),
+    ],
+)
+def test_the_verdict_says_what_to_do(client: FlaskClient, name: str, headline: str, badge: str) -> None:
+    page = open_page(client, f"/experiment/{name}")
+    assert page.one("h2", "headline").text == headline
+    assert page.all("span", "badge")[0].text == badge
+
+
+def test_the_money_sentence_counts_the_dots(client: FlaskClient) -> None:
+    page = open_page(client, "/experiment/related")
+    drawings = page.all("svg", "dots")
+    assert len(drawings) == 2
+    hollow = [len(drawing.all("circle", "loss")) for drawing in drawings]
+    captions = texts(page.all("figcaption"))
+    assert [f"In {50 - n} of 50 equally likely outcomes" in caption for n, caption in zip(hollow, captions, strict=True)] == [True, True]
+
+
+def test_before_the_end_there_are_counts_but_no_range(client: FlaskClient) -> None:
+    page = open_page(client, "/experiment/headlines")
+    assert "Not shown yet" in page.text
+    assert not page.all("table", "forest")
+    assert "498 readers" in page.text
+    assert "No amount yet: before the planned end." in page.text
+
+
+def test_an_untrusted_report_is_greyed_and_puts_the_failed_check_first(client: FlaskClient) -> None:
+    page = open_page(client, "/experiment/sport-box")
+    assert len(page.all("section", "distrusted")) == 2
+    first = page.one("ul", "checks").all("li")[0]
+    assert "Traffic split" in first.text
+    assert first.one("span", "mark").attributes["aria-label"] == "failed"
+
+
+def test_what_cannot_be_estimated_is_said_in_words(client: FlaskClient) -> None:
+    rows = [row for row in open_page(client, "/experiment/odd").one("table", "forest").all("tr") if row.all("td", "unknown")]
+    assert [row.one("td", "words").text for row in rows] == ["not estimable: ALS has no matured reader yet"]
+    assert not rows[0].all("line", "whisker")
+
+
+def test_hostile_names_stay_text(client: FlaskClient) -> None:
+    for address in ("/", "/experiment/odd", "/experiment/odd.html", "/jobs"):
+        page = client.get(f"/console/en{address}").text
+        assert "<script>" not in page
+        assert "Traceback <b>" not in page
+
+
+def test_a_report_with_nothing_but_the_agreed_shape_still_renders(client: FlaskClient, preview: PreviewSite) -> None:
+    keep = ("experiment", "control", "level", "snapshot", "arms", "checks", "effects", "roi", "verdict")
+    bare: dict[str, Any] = {key: copy.deepcopy(results.SHIP[key]) for key in keep}
+    for effect in bare["effects"]:
+        for key in ("direction", "unit", "margin"):
+            effect.pop(key)
+    bare["roi"] = {
+        **{key: bare["roi"][key] for key in ("currency", "horizon_days", "evpi", "unknowns", "studies", "next")},
+        "scenarios": [
+            {key: s[key] for key in ("arm", "expected", "low", "high", "p_positive", "p_best")} for s in bare["roi"]["scenarios"]
+        ],
+    }  # fmt: skip
+    preview.stored["reports"] = {"bare": {**bare, "experiment": "bare"}}
+    page = open_page(client, "/experiment/bare")
+    assert page.one("h1").text == "Experiment bare"
+    assert "Single outcomes were not stored" in page.text
+
+
+def test_one_number_is_the_same_in_page_json_and_table(client: FlaskClient) -> None:
+    stored = client.get("/console/en/experiment/related.json").get_json()
+    effect = stored["effects"][0]
+    cells = next(csv.DictReader(io.StringIO(client.get("/console/en/experiment/related.csv").text)))
+    assert float(cells["relative.estimate"]) == effect["relative"]["estimate"]
+    assert "+8.6% to +17%" in open_page(client, "/experiment/related").text
+
+
+def test_the_saved_report_needs_no_other_file(client: FlaskClient) -> None:
+    answer = client.get("/console/en/experiment/related.html")
+    assert "attachment" in answer.headers["Content-Disposition"]
+    page = parse(answer.text)
+    assert not page.all("link")
+    assert not page.all("script")
+    assert not [e for e in page.walk() if "src" in e.attributes]
+    assert len(answer.data) < 100_000
+
+
+@pytest.mark.parametrize("address", PAGES)
+def test_pages_are_small(client: FlaskClient, address: str) -> None:
+    assert len(gzip.compress(client.get(f"/console/en{address}").data)) < 30_000
+
+
+def test_an_experiment_without_a_report_says_what_happens_next(client: FlaskClient, preview: PreviewSite) -> None:
+    summary = {"name": "new", "question": "Does it pay?", "state": "running", "owner": "Ines", "verdict": None, "arms": []}
+    preview.reports = lambda: [summary]  # type: ignore[method-assign]
+    page = open_page(client, "/experiment/new")
+    assert "No report yet" in page.text
+    assert client.get("/console/en/experiment/unknown").status_code == 404
+
+
+def test_a_job_runs_on_request_and_a_refusal_is_told(client: FlaskClient, preview: PreviewSite) -> None:
+    answer = client.post("/console/en/jobs/als/run")
+    assert answer.status_code == 303
+    assert preview.ran == ["als"]
+    assert "als starts within a second." in client.get(answer.headers["Location"]).text
+    refused = client.get(client.post("/console/en/jobs/nix/run").headers["Location"]).text
+    assert "no job is called &#39;nix&#39;" in refused
+
+
+def test_overdue_and_failed_jobs_say_why(client: FlaskClient) -> None:
+    rows = {row.one("th").text.split(" ")[0]: row.text for row in open_page(client, "/jobs").one("tbody").all("tr")}
+    assert "overdue" in rows["drift"]
+    assert "presslab worker" in rows["drift"]
+    assert "3 readers, 20 needed" in rows["als"]
+
+
+@pytest.mark.parametrize(
+    ("key", "address", "words"),
+    [
+        ("reports", "/", "No experiment yet: plan one from a question."),
+        ("models", "/models", "No model is trained."),
+        ("drift", "/drift", "No reference yet"),
+        ("explanation", "/explain", "No explanation is stored."),
+        ("jobs", "/jobs", "The worker has never reported."),
+        ("health", "/health", "Nothing was checked yet."),
+    ],
+)
+def test_an_empty_page_names_the_next_step(client: FlaskClient, preview: PreviewSite, key: str, address: str, words: str) -> None:
+    preview.stored[key] = {"reports": {}, "models": [], "jobs": [], "health": {"state": "ok"}}.get(key)
+    assert words in open_page(client, address).text
+
+
+def test_health_begins_with_the_first_broken_thing(client: FlaskClient, preview: PreviewSite) -> None:
+    assert open_page(client, "/health").one("h1").text == "The worker has not reported for 3 h. Start it: presslab worker"
+    preview.stored["health"] = {"state": "ok", "since": "2026-11-20T09:00:00+00:00", "checks": []}
+    assert open_page(client, "/health").one("h1").text == "All well since 20 Nov 2026, 09:00 UTC"
+
+
+def test_an_explanation_of_one_slate_names_the_reads_behind_it(client: FlaskClient) -> None:
+    page = open_page(client, "/explain?arm=als&article=hostile&reads=hostile,other")
+    assert len(page.all("tbody")[-1].all("tr")) == 4
+    assert "(60%)" in page.text
+
+
+def test_inputs_are_sorted_by_how_far_they_moved(client: FlaskClient) -> None:
+    assert texts(open_page(client, "/drift").all("h2")) == ["heat", "age of the article, hours"]
+
+
+@pytest.mark.parametrize("name", ["experiments", "jobs", "models", "drift", "explain", "health"])
+def test_every_page_has_its_result_as_json(client: FlaskClient, name: str) -> None:
+    assert client.get(f"/console/en/{name}.json").is_json

@@ -1,0 +1,203 @@
+"""A reader's requests, from the page to the store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from experiments.events.store import balance
+from tests.web.site_fixture import PHONE, Stand
+
+TOKEN = re.compile(r'data-token="([^"]+)"')
+SLOT = re.compile(r'href="(/en/article/[^"?]+\?via=[^"]+)"')
+
+
+@pytest.fixture
+def stand(home: Path) -> Iterator[Stand]:
+    made = Stand(home)
+    yield made
+    made.site.close()
+
+
+def read(client: FlaskClient, path: str) -> str:
+    answer = client.get(path, headers=PHONE)
+    assert answer.status_code == 200
+    return answer.text
+
+
+def test_a_view_an_exposure_and_an_impression_are_stored_for_every_arm(stand: Stand) -> None:
+    for arm in ("status_quo", "front", "newest"):
+        read(stand.reader_in(arm), f"/en/article/{stand.article}")
+    exposures = [e for e in stand.events() if e["kind"] == "exposure"]
+    assert sorted((e["arm"], e["body"]["outcome"]) for e in exposures) == [("front", "served"), ("newest", "served"), ("status_quo", "empty")]
+    assert {e["experiment"] for e in exposures} == {"related"}
+
+
+def test_the_status_quo_shows_no_slot_and_other_arms_show_six_articles(stand: Stand) -> None:
+    assert SLOT.findall(read(stand.reader_in("status_quo"), f"/en/article/{stand.article}")) == []
+    assert len(set(SLOT.findall(read(stand.reader_in("front"), f"/en/article/{stand.article}")))) == 6
+
+
+def test_a_click_in_the_slot_is_stored_with_its_place_and_arm(stand: Stand) -> None:
+    client = stand.reader_in("newest")
+    links = SLOT.findall(read(client, f"/en/article/{stand.article}"))
+    read(client, links[2].replace("&amp;", "&"))
+    clicks = [e for e in stand.events() if e["kind"] == "click"]
+    assert [(e["arm"], e["body"]["position"], e["body"]["slot"]) for e in clicks] == [("newest", 2, "article.related")]
+
+
+def test_opening_a_clicked_link_twice_counts_one_click(stand: Stand) -> None:
+    client = stand.reader_in("newest")
+    link = SLOT.findall(read(client, f"/en/article/{stand.article}"))[0]
+    read(client, link)
+    read(client, link)
+    assert sum(e["kind"] == "click" for e in stand.events()) == 1
+
+
+def test_a_link_copied_to_another_reader_is_a_view_and_no_click(stand: Stand) -> None:
+    link = SLOT.findall(read(stand.reader_in("newest"), f"/en/article/{stand.article}"))[0]
+    read(stand.reader_in("newest"), link)
+    assert not [e for e in stand.events() if e["kind"] == "click"]
+
+
+def test_dwell_from_the_beacon_is_stored_once_however_often_it_is_sent(stand: Stand) -> None:
+    client = stand.reader_in("front")
+    token = TOKEN.findall(read(client, f"/en/article/{stand.article}"))[0]
+    for _ in range(3):
+        answer = client.post("/e", json={"token": token, "active_ms": 12_000, "depth": 80}, headers=PHONE)
+        assert (answer.status_code, answer.json) == (202, {"accepted": 1, "rejected": []})
+    assert [e["body"] for e in stand.events() if e["kind"] == "dwell"] == [{"active_ms": 12_000, "depth_percent": 80}]
+    assert all(row.exact for row in balance(stand.home))
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ("no json", 400, "not JSON"),
+        ("[" * 5_000, 400, "not JSON"),
+        ('{"events": []}', 422, "1 to 50"),
+        ('{"events": [' + ",".join(["{}"] * 51) + "]}", 413, "at most 50"),
+        ('{"token": "x", "active_ms": 1}', 422, "token is bad"),
+        ('{"active_ms": 1}', 422, "token is missing"),
+        ('{"token": "x", "evil": 1}', 422, "unknown field"),
+        ("[1]", 422, "not an object"),
+        ("null", 422, "not an object"),
+    ],
+)
+def test_a_bad_beacon_is_refused_with_its_reason_and_nothing_is_stored(stand: Stand, body: str, status: int, says: str) -> None:
+    client = stand.reader_in("front")
+    before = len(stand.events())
+    answer = client.post("/e", data=body, headers={**PHONE, "Content-Type": "application/json"})
+    assert answer.status_code == status
+    assert says in answer.text
+    assert len(stand.events()) == before
+
+
+@pytest.mark.parametrize("value", ["NaN", "-1", "1e400", '"x"', "true", "[]"])
+def test_a_number_that_is_none_is_refused(stand: Stand, value: str) -> None:
+    client = stand.reader_in("front")
+    token = TOKEN.findall(read(client, f"/en/article/{stand.article}"))[0]
+    answer = client.post("/e", data=f'{{"token": "{token}", "active_ms": {value}}}', headers={**PHONE, "Content-Type": "application/json"})
+    assert answer.status_code == 422
+    assert "active_ms must be a number" in answer.text
+
+
+def test_a_reader_keeps_the_arm_from_page_to_page(stand: Stand) -> None:
+    client = stand.reader_in("newest")
+    for _ in range(3):
+        read(client, f"/en/article/{stand.article}")
+    assert {e["arm"] for e in stand.events() if e["kind"] == "exposure"} == {"newest"}
+
+
+@pytest.mark.parametrize("headers", [{"Sec-GPC": "1"}, {"DNT": "1"}, {"User-Agent": "SomeBot/1.0"}, {"Sec-Purpose": "prefetch"}])
+def test_who_objects_or_is_no_person_gets_the_status_quo_no_id_and_no_event(stand: Stand, headers: dict[str, str]) -> None:
+    client = stand.client()
+    answer = client.get(f"/en/article/{stand.article}", headers={**PHONE, **headers})
+    assert answer.status_code == 200
+    assert 'class="slot"' not in answer.text
+    assert client.get_cookie("pl_id") is None
+    assert not stand.events()
+
+
+def test_objecting_on_the_privacy_page_counts_from_the_next_page_on(stand: Stand) -> None:
+    client = stand.reader_in("front")
+    client.post("/en/privacy", data={"tests": "yes"}, headers=PHONE)
+    before = len(stand.events())
+    assert 'class="slot"' not in read(client, f"/en/article/{stand.article}")
+    assert len(stand.events()) == before
+    assert client.get_cookie("pl_id") is None
+
+
+def test_leaving_tests_means_no_exposure(stand: Stand) -> None:
+    client = stand.reader_in("front")
+    client.post("/en/privacy", data={"measured": "yes"}, headers=PHONE)
+    read(client, f"/en/article/{stand.article}")
+    assert not [e for e in stand.events() if e["kind"] == "exposure"]
+
+
+def test_a_forged_cookie_is_a_new_reader(stand: Stand) -> None:
+    client = stand.client()
+    client.set_cookie("pl_id", "1.MDAwMA.AAAAAAAAAAAAAAAAAAAAAA")
+    read(client, "/en/")
+    cookie = client.get_cookie("pl_id")
+    assert cookie is not None
+    assert stand.site.tokens.unsign("id", cookie.value)
+
+
+def test_only_a_signed_mark_makes_a_reader_simulated(stand: Stand) -> None:
+    stand.reader_in("front", **{"Presslab-Simulated": "1"})
+    stand.client().get("/en/", headers={**PHONE, "Presslab-Simulated": stand.site.tokens.sign("simulated", "1")})
+    events = stand.events()
+    assert events[-1]["source"] == "simulated"
+    assert {e["source"] for e in events[:-1]} == {"live"}
+
+
+def test_a_change_from_another_site_is_refused(stand: Stand) -> None:
+    client = stand.client()
+    assert client.post("/en/choose", data={"personal": "yes"}, headers={**PHONE, "Origin": "http://evil.example"}).status_code == 403
+    assert client.post("/en/choose", data={"personal": "yes"}, headers={**PHONE, "Sec-Fetch-Site": "cross-site"}).status_code == 403
+
+
+def test_why_this_names_the_test_and_the_group(stand: Stand) -> None:
+    client = stand.reader_in("newest")
+    token = TOKEN.findall(read(client, f"/en/article/{stand.article}"))[0]
+    page = read(client, f"/en/why/{token}")
+    assert "Does it pay?" in page
+    assert "the newest" in page
+    assert stand.reader_in("front").get(f"/en/why/{token}", headers=PHONE).status_code == 404
+
+
+def test_a_reader_sees_exports_and_erases_what_is_held(stand: Stand) -> None:
+    client = stand.reader_in("front")
+    read(client, f"/en/article/{stand.article}")
+    stand.events()
+    held = client.get("/en/privacy/export.json", headers=PHONE).json
+    assert held is not None
+    assert {e["kind"] for e in held["events"]} == {"view", "exposure", "impression"}
+    client.post("/en/privacy/erase", headers=PHONE)
+    assert client.get_cookie("pl_id") is None
+    assert len(list((stand.home / "erase").glob("*.json"))) == 1
+
+
+def test_when_events_cannot_be_kept_the_reader_gets_the_page_without_recommendations(stand: Stand) -> None:
+    client = stand.reader_in("front")
+    stand.site.outbox.close()
+    page = read(client, f"/en/article/{stand.article}")
+    assert 'class="slot"' not in page
+    assert not TOKEN.findall(page)
+    assert client.post("/e", json={"token": "x"}, headers=PHONE).status_code in (422, 503)
+    assert client.get("/-/ready").status_code == 503
+
+
+def test_a_damaged_plan_leaves_the_last_good_one_in_force_and_is_named(stand: Stand) -> None:
+    from web.published import refresh
+
+    path = stand.home / "plan" / "current.json"
+    path.write_text(path.read_text().replace('"version": "', '"version": "x').replace("0.333", "0.444"))
+    after = refresh(stand.home, stand.site.published)
+    assert after.experiments == stand.site.published.experiments
+    assert "checksum" in after.faults["plan"]

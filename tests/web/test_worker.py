@@ -1,0 +1,157 @@
+"""The timetable: each due time once, failures in words, a dead scheduler seen."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from experiments.clock import FileClock, moment
+from experiments.errors import BusyError, PresslabError
+from experiments.migrate import migrate
+from experiments.settings import Settings
+from experiments.tables import control_engine
+from web.demo.newspaper import build_newspaper
+from web.jobs import DAY, HOUR, MINUTE, Job, Outcome, claim, finish_run, job_named, last_runs, request_run, timetable
+from web.stored import Stored
+from web.worker import Worker
+
+NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
+FAILS = Job("fails", "Always fails", HOUR, 0, 5, ("tests.web.job_that", "fails"))
+HANGS = Job("hangs", "Never ends", HOUR, 0, 1, ("tests.web.job_that", "hangs"))
+REFUSES = Job("refuses", "Says no", HOUR, 0, 5, ("tests.web.job_that", "refuses"))
+
+
+@pytest.fixture
+def worker(home: Path) -> Iterator[Worker]:
+    migrate(home)
+    build_newspaper(home, NOW)
+    made = Worker(Settings(home=home, profile="demo"))
+    clock = made.clock
+    assert isinstance(clock, FileClock)
+    clock.set(round(NOW.timestamp() * 1e6))
+    yield made
+    made.close()
+
+
+def states(worker: Worker, name: str) -> list[str]:
+    return [row.state for row in last_runs(worker.engine).get(name, [])]
+
+
+def test_a_due_time_is_claimed_once_by_however_many_try(home: Path) -> None:
+    migrate(home)
+    job = Job("signals", "", MINUTE, 0, 30)
+    claims = []
+    threads = [threading.Thread(target=lambda: claims.append(claim(control_engine(home), job, job.latest_slot(NOW), at=NOW))) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(row is not None for row in claims) == 1
+
+
+@pytest.mark.parametrize(
+    ("every_s", "offset_s", "slot"),
+    [(MINUTE, 0, "2026-11-20T12:00:00"), (HOUR, 10 * MINUTE, "2026-11-20T11:10:00"), (DAY, 2 * HOUR, "2026-11-20T02:00:00"), (DAY, 13 * HOUR, "2026-11-19T13:00:00")],
+)
+def test_the_latest_due_time_is_found(every_s: int, offset_s: int, slot: str) -> None:
+    assert Job("x", "", every_s, offset_s, 1).latest_slot(NOW).isoformat() == f"{slot}+00:00"
+
+
+def test_the_signals_job_runs_when_due_and_not_again_for_the_same_time(worker: Worker) -> None:
+    job = job_named(worker.jobs, "signals")
+    worker.run_due(job)
+    worker.run_due(job)
+    assert states(worker, "signals") == ["done"]
+    assert (worker.home / "signals" / "current.json").exists()
+
+
+def test_missed_due_times_are_caught_up_once(worker: Worker) -> None:
+    job = job_named(worker.jobs, "signals")
+    worker.run_due(job)
+    assert isinstance(worker.clock, FileClock)
+    worker.clock.set(worker.clock() + 50 * HOUR * 1_000_000)
+    worker.run_due(job)
+    worker.run_due(job)
+    assert states(worker, "signals") == ["done", "done"]
+
+
+def test_a_clock_that_jumps_back_runs_nothing_twice(worker: Worker) -> None:
+    job = job_named(worker.jobs, "signals")
+    worker.run_due(job)
+    assert isinstance(worker.clock, FileClock)
+    worker.clock.set(worker.clock() - 5 * HOUR * 1_000_000)
+    worker.run_due(job)
+    assert states(worker, "signals") == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("job", "state", "words"),
+    [(FAILS, "failed", "ValueError: the data is gone"), (HANGS, "failed", "ran longer than 1 s"), (REFUSES, "refused", "not better than the rule")],
+)
+def test_how_a_job_ended_is_recorded_in_words(worker: Worker, job: Job, state: str, words: str) -> None:
+    worker.run_due(job)
+    row = last_runs(worker.engine)[job.name][0]
+    assert row.state == state
+    assert words in row.reason
+
+
+def test_a_second_worker_is_refused_and_told_who_holds_the_timetable(worker: Worker) -> None:
+    worker.beat()
+    with pytest.raises(BusyError, match="holds the timetable"):
+        Worker(worker.settings)
+
+
+def test_a_worker_that_never_reported_or_fell_silent_is_said_on_the_jobs_page(home: Path) -> None:
+    migrate(home)
+    stored = Stored(Settings(home=home), lambda: round(NOW.timestamp() * 1e6))
+    assert "has never reported" in stored.jobs()[0]["reason"]
+    long_ago = round((time.time() - 300) * 1e6)
+    (home / "worker.json").write_text(json.dumps({"pid": 7, "at_us": long_ago, "clock_us": 0, "loaded": {}, "faults": {}}))
+    row = stored.jobs()[0]
+    assert (row["state"], row["overdue"]) == ("failed", True)
+    assert "has not reported for 5 min" in row["reason"]
+
+
+def test_run_now_is_refused_when_nobody_would_run_it(home: Path) -> None:
+    migrate(home)
+    with pytest.raises(PresslabError, match="nobody would run it"):
+        Stored(Settings(home=home), lambda: 0).run_job("signals")
+
+
+def test_a_job_that_is_late_is_overdue(home: Path) -> None:
+    migrate(home)
+    settings = Settings(home=home)
+    engine, job = control_engine(home), job_named(timetable(settings), "als")
+    row = claim(engine, job, job.latest_slot(NOW - timedelta(hours=5)), at=NOW - timedelta(hours=5))
+    assert row is not None
+    assert row.number is not None
+    finish_run(engine, row.number, Outcome("done"), at=NOW, seconds=1)
+    shown = {r["name"]: r for r in Stored(settings, lambda: round(NOW.timestamp() * 1e6)).jobs()}
+    assert shown["als"]["overdue"]
+    assert not {r["name"]: r for r in Stored(settings, lambda: round((NOW - timedelta(hours=5)).timestamp() * 1e6)).jobs()}["als"]["overdue"]
+
+
+def until(done: Callable[[], bool], longest_s: float = 20.0) -> None:
+    end = time.monotonic() + longest_s
+    while not done():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def test_the_scheduler_runs_due_jobs_loads_events_and_does_what_was_asked(worker: Worker) -> None:
+    worker.jobs = tuple(replace(job, every_s=HOUR) if job.name == "signals" else job for job in worker.jobs)
+    thread = threading.Thread(target=worker.work, daemon=True)
+    thread.start()
+    until(lambda: states(worker, "signals") == ["done"])
+    request_run(worker.engine, job_named(worker.jobs, "signals"), at=moment(worker.clock() + 1))
+    until(lambda: states(worker, "signals") == ["done", "done"])
+    worker.stopping.set()
+    thread.join(timeout=10)
+    assert not thread.is_alive()
