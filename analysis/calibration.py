@@ -153,9 +153,7 @@ def _contrasts(
             yield compare(one, two, level=LEVEL, skew=skew)
 
 
-def pair_row(
-    rng: np.random.Generator, estimator: str, process: Process, *, sizes: tuple[int, int], runs: int, ratio: float = 1.15
-) -> Row:
+def pair_row(rng: np.random.Generator, estimator: str, process: Process, *, sizes: tuple[int, int], runs: int, ratio: float = 1.15) -> Row:
     """Return the row of one estimator: false alarms without an effect, coverage and power with one.
 
     Parameters
@@ -238,7 +236,18 @@ def _split_row(rng: np.random.Generator, *, looks: int, a_day: int, runs: int) -
 
     rate = blocked(1.0)
     error = math.sqrt(SPLIT_BLOCK * (1 - SPLIT_BLOCK) / runs)
-    return Row("split check, daily looks", "planned split", looks * a_day, rate, None, None, None, blocked(0.9), error, rate <= SPLIT_BLOCK + 3 * error)
+    return Row(
+        "split check, daily looks",
+        "planned split",
+        looks * a_day,
+        rate,
+        None,
+        None,
+        None,
+        blocked(0.9),
+        error,
+        rate <= SPLIT_BLOCK + 3 * error,
+    )
 
 
 def _posterior_row(rng: np.random.Generator, *, readers: int, runs: int) -> Row:

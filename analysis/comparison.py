@@ -102,13 +102,18 @@ def compare_all(experiment: Experiment, totals: Totals, *, prior: Prior = Prior(
         for pair in pairs_of(experiment):
             contrast, sides = plain[m.name, *pair], (values[m.name, pair[0]], values[m.name, pair[1]])
             role = _role(experiment, m)
-            effects.append(Effect(
-                m, role, *pair, contrast,
-                family=_family(contrast, sides, strict) if role == "goal" else None,
-                shrunken=_shrunken(belief, pair, m, experiment.level) if role == "goal" else None,
-                anytime=_anytime(contrast, sides, experiment.level) if role == "guardrail" else None,
-                margin=experiment.guardrails.get(m.name),
-            ))
+            effects.append(
+                Effect(
+                    m,
+                    role,
+                    *pair,
+                    contrast,
+                    family=_family(contrast, sides, strict) if role == "goal" else None,
+                    shrunken=_shrunken(belief, pair, m, experiment.level) if role == "goal" else None,
+                    anytime=_anytime(contrast, sides, experiment.level) if role == "guardrail" else None,
+                    margin=experiment.guardrails.get(m.name),
+                )
+            )
     return Comparisons(tuple(effects), values, shares, dropped, belief)
 
 

@@ -205,8 +205,12 @@ def _fieller(treated: Value, control: Value, c: float) -> tuple[Relative | None,
 
 def _guarded(treated: Value, control: Value, *, level: float, cv2: float) -> Contrast:
     if min(treated.estimate, control.estimate) <= 0:
-        return Contrast((treated.n, control.n), (treated.estimate, control.estimate), status="not_estimable", reason=(
-            "the arms are so unequal in size that only the logarithm of the ratio can be judged, and an arm has no event"))
+        return Contrast(
+            (treated.n, control.n),
+            (treated.estimate, control.estimate),
+            status="not_estimable",
+            reason=("the arms are so unequal in size that only the logarithm of the ratio can be judged, and an arm has no event"),
+        )
     log, logs = math.log(treated.estimate / control.estimate), (cv2 / treated.n, cv2 / control.n)
     s, df = math.sqrt(logs[0] + logs[1]), treated.n + control.n - 2.0
     c, change = _critical(level, df), treated.estimate - control.estimate

@@ -79,6 +79,13 @@ class SummaryEffect:
             "reason": self.contrast.reason,
         }
 
+    def line(self) -> dict[str, Any]:
+        """Return metric, difference, range, sign test and reason only."""
+        absolute, sign = self.contrast.absolute, self.sign_test
+        short = {key: getattr(absolute, key, None) for key in ("estimate", "low", "high", "p")}
+        names = {"metric": self.metric, "arm": self.arm, "against": self.against, "look": self.look}
+        return {**names, **short, "sign_p": sign.p if sign else None, "reason": self.contrast.reason}
+
 
 @dataclass(frozen=True, slots=True)
 class SummaryReport:
@@ -92,10 +99,19 @@ class SummaryReport:
     effects: tuple[SummaryEffect, ...]
     checks: tuple[Check, ...] = ()
 
+    def notes(self) -> tuple[str, ...]:
+        """Say what was left out, and what such sums cannot tell."""
+        skipped = f"{self.skipped:,} of {self.rows:,} rows have no outcome and were left out." if self.skipped else ""
+        early = "Ranges before the last look are no ground for a decision." if len({effect.look for effect in self.effects}) > 1 else ""
+        return (*filter(None, (skipped, early)), *(check.says for check in self.checks))
+
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON values."""
+        """Return plain JSON values; ``metrics`` is one short line per effect for people, ``effects`` the whole."""
         return {
             "experiment": self.name,
+            "name": self.name,
+            "notes": list(self.notes()),
+            "metrics": [effect.line() for effect in self.effects],
             "control": self.control,
             "level": self.level,
             "rows": self.rows,
@@ -182,7 +198,9 @@ def _pooled(treated: Sequence[Cell], control: Sequence[Cell], *, level: float) -
 
 def _signs(cells: Sequence[Cell], arm: str, control: str) -> SignTest | None:
     rates = {(c.arm, c.period): c.numerator / c.denominator for c in cells if c.denominator}
-    both = [(rates[arm, p], rates[control, p]) for p in dict.fromkeys(c.period for c in cells) if (arm, p) in rates and (control, p) in rates]
+    both = [
+        (rates[arm, p], rates[control, p]) for p in dict.fromkeys(c.period for c in cells) if (arm, p) in rates and (control, p) in rates
+    ]
     apart = [one > two for one, two in both if one != two]
     return SignTest(len(apart), sum(apart), float(binomtest(sum(apart), len(apart)).pvalue)) if apart else None
 

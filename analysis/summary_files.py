@@ -17,7 +17,18 @@ __all__ = ["COUNTS", "LOOKS", "PAIR", "WIDE", "Cell", "Line", "count_cells", "lo
 COUNTS = ("arm", "period", "numerator", "denominator")
 LOOKS = ("arm", "metric", "look", "n", "mean", "variance")
 PAIR = ("Date", "Pageviews", "Clicks", "Enrollments", "Payments")
-WIDE = ("experiment_id", "variant_id", "metric_id", "time_since_start", "count_c", "count_t", "mean_c", "mean_t", "variance_c", "variance_t")
+WIDE = (
+    "experiment_id",
+    "variant_id",
+    "metric_id",
+    "time_since_start",
+    "count_c",
+    "count_t",
+    "mean_c",
+    "mean_t",
+    "variance_c",
+    "variance_t",
+)
 MOST_FAULTS = 20
 
 Line = tuple[int, Mapping[str, str]]  # line number in the file, values by column

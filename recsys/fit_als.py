@@ -14,6 +14,7 @@ from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, Reads
 from recsys.factors import Factors
 from recsys.interactions import Interactions, interactions
+from recsys.requests import Site
 
 __all__ = ["AlsRecipe", "Trainer", "als_factors", "article_vectors", "fit", "window"]
 

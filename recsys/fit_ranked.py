@@ -134,7 +134,9 @@ def fit_trees(rows: Examples, recipe: RankedRecipe, *, without: Sequence[str] = 
         early_stopping=False,  # it would validate on random rows, not on later ones
     )
     features = rows.features.copy()
-    features[:, [list(FEATURES).index(name) for name in without]] = np.nan
+    blank = np.isnan(features).all(axis=0)  # scikit-learn cannot bin a column without a value
+    blank[[list(FEATURES).index(name) for name in without]] = True
+    features[:, blank] = 0.0  # a constant is never split on, whatever comes later
     model.fit(features, rows.opened)
     return flatten(model)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -44,8 +44,8 @@ class Site:
 
     catalogue: Catalogue
     reads: Reads
-    signal_rules: SignalRules = SignalRules()
-    slate_rules: SlateRules = SlateRules()
+    signal_rules: SignalRules = field(default_factory=SignalRules)
+    slate_rules: SlateRules = field(default_factory=SlateRules)
     refresh_s: float = HOUR
 
 

@@ -25,8 +25,15 @@ def test_rows_have_the_documented_shape(rows):
 
 def test_looking_daily_and_comparing_three_arms_are_part_of_the_gate(rows):
     names = {row["estimator"] for row in rows}
-    assert names == {"absolute", "relative", "guarded", "family of three", "anytime, daily looks", "split check, daily looks",
-                     "belief after the test"}
+    assert names == {
+        "absolute",
+        "relative",
+        "guarded",
+        "family of three",
+        "anytime, daily looks",
+        "split check, daily looks",
+        "belief after the test",
+    }
 
 
 def test_more_readers_find_more(rows):

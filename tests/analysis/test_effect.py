@@ -42,7 +42,12 @@ def test_three_readers_by_hand():
 def test_case_1_absolute_difference_of_gbstats():
     found = compare(mean_value(2422.7, 134698.29, 3461), mean_value(1396.87, 52377.9767, 3407), level=0.95).absolute
     assert (round(found.estimate, 5), round(found.se, 5), round(found.low, 5), round(found.high, 5), round(found.p, 5)) == (
-        0.29, 0.12478, 0.04538, 0.53462, 0.02016)
+        0.29,
+        0.12478,
+        0.04538,
+        0.53462,
+        0.02016,
+    )
 
 
 def test_case_3_fieller_with_the_normal_critical_value():

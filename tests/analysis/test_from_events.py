@@ -9,11 +9,11 @@ from analysis.recompute import Recomputed, again, agreement
 from analysis.totals import Distinct, totals
 from experiments.experiment import Arm, Experiment
 from tests.analysis.tables import SESSIONS, VIEWS
-from tests.events.story import DAY, MINUTE, START, Story, send
+from tests.events.story import DAY, START, Story, send
 
 ARMS = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
 PLAN = Experiment("related", "Does it pay?", "status_quo", ARMS, window_days=1.0, planned_days=14.0)
-UNTIL = START + 3 * DAY * MINUTE
+UNTIL = START + 3 * DAY
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_readers_become_moments_and_distinct_rows(home):
 
 
 def test_nobody_has_matured_yet(home):
-    assert totals(home, PLAN, until_us=START + DAY * MINUTE // 2, source="live").moments == {}
+    assert totals(home, PLAN, until_us=START + DAY // 2, source="live").moments == {}
 
 
 def test_both_phases_survive_the_second_computation(home):

@@ -34,8 +34,10 @@ def test_both_roads_agree_on_a_crowd():
 
 def test_both_roads_agree_over_two_phases_of_unequal_shares():
     rng = np.random.default_rng(2)
-    tables = {(arm, phase): crowd(rng, n, views=1 + 0.3 * phase)[:, :2].tolist() for arm, phase, n in
-              (("a", 1, 300), ("b", 1, 40), ("a", 2, 200), ("b", 2, 210))}
+    tables = {
+        (arm, phase): crowd(rng, n, views=1 + 0.3 * phase)[:, :2].tolist()
+        for arm, phase, n in (("a", 1, 300), ("b", 1, 40), ("a", 2, 200), ("b", 2, 210))
+    }
     mine, shares = ours(tables)
     assert agreement([mine], again(rows_of(tables), [("b", "a")], shares=shares)).state == "ok"
 

@@ -20,9 +20,13 @@ KEYS = {"experiment", "control", "level", "snapshot", "arms", "checks", "effects
 
 def world(seed=1, *, front=1.0, als=1.0, dwell=1.0, n=(800, 600, 600)) -> Totals:
     rng = np.random.default_rng(seed)
-    return totals_of({
-        ("status_quo", 1): crowd(rng, n[0]), ("front", 1): crowd(rng, n[1], views=front), ("als", 1): crowd(rng, n[2], views=als, dwell=dwell)
-    })
+    return totals_of(
+        {
+            ("status_quo", 1): crowd(rng, n[0]),
+            ("front", 1): crowd(rng, n[1], views=front),
+            ("als", 1): crowd(rng, n[2], views=als, dwell=dwell),
+        }
+    )
 
 
 def report(totals=None, *, experiment=None, days=14.0, state="stopped", balance=(Line(),), **how) -> Report:

@@ -108,8 +108,10 @@ def test_an_arm_is_called_by_its_effect_when_the_plan_has_no_heuristic():
 
 def test_a_longer_test_teaches_more_and_costs_more():
     stakes = replace(STAKES, build={**FREE, "front": 50.0, "als": 80.0})
-    tests = [worth(believed(sampling=believed().covariance * scale), stakes, ARMS, test_days=days).studies[0]
-             for days, scale in ((7.0, 4.0), (14.0, 2.0), (28.0, 1.0))]
+    tests = [
+        worth(believed(sampling=believed().covariance * scale), stakes, ARMS, test_days=days).studies[0]
+        for days, scale in ((7.0, 4.0), (14.0, 2.0), (28.0, 1.0))
+    ]
     learnt = [s.evsi * 100 / (100 - s.days) for s in tests]
     assert learnt == sorted(learnt)
     assert [s.cost for s in tests] == sorted(s.cost for s in tests)

@@ -66,6 +66,7 @@ def test_counts_by_hand(tmp_path):
 def test_periods_without_outcome_are_skipped_and_counted(tmp_path):
     found = import_summary(write(tmp_path, LONG + "control,d3,,100\nnew,d3,,100\n"))
     assert (found.skipped, found.effects[0].skipped) == (2, 1)
+    assert found.to_dict()["notes"] == ["2 of 6 rows have no outcome and were left out."]
     assert found.effects[0].contrast.n == (200, 200)
 
 
@@ -87,8 +88,11 @@ def test_the_control_is_never_guessed(tmp_path):
 
 @pytest.mark.parametrize(
     ("rows", "status"),
-    [("control,1,0,50\nnew,1,0,50\n", "no_variation"), ("control,1,0,50\nnew,1,5,50\n", "not_estimable"),
-     ("control,1,0,0\nnew,1,5,50\n", "undefined_denominator")],
+    [
+        ("control,1,0,50\nnew,1,0,50\n", "no_variation"),
+        ("control,1,0,50\nnew,1,5,50\n", "not_estimable"),
+        ("control,1,0,0\nnew,1,5,50\n", "undefined_denominator"),
+    ],
 )
 def test_counts_that_allow_no_number_say_why(tmp_path, rows, status):
     contrast = import_summary(write(tmp_path, "arm,period,numerator,denominator\n" + rows)).effects[0].contrast

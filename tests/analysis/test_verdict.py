@@ -45,8 +45,12 @@ TRUTH = [
     ("harm within the margin is still harm", [model(guardrails={"dwell_per_view": "worse"})], {}, ("keep", "status_quo")),
     ("nothing shown", [rule(superior=False), model(superior=False)], {}, ("keep", "status_quo")),
     ("nothing shown, but money expected", [rule(superior=False, worth=500.0)], {}, ("keep", "status_quo")),
-    ("both within the limit", [rule(superior=False, within=True, cost=9.0), model(superior=False, within=True, cost=8.0)], {},
-     ("equal", "status_quo")),
+    (
+        "both within the limit",
+        [rule(superior=False, within=True, cost=9.0), model(superior=False, within=True, cost=8.0)],
+        {},
+        ("equal", "status_quo"),
+    ),
     ("within, and the arm saves money", [rule(superior=False, within=True, cost=-5.0)], {}, ("equal", "front")),
     ("shown and paying, though within the limit", [rule(within=True)], {}, ("ship", "front")),
     ("one within, one open", [rule(superior=False, within=True), model(superior=False)], {}, ("keep", "status_quo")),
@@ -67,8 +71,10 @@ def test_truth_table(case, candidates, how, expected):
 def test_every_verdict_is_plain_short_and_has_at_most_four_reasons():
     states = ["holds", "unclear", "worse", "broke"]
     arms = [
-        [make(superior=s, within=w, worth=v, guardrails={"dwell_per_view": g, "bounce_rate": "holds"})
-         for s, w, v, g in itertools.product([True, False], [True, False], [None, -1.0, 150.0], states)]
+        [
+            make(superior=s, within=w, worth=v, guardrails={"dwell_per_view": g, "bounce_rate": "holds"})
+            for s, w, v, g in itertools.product([True, False], [True, False], [None, -1.0, 150.0], states)
+        ]
         for make in (rule, model)
     ]
     stages = [DONE, Progress(3.25, 14, ended=False), Progress(3.25, 14, ended=True, long_enough=False)]

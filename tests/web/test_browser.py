@@ -7,12 +7,12 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 from werkzeug.serving import make_server
 
 from experiments.serving.recommender import Catalogue
 from tests.web.preview import PreviewDesk, preview_app
 
-sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (not installed)")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (not installed)")]
 
@@ -36,8 +36,8 @@ def address(newspaper: tuple[Catalogue, PreviewDesk]) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[sync_api.Browser]:
-    with sync_api.sync_playwright() as playwright:
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
         found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield found
         found.close()
@@ -45,7 +45,7 @@ def browser() -> Iterator[sync_api.Browser]:
 
 @pytest.mark.parametrize("width", [320, 1280])
 @pytest.mark.parametrize("mode", ["light", "dark"])
-def test_pages_fit_are_legible_and_keep_the_policy(browser: sync_api.Browser, address: str, width: int, mode: str) -> None:
+def test_pages_fit_are_legible_and_keep_the_policy(browser: Browser, address: str, width: int, mode: str) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=mode)
     context.route(
         "**/art/*.svg",
@@ -62,7 +62,7 @@ def test_pages_fit_are_legible_and_keep_the_policy(browser: sync_api.Browser, ad
     context.close()
 
 
-def test_the_first_stop_of_the_keyboard_skips_to_the_text(browser: sync_api.Browser, address: str) -> None:
+def test_the_first_stop_of_the_keyboard_skips_to_the_text(browser: Browser, address: str) -> None:
     page = browser.new_page()
     page.goto(address + "/en/privacy")
     page.keyboard.press("Tab")
@@ -70,7 +70,7 @@ def test_the_first_stop_of_the_keyboard_skips_to_the_text(browser: sync_api.Brow
     page.close()
 
 
-def test_the_beacon_tells_visible_time_and_depth_when_the_page_is_left(browser: sync_api.Browser, address: str) -> None:
+def test_the_beacon_tells_visible_time_and_depth_when_the_page_is_left(browser: Browser, address: str) -> None:
     page = browser.new_page(viewport={"width": 800, "height": 600})
     page.route("**/e", lambda route: route.fulfill(status=202, body="{}"))
     page.goto(address + "/en/article/import-1")

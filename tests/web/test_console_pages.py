@@ -158,7 +158,7 @@ def test_pages_are_small(client: FlaskClient, address: str) -> None:
 
 
 def test_an_experiment_without_a_report_says_what_happens_next(client: FlaskClient, preview: PreviewSite) -> None:
-    summary = {"name": "new", "question": "Does it pay?", "state": "running", "owner": "Ines", "verdict": None, "arms": []}
+    summary: dict[str, Any] = {"name": "new", "question": "Does it pay?", "state": "running", "owner": "Ines", "verdict": None, "arms": []}
     preview.reports = lambda: [summary]  # type: ignore[method-assign]
     page = open_page(client, "/experiment/new")
     assert "No report yet" in page.text

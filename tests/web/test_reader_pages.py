@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from xml.etree import ElementTree
 
 import pytest
 from flask.testing import FlaskClient
@@ -140,8 +141,15 @@ def test_an_arm_never_changes_the_canonical_address(client: FlaskClient) -> None
 
 def test_an_imported_article_without_text_says_so(client: FlaskClient) -> None:
     assert "was not part of the import" in client.get("/en/article/import-1").text
-    drawing = client.get("/art/import-1.svg")
-    assert (drawing.status_code, drawing.mimetype) == (200, "image/svg+xml")
+
+
+def test_every_article_has_a_drawing_of_its_own_that_keeps_the_policy(client: FlaskClient) -> None:
+    drawings = {name: client.get(f"/art/{name}.svg") for name in ("import-1", "hostile", "whale-in-the-harbour")}
+    for drawing in drawings.values():
+        assert (drawing.status_code, drawing.mimetype) == (200, "image/svg+xml")
+        assert "style" not in drawing.text
+        assert ElementTree.fromstring(drawing.data).tag.endswith("svg")
+    assert len({drawing.data for drawing in drawings.values()}) == 3
 
 
 def test_a_section_goes_on_by_links_and_ends(client: FlaskClient) -> None:

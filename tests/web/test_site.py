@@ -33,7 +33,11 @@ def test_a_view_an_exposure_and_an_impression_are_stored_for_every_arm(stand: St
     for arm in ("status_quo", "front", "newest"):
         read(stand.reader_in(arm), f"/en/article/{stand.article}")
     exposures = [e for e in stand.events() if e["kind"] == "exposure"]
-    assert sorted((e["arm"], e["body"]["outcome"]) for e in exposures) == [("front", "served"), ("newest", "served"), ("status_quo", "empty")]
+    assert sorted((e["arm"], e["body"]["outcome"]) for e in exposures) == [
+        ("front", "served"),
+        ("newest", "served"),
+        ("status_quo", "empty"),
+    ]
     assert {e["experiment"] for e in exposures} == {"related"}
 
 

@@ -48,7 +48,9 @@ def test_a_due_time_is_claimed_once_by_however_many_try(home: Path) -> None:
     migrate(home)
     job = Job("signals", "", MINUTE, 0, 30)
     claims = []
-    threads = [threading.Thread(target=lambda: claims.append(claim(control_engine(home), job, job.latest_slot(NOW), at=NOW))) for _ in range(5)]
+    threads = [
+        threading.Thread(target=lambda: claims.append(claim(control_engine(home), job, job.latest_slot(NOW), at=NOW))) for _ in range(5)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -58,7 +60,12 @@ def test_a_due_time_is_claimed_once_by_however_many_try(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("every_s", "offset_s", "slot"),
-    [(MINUTE, 0, "2026-11-20T12:00:00"), (HOUR, 10 * MINUTE, "2026-11-20T11:10:00"), (DAY, 2 * HOUR, "2026-11-20T02:00:00"), (DAY, 13 * HOUR, "2026-11-19T13:00:00")],
+    [
+        (MINUTE, 0, "2026-11-20T12:00:00"),
+        (HOUR, 10 * MINUTE, "2026-11-20T11:10:00"),
+        (DAY, 2 * HOUR, "2026-11-20T02:00:00"),
+        (DAY, 13 * HOUR, "2026-11-19T13:00:00"),
+    ],
 )
 def test_the_latest_due_time_is_found(every_s: int, offset_s: int, slot: str) -> None:
     assert Job("x", "", every_s, offset_s, 1).latest_slot(NOW).isoformat() == f"{slot}+00:00"
@@ -93,7 +100,11 @@ def test_a_clock_that_jumps_back_runs_nothing_twice(worker: Worker) -> None:
 
 @pytest.mark.parametrize(
     ("job", "state", "words"),
-    [(FAILS, "failed", "ValueError: the data is gone"), (HANGS, "failed", "ran longer than 1 s"), (REFUSES, "refused", "not better than the rule")],
+    [
+        (FAILS, "failed", "ValueError: the data is gone"),
+        (HANGS, "failed", "ran longer than 1 s"),
+        (REFUSES, "refused", "not better than the rule"),
+    ],
 )
 def test_how_a_job_ended_is_recorded_in_words(worker: Worker, job: Job, state: str, words: str) -> None:
     worker.run_due(job)
@@ -135,7 +146,9 @@ def test_a_job_that_is_late_is_overdue(home: Path) -> None:
     finish_run(engine, row.number, Outcome("done"), at=NOW, seconds=1)
     shown = {r["name"]: r for r in Stored(settings, lambda: round(NOW.timestamp() * 1e6)).jobs()}
     assert shown["als"]["overdue"]
-    assert not {r["name"]: r for r in Stored(settings, lambda: round((NOW - timedelta(hours=5)).timestamp() * 1e6)).jobs()}["als"]["overdue"]
+    assert not {r["name"]: r for r in Stored(settings, lambda: round((NOW - timedelta(hours=5)).timestamp() * 1e6)).jobs()}["als"][
+        "overdue"
+    ]
 
 
 def until(done: Callable[[], bool], longest_s: float = 20.0) -> None:

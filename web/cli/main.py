@@ -28,6 +28,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of a
 
 @app.command()
 def demo(
+    *,
     readers: Annotated[int, typer.Option(help="Simulated readers.", min=50)] = 1_500,
     days: Annotated[int, typer.Option(help="Days of the experiment.", min=2)] = 14,
     seed: Annotated[int, typer.Option(help="Of everything that is drawn, the world included.")] = 1,

@@ -15,6 +15,7 @@ __all__ = ["arms", "calibrate", "evaluate", "models", "rollback", "show_drift", 
 @app.command("evaluate")
 def evaluate(
     log: Annotated[Path, typer.Argument(help="A Globo Parquet file or a table of reads.")],
+    *,
     protocol: Annotated[str, typer.Option(help="next-click (time-split).")] = "next-click",
     arms: Annotated[str, typer.Option(help="Comma-separated: newest, heat, co_read, co_read_heat, als.")] = "newest,heat,co_read,co_read_heat,als",
     since: Annotated[float, typer.Option("--from", help="First hour, counted from the first click.")] = 120,

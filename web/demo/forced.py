@@ -78,7 +78,7 @@ class Forced:
 
     def front(self, at: float) -> Sequence[Link]:
         """Return the links of the front page."""
-        return front_links(self.catalogue, self.desk, at, self.signals_at(at), self.rules)
+        return front_links(self.catalogue, self.desk, at, signals=self.signals_at(at), rules=self.rules)
 
 
 def _bundles(home: Path, arm: str) -> list[tuple[int, Path]]:

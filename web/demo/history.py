@@ -40,7 +40,7 @@ class Past:
     views: int = 0
 
 
-def front_links(catalogue: Catalogue, desk: Desk, at: float, signals: Signals, rules: SlateRules) -> tuple[Link, ...]:
+def front_links(catalogue: Catalogue, desk: Desk, at: float, *, signals: Signals, rules: SlateRules) -> tuple[Link, ...]:
     """Return the links of the front page in reading order, as the page itself lays them out."""
     front = front_page(catalogue, desk, moment(round(at * 1e6)))
     lead = (Link(front.lead.id, "", "lead"),) if front.lead else ()
@@ -82,7 +82,7 @@ def live_past(
         start, key = heappop(waiting)
         reader = by_key[key]
         acts = session(reader, world, library, memories[key], start=start, rng_key=session_key(reader, start, seed=stretch.seed))
-        for event in _events(acts, reader, catalogue, desk, page_views, reader_id(reader)):
+        for event in _events(acts, reader, catalogue, desk=desk, page_views=page_views, identity=reader_id(reader)):
             batch.append(event)
             past.events += 1
             if event.kind == "view" and event.body["page_type"] == "article":
@@ -96,7 +96,7 @@ def live_past(
     return past
 
 
-def _events(acts: Iterator[Action], reader: Reader, catalogue: Catalogue, desk: Desk, page_views: PageViews, identity: str) -> Iterator[Event]:
+def _events(acts: Iterator[Action], reader: Reader, catalogue: Catalogue, *, desk: Desk, page_views: PageViews, identity: str) -> Iterator[Event]:
     """Play one session against the pages of the status quo and yield what the site would have logged."""
     who = Identity(identity, False, 0, "simulated", Choices(personal=reader.agrees), Recent(), False, False, reader.device)
     answer: Seen | None = None
@@ -122,5 +122,5 @@ def _events(acts: Iterator[Action], reader: Reader, catalogue: Catalogue, desk: 
 
 def _seen(act: Open, catalogue: Catalogue, desk: Desk, rules: SlateRules) -> tuple[Link, ...]:
     if act.page == "front":
-        return front_links(catalogue, desk, act.at, Signals.empty(catalogue, act.at), rules)
+        return front_links(catalogue, desk, act.at, signals=Signals.empty(catalogue, act.at), rules=rules)
     return section_links(catalogue, act.at, act.target) if act.page == "section" else ()

@@ -126,10 +126,10 @@ def _facts(report: Mapping[str, Any], dates: Mapping[str, Any]) -> tuple[tuple[s
 
 
 def _arm(arm: Mapping[str, Any]) -> ArmLine:
-    got = share(arm.get("share"), missing="no reader yet")
+    got = "nobody so far" if arm.get("share") is None else f"{share(arm['share'])} of readers"
     return ArmLine(
         capital(arm_label(arm["name"])), arm["kind"], KINDS.get(arm["kind"], arm["kind"]), count(arm.get("readers")),
-        f"{got} of readers, {share(arm.get('planned_share'), missing='share not recorded')} planned",
+        f"{got}, {share(arm.get('planned_share'), missing='share not recorded')} planned",
     )  # fmt: skip
 
 

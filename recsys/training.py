@@ -1,0 +1,261 @@
+"""Train an arm, compare it with the heuristic on later reads, and publish it unless it is worse.
+
+``python -m recsys.training ARM --home H --until US --seed S`` runs in a process of its own: it prints one JSON line and
+ends with 0 (published) or 3 (refused, with the reason).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib
+import json
+import resource
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.errors import ArmError, ArtefactError, DataError, PresslabError
+from experiments.serving.artefacts import publish, read_bundle, write_bundle
+from experiments.serving.recommender import Catalogue, Context, Recommender, arm_class
+from experiments.serving.signals import HOUR, Reads, SignalRules
+from experiments.serving.slate import SlateRules
+from recsys.comparison import compare, paired
+from recsys.interactions import to_reads
+from recsys.requests import Request, Site, contexts, next_reads
+
+__all__ = ["Judged", "Source", "Trainer", "judge", "main", "read_source", "train"]
+
+HISTORY_H = 400.0  # the longest window of a recipe, its warm-up, and the five days the signals look back
+TEST_HOURS = (24.0, 48.0, 72.0)  # the last day, or up to three where a day has too few page views
+ENOUGH_REQUESTS, LEAST_REQUESTS, MOST_REQUESTS = 300, 50, 1_000
+GOLDEN = 20
+PLACES = 10
+LIBRARIES = ("numpy", "scipy", "implicit", "scikit-learn")
+
+
+class Trainer(Protocol):
+    """What a training module offers under the name ``Trainer``."""
+
+    @property
+    def ablations(self) -> Mapping[str, tuple[str, ...]]: ...
+
+    def fit(self, until: float, without: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is learned from.
+
+    Parameters
+    ----------
+    reads : of readers who agreed (an arm with their own history learns from nobody else).
+    site : everybody's reads, for the signals. data_sha256 : of the reads. last_offset : highest event number.
+    """
+
+    reads: Reads
+    site: Site
+    data_sha256: str
+    last_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """Time-split result.
+
+    Parameters
+    ----------
+    metrics : flat figures for the manifest, hit rates with their 95 % intervals. arms, pairs : as ``evaluate --json`` has them.
+    reason : why the arm is refused; empty when it may be published.
+    """
+
+    metrics: dict[str, float]
+    arms: list[dict[str, Any]]
+    pairs: list[dict[str, Any]]
+    reason: str
+
+
+def read_source(home: Path, *, until_us: int, agreed_only: bool) -> Source:
+    """Read the catalogue and the reads a recipe can look at.
+
+    Raises
+    ------
+    DataError
+        The site has no article or no read in the window.
+    """
+    from experiments.content import load_catalogue
+    from experiments.events import lake
+    from experiments.settings import load_settings
+
+    settings, catalogue = load_settings(home), load_catalogue(home)
+    since_us = until_us - round(HISTORY_H * HOUR * 1e6)
+    table = lake.reads(home, until_us=until_us, since_us=since_us)
+    mine = lake.reads(home, until_us=until_us, since_us=since_us, agreed_only=True) if agreed_only else table
+    reads = to_reads(mine, catalogue)
+    if not len(reads):
+        whose = "readers who agreed to personal choice have" if agreed_only else "readers have"
+        raise DataError(f"{whose} read nothing in the last {HISTORY_H:.0f} h.", "Wait for readers, or import a log.")
+    digest = hashlib.sha256()
+    for name in ("reader", "article", "at"):
+        digest.update("\n".join(map(str, mine[name].to_pylist())).encode())
+    rules = SignalRules(co_read_sessions=settings.co_read_sessions), SlateRules(pool_h=settings.pool_hours)
+    site = Site(catalogue, to_reads(table, catalogue), *rules)
+    offsets = table["seq"].to_numpy()
+    return Source(reads, site, digest.hexdigest(), int(offsets.max(initial=-1)))
+
+
+def judge(trainer: Trainer, source: Source, arm: str, *, until: float, against: str = "front", seed: int = 0) -> Judged:
+    """Fit on earlier reads and compare with the heuristic on later ones; the heuristic sees the same signals.
+
+    The arm is refused when its hit rate lies below the heuristic's by more than one half-width of the paired interval.
+    """
+    split, asked = _test_requests(source.reads, until, seed)
+    if len(asked) < LEAST_REQUESTS:
+        return Judged({}, [], [], f"only {len(asked)} page views to compare on, {LEAST_REQUESTS} are needed.")
+    kind: Any = arm_class(arm)
+    fits = {arm: trainer.fit(split), **{name: trainer.fit(split, without) for name, without in trainer.ablations.items()}}
+    arms = {name: kind.load(arrays, about, source.site.catalogue) for name, (arrays, about) in fits.items()}
+    arms[against] = arm_class(against)()
+    ranks: dict[str, list[float]] = {name: [] for name in arms}
+    for request, context in contexts(asked, source.site):
+        for name, recommender in arms.items():
+            ranks[name].append(_place(recommender, request, context))
+    return _verdict({name: np.array(values) for name, values in ranks.items()}, asked, arm, against)
+
+
+def _test_requests(reads: Reads, until: float, seed: int) -> tuple[float, list[Request]]:
+    split, asked = until, list[Request]()
+    for hours in TEST_HOURS:
+        split = until - hours * HOUR
+        asked = next_reads(reads, since=split, until=until, most=MOST_REQUESTS, seed=seed)
+        if len(asked) >= ENOUGH_REQUESTS:
+            break
+    return split, asked
+
+
+def _place(arm: Recommender, request: Request, context: Context) -> float:
+    found = np.flatnonzero(arm.rank(context).articles == request.target)
+    return float(found[0]) if len(found) else float("inf")
+
+
+def _verdict(ranks: Mapping[str, npt.NDArray[np.float64]], asked: Sequence[Request], arm: str, against: str) -> Judged:
+    readers = np.array([request.reader for request in asked])
+    told = compare(ranks, readers)
+    gap = paired(arm, against, hits=(ranks[arm] < PLACES, ranks[against] < PLACES), readers=readers)
+    metrics = {"queries": float(len(asked)), "difference": gap.difference, "difference_low": gap.low, "difference_high": gap.high}
+    for row in told["arms"]:
+        prefix = "" if row["arm"] == arm else f"{row['arm']}_"
+        for suffix, key in (("", "hit_rate_at_10"), ("_low", "low"), ("_high", "high")):
+            metrics[f"{prefix}hit_rate_at_10{suffix}"] = float(row[key])
+        metrics[f"{prefix}mrr_at_10"] = float(row["mrr_at_10"])
+    half = (gap.high - gap.low) / 2
+    reason = ""
+    if gap.difference < -half:
+        reason = (
+            f"on {len(asked)} later page views '{arm}' places the next article among the first ten in {metrics['hit_rate_at_10']:.1%} of cases, "
+            f"'{against}' in {metrics[f'{against}_hit_rate_at_10']:.1%}; the gap of {-gap.difference:.1%} is more than its uncertainty ({half:.1%})."
+        )
+    return Judged(metrics, told["arms"], told["pairs"], reason)
+
+
+def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = "front") -> dict[str, Any]:
+    """Fit, compare, write, check and publish; returns what happened. Nothing is published when the arm is refused.
+
+    Raises
+    ------
+    ArmError
+        The arm is unknown or cannot be trained.
+    ArtefactError
+        What was written does not come back as it was.
+    """
+    kind: Any = arm_class(arm)
+    if not hasattr(kind, "trainer"):
+        raise ArmError(f"arm '{arm}' is not trained: it has no `trainer`.", "Only model arms are.")
+    began, until = time.monotonic(), until_us / 1e6
+    source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed")
+    trainer: Trainer = importlib.import_module(kind.trainer).Trainer(source.reads, source.site, until=until, seed=seed)
+    judged = judge(trainer, source, arm, until=until, against=against, seed=seed)
+    waived = str(getattr(kind, "waived", "")) if judged.reason and judged.metrics else ""
+    result = {
+        "arm": arm,
+        "metrics": judged.metrics,
+        "arms": judged.arms,
+        "pairs": judged.pairs,
+        "against": against,
+        "data_sha256": source.data_sha256,
+    }
+    if judged.reason and not waived:
+        return {**result, "state": "refused", "reason": judged.reason, "seconds": round(time.monotonic() - began, 2)}
+    arrays, about = trainer.fit(until)
+    gate = {"passed": not judged.reason, "against": against, "reason": judged.reason, "waived": waived}
+    manifest = {**about, "arm": arm, "until": until_us, "seed": seed, "metrics": judged.metrics, "gate": gate, "libraries": _libraries()}
+    manifest |= {"data_sha256": source.data_sha256, "last_offset": source.last_offset, "label": "learning" if waived else ""}
+    bundle = write_bundle(home / "models" / arm, arrays, manifest)
+    _golden(kind, arrays, manifest, bundle.path, source, until=until)
+    publish(home, arm, bundle.version, at_us=until_us)
+    says = f"version {bundle.version} is published; hit rate at 10 {judged.metrics['hit_rate_at_10']:.1%}, "
+    says += f"{against} {judged.metrics[f'{against}_hit_rate_at_10']:.1%} on {judged.metrics['queries']:.0f} later page views"
+    result |= {
+        "state": "published",
+        "says": says,
+        "version": bundle.version,
+        "sha256": bundle.sha256,
+        "content_sha256": bundle.content_sha256,
+    }
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {**result, "gate": gate, "rows": about["rows"], "seconds": round(time.monotonic() - began, 2), "peak_mb": round(peak_mb)}
+
+
+def _golden(kind: Any, arrays: Mapping[str, Any], manifest: Mapping[str, Any], path: Path, source: Source, *, until: float) -> None:
+    """Load the bundle from disk and compare its rankings with those of the arrays in memory."""
+    catalogue: Catalogue = source.site.catalogue
+    written, described = read_bundle(path)
+    fresh, stored = kind.load(arrays, manifest, catalogue), kind.load(written, described, catalogue)
+    asked = next_reads(source.reads, since=until - TEST_HOURS[-1] * HOUR, until=until, most=GOLDEN, seed=0)
+    for _, context in contexts(asked, source.site):
+        first, second = fresh.rank(context), stored.rank(context)
+        same = np.array_equal(first.articles, second.articles) and np.array_equal(first.scores, second.scores)
+        if not same or not np.isfinite(second.scores).all():
+            raise ArtefactError(
+                f"{path}: the written bundle ranks differently from what was trained, or not in finite numbers.", "Train again."
+            )
+
+
+def _libraries() -> dict[str, str]:
+    return {name: library_version(name) for name in LIBRARIES}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="recsys.training", description="Train an arm and publish it unless it is worse than the heuristic."
+    )
+    parser.add_argument("arm")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--until", type=int, required=True, help="data before this time, UTC microseconds")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--against", default="front", help="the heuristic to beat")
+    parser.add_argument("--mirror", choices=("now", "later"), default="now", help="later: the registry job brings the version into MLflow")
+    given = parser.parse_args(argv)
+    try:
+        result = train(given.arm, given.home, until_us=given.until, seed=given.seed, against=given.against)
+        if result["state"] == "published" and given.mirror == "now":
+            result["mlflow"] = importlib.import_module("recsys.registry").mirror(given.home, at_us=given.until)
+        status = 0 if result["state"] == "published" else 3
+    except PresslabError as error:
+        too_little = isinstance(error, DataError)
+        result = {"arm": given.arm, "state": "refused" if too_little else "failed", "reason": str(error)}
+        status = 3 if too_little else error.exit_status
+    sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

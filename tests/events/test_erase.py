@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import os
+import random
+from base64 import b64encode
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from experiments.errors import BusyError, DataError
+from experiments.events import lake
+from experiments.events.erase import erase_reader, export_reader
+from experiments.events.loader import Loader
+from experiments.events.outbox import Outbox
+from experiments.events.store import balance, read_store, store_path
+from tests.events.story import SMALL, START, send, view
+
+READER = "reader-9f3c7a51d2e84b60"
+
+
+def hits(home: Path, text: str) -> list[str]:
+    """Files that hold the text raw, as hex or as base64 (at any alignment)."""
+    raw = text.encode()
+    spellings = [raw, raw.hex().encode(), *(b64encode(b"\0" * shift + raw)[4:-4] for shift in range(3))]
+    return [str(path) for path in home.rglob("*") if path.is_file() and any(one in path.read_bytes() for one in spellings)]
+
+
+def mixed(n: int) -> list[object]:
+    chance = random.Random(2)
+    readers = [READER if chance.random() < 0.05 else f"other-{chance.randrange(50)}" for _ in range(n)]
+    filler = ["x" * chance.randrange(900) for _ in range(n)]
+    return [view(i, readers[i], body={"page_type": "front", "x": filler[i]}) for i in range(n)]
+
+
+def others(home: Path) -> list[tuple[object, ...]]:
+    connection = read_store(store_path(home))
+    try:
+        return connection.execute("SELECT id, reader, body FROM event WHERE reader LIKE 'other%' ORDER BY id").fetchall()
+    finally:
+        connection.close()
+
+
+def test_after_an_erasure_no_byte_of_the_reader_is_left_and_others_are_untouched(tmp_path: Path) -> None:
+    events = mixed(3_000)
+    random.Random(1).shuffle(events)
+    for start in range(0, 3_000, 500):
+        send(tmp_path, events[start : start + 500])  # type: ignore[arg-type]
+    before, mine = others(tmp_path), len(export_reader(tmp_path, READER))
+    assert hits(tmp_path, READER)
+    erased = erase_reader(tmp_path, READER, until_us=START)
+    assert (erased.rows, erased.outboxes_left, erased.wiped) == (mine, 0, True)
+    assert hits(tmp_path, READER) == []
+    assert others(tmp_path) == before
+    assert [(row.erased, row.exact) for row in balance(tmp_path)] == [(mine, True)]
+
+
+def test_later_events_of_an_erased_reader_are_refused_and_counted(tmp_path: Path) -> None:
+    send(tmp_path, [view(1, READER), view(2, "other-1")])
+    erase_reader(tmp_path, READER, until_us=START)
+    loaded = send(tmp_path, [view(3, READER), view(1, READER), view(4, "other-1")])
+    assert (loaded.stored, loaded.erased) == (1, 2)
+    assert hits(tmp_path, READER) == []
+    row = balance(tmp_path)[0]
+    assert (row.received, row.stored, row.erased, row.exact) == (5, 2, 3, True)
+
+
+def test_outboxes_of_living_processes_are_emptied_too(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(1, READER), view(2, "other-1")])
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        erased = erase_reader(tmp_path, READER, until_us=START, loader=loader)
+        assert erased.outboxes_left == 0
+        assert hits(tmp_path, READER) == []
+        outbox.append([view(3, "other-1")])
+        outbox.close()
+        loader.drain()
+    assert [(row.stored, row.erased, row.exact) for row in balance(tmp_path)] == [(2, 1, True)]
+
+
+def test_dead_letters_and_imports_of_the_reader_go_as_well(tmp_path: Path) -> None:
+    send(tmp_path, [replace(view(1, READER), body={"dead": "expired"}), replace(view(2, "other-1"), body={"dead": "expired"})])
+    table = pa.table({"reader": [READER, "u2"], "article": ["x", "y"], "at": [START, START + 1]})
+    path = lake.add_import(tmp_path, table, name="log", sha256="d" * 64)
+    erased = erase_reader(tmp_path, READER, until_us=START)
+    assert (erased.dead_letters, erased.imported) == (1, 1)
+    assert hits(tmp_path, READER) == []
+    assert lake.reads(tmp_path, until_us=START + 9)["reader"].to_pylist() == ["u2"]
+    assert [(row.dead, row.erased, row.exact) for row in balance(tmp_path)] == [(1, 1, True)]
+    assert lake.add_import(tmp_path, table, name="log", sha256="d" * 64) == path
+    assert hits(tmp_path, READER) == []  # the file that was imported before does not bring the reader back
+
+
+def test_erasing_needs_the_loader_of_the_worker_that_runs(tmp_path: Path) -> None:
+    with Loader(tmp_path, clock=lambda: START), pytest.raises(BusyError):
+        erase_reader(tmp_path, READER, until_us=START)
+
+
+def test_nobody_is_erased_by_an_empty_name(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        erase_reader(tmp_path, "", until_us=START)
+
+
+def test_a_reader_who_never_came_is_erased_without_a_trace_but_the_keyed_hash(tmp_path: Path) -> None:
+    erased = erase_reader(tmp_path, READER, until_us=START)
+    assert (erased.rows, erased.imported) == (0, 0)
+    assert hits(tmp_path, READER) == []
+    assert os.stat(tmp_path / "erase.key").st_size == 32
+
+
+def test_an_export_holds_every_event_of_the_reader_in_order_and_nobody_elses(tmp_path: Path) -> None:
+    send(tmp_path, [view(5, READER), view(2, READER), view(3, "other-1")])
+    exported = export_reader(tmp_path, READER)
+    assert [event["issued_at"] for event in exported] == [START + 2_000, START + 5_000]
+    assert exported[0]["body"] == {"page_type": "article", "article": "a2"}
+    assert {event["reader"] for event in exported} == {READER}
+    assert export_reader(tmp_path, "") == []
+    assert export_reader(tmp_path / "nowhere", READER) == []

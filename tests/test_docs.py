@@ -1,0 +1,56 @@
+"""What the documentation says is so."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import experiments.events.ids
+import experiments.events.outbox
+from experiments.errors import PresslabError
+from experiments.experiment import Experiment
+from web.cli import commands
+from web.cli.main import app
+
+ROOT = Path(__file__).parents[1]
+
+
+def kinds(error: type[PresslabError]) -> set[type[PresslabError]]:
+    return {error} | {found for each in error.__subclasses__() for found in kinds(each)}
+
+
+def test_every_error_code_is_documented_with_its_exit_status() -> None:
+    assert experiments.events.ids.TokenError in kinds(PresslabError)
+    rows = dict(re.findall(r"^\| (P\d{3}) \| (\d+) \|", (ROOT / "docs" / "errors.md").read_text(), re.M))
+    assert {error.code: str(error.exit_status) for error in kinds(PresslabError)} == rows
+
+
+def test_the_plan_in_the_documentation_is_a_valid_plan() -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "plan.md").read_text(), re.S)
+    assert Experiment.from_dict(tomllib.loads(block)).goal == "views_per_session"
+
+
+def test_the_changelogs_newest_version_is_the_packages() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    newest = re.findall(r"^## \[(\d[^\]]*)\]", (ROOT / "CHANGELOG.md").read_text(), re.M)[0]
+    assert newest == version
+
+
+def test_every_file_the_readme_points_to_exists() -> None:
+    targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
+    missing = [t for t in targets if "://" not in t and not (ROOT / t).exists()]
+    assert not missing
+
+
+def test_every_command_the_readme_names_exists() -> None:
+    commands.install()
+    known = {c.name or c.callback.__name__ for c in app.registered_commands if c.callback} | {g.name for g in app.registered_groups}
+    named = set(re.findall(r"`presslab ([a-z]+)", (ROOT / "README.md").read_text()))
+    assert named <= known, named - known
+
+
+def test_decisions_are_numbered_in_order_and_short() -> None:
+    blocks = re.split(r"^## ", (ROOT / "DECISIONS.md").read_text(), flags=re.M)[1:]
+    assert [int(re.match(r"D(\d+) ", block)[1]) for block in blocks] == list(range(1, len(blocks) + 1))  # type: ignore[index]
+    assert all(len(block.strip().splitlines()) <= 20 for block in blocks)
