@@ -46,6 +46,7 @@ class RankedRecipe:
     learning_rate: float = 0.08
     leaves: int = 31
     l2: float = 1.0
+    threads: int = 1
     als: AlsRecipe = field(default_factory=AlsRecipe)
 
 
@@ -124,6 +125,7 @@ class _Vectors:
 def fit_trees(rows: Examples, recipe: RankedRecipe, *, without: Sequence[str] = ()) -> Trees:
     """Fit gradient-boosted trees; features named in ``without`` are blanked (the ablation)."""
     from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
 
     model = HistGradientBoostingClassifier(
         max_iter=recipe.trees,
@@ -137,7 +139,8 @@ def fit_trees(rows: Examples, recipe: RankedRecipe, *, without: Sequence[str] = 
     blank = np.isnan(features).all(axis=0)  # scikit-learn cannot bin a column without a value
     blank[[list(FEATURES).index(name) for name in without]] = True
     features[:, blank] = 0.0  # a constant is never split on, whatever comes later
-    model.fit(features, rows.opened)
+    with threadpool_limits(recipe.threads):  # spinning OpenMP threads on a busy machine cost ten times the fit
+        model.fit(features, rows.opened)
     return flatten(model)
 
 

@@ -15,7 +15,7 @@ from experiments.errors import PresslabError
 from experiments.events.erase import export_reader
 from experiments.events.ids import PageClaims, TokenError
 from experiments.files import replace_json
-from experiments.serving.recommender import Explainable, Ranking
+from experiments.serving.recommender import Explainable, Ranking, discover
 from experiments.serving.slate import Item
 from web import reasons
 from web.identity import ID_DAYS, Identity
@@ -85,13 +85,14 @@ class Held:
             claims = self.site.tokens.read_page(token, reader=who.reader, now_us=self.site.clock())
         except TokenError:
             return None
-        arm = self.site.published.arms.get(claims.arm or self.site.published.defaults.get("article.related", "status_quo"))
+        name = claims.arm or self.site.published.defaults.get("article.related", "status_quo")
+        arm = self.site.published.arms.get(name)
         live = next((x for x in self.site.published.experiments if x.experiment.name == claims.experiment), None)
         items = self._items(claims, who, arm)
         counted = Counter(item.reason for item in items)
         return WhyView(
             tuple(items),
-            SIGNALS[arm.kind] if arm else SIGNALS["status_quo"],
+            SIGNALS[_kind(name)],
             bool(arm and arm.audience == "agreed"),
             live.experiment.question if live else "",
             GROUPS.get(claims.arm, claims.arm),
@@ -122,3 +123,9 @@ class Held:
         known = reasons.short_ids(self.site.catalogue)
         position = known.get(who.recent.articles[-1]) if who.recent.articles else None
         return self.site.catalogue.ids[position] if position is not None else ""
+
+
+def _kind(name: str) -> str:
+    """The kind of an arm, also of one whose model is not loaded."""
+    known = discover().get(name)
+    return str(getattr(known, "kind", "status_quo"))

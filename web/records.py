@@ -52,6 +52,7 @@ def page_events(
         "section": visit.section,
         "referrer": visit.referrer,
         "prefetch": visit.identity.prefetch,
+        "agreed": int(visit.identity.choices.personal is True),
     }
     events = [visit.event("view", "", body)]
     if picked is None or not visit.identity.measured:

@@ -19,10 +19,10 @@ from experiments.errors import OutboxError
 from experiments.events.event import Event
 from experiments.events.ids import PageViews
 from experiments.events.outbox_file import OutboxFile, Synchronous
-from experiments.events.outbox_queue import Batch, Line, OutboxFullError, OutboxLateError, OutboxLimits
+from experiments.events.outbox_queue import Batch, Line, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits
 from experiments.events.wire import encode
 
-__all__ = ["Outbox", "OutboxFullError", "OutboxLateError", "OutboxLimits", "request_rotation"]
+__all__ = ["Outbox", "OutboxFailed", "OutboxFull", "OutboxLate", "OutboxLimits", "request_rotation"]
 
 ROTATION_MARK = "rotate"
 FAILURES, WITHIN_S = 3, 60.0
@@ -79,11 +79,11 @@ class Outbox:
 
         Raises
         ------
-        OutboxFullError
+        OutboxFull
             Queue, quota, disk reserve or disk; nothing was kept.
-        OutboxLateError
+        OutboxLate
             Not durable in time; says whether the events were withdrawn.
-        OutboxError
+        OutboxFailed
             An event cannot be written, the commit failed, or the outbox is closed; nothing was acknowledged.
         """
         if not events:
@@ -91,7 +91,7 @@ class Outbox:
         try:
             bodies = [encode(event) for event in events]
         except (ValueError, TypeError, AttributeError) as error:
-            raise OutboxError(f"an event cannot be written: {error}.", "Nothing of this call was kept.") from error
+            raise OutboxFailed("invalid", f"an event cannot be written: {error}.", "Nothing of this call was kept.") from error
         batch = Batch(bodies, Counter((event.kind, event.arm) for event in events), sum(map(len, bodies)))
         line = self._line()
         with line.changed:
@@ -99,9 +99,9 @@ class Outbox:
             line.admit(batch, self._limits)
         if not batch.done.wait(timeout_s):
             if line.withdraw(batch):
-                raise OutboxLateError(withdrawn=True)
+                raise OutboxLate(withdrawn=True)
             if not batch.done.is_set():
-                raise OutboxLateError(withdrawn=False)
+                raise OutboxLate(withdrawn=False)
         if batch.error is not None:
             raise batch.error
 
@@ -144,7 +144,7 @@ class Outbox:
         while (batches := line.take(self._limits.tick_s)) is not None:
             if batches:
                 line.error = files.commit(batches)
-                if line.error is not None and not isinstance(line.error, OutboxFullError):
+                if line.error is not None and not isinstance(line.error, OutboxFull):
                     failed.append(time.monotonic())
                 for batch in batches:
                     batch.error = line.error
@@ -186,7 +186,7 @@ class _Files:
                 tally.update(batch.tally)
             if batches:
                 current.write((body for batch in batches for body in batch.bodies), tally)
-        except OutboxFullError as error:
+        except OutboxFull as error:
             return error
         except Exception as error:  # whatever it was, the file is in doubt and every waiter must be told
             return self._poison(error)
@@ -232,16 +232,16 @@ class _Files:
             self._poisoned.append(self._current)
             self._current = None
         if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
-            return OutboxFullError("disk")
-        return OutboxError(f"a commit failed: {error}.", "Nothing was acknowledged; look at the disk.")
+            return OutboxFull("disk")
+        return OutboxFailed("commit", f"a commit failed: {error}.", "Nothing was acknowledged; look at the disk.")
 
     def _check_room(self) -> None:
         if time.monotonic() - self._checked < self._limits.tick_s:
             return
         if shutil.disk_usage(self._folder).free < self._limits.reserve_bytes:
-            raise OutboxFullError("reserve")
+            raise OutboxFull("reserve")
         if sum(map(_size, self._folder.iterdir())) > self._limits.quota_bytes:
-            raise OutboxFullError("quota")
+            raise OutboxFull("quota")
         self._checked = time.monotonic()
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 from experiments.errors import OutboxError
 
-__all__ = ["Batch", "Line", "OutboxFullError", "OutboxLateError", "OutboxLimits"]
+__all__ = ["Batch", "Line", "OutboxFailed", "OutboxFull", "OutboxLate", "OutboxLimits"]
 
 
-class OutboxFullError(OutboxError):
+class OutboxFull(OutboxError):
     """Nothing was kept; ``reason`` is ``queue``, ``quota``, ``reserve`` or ``disk``. Try again later."""
 
     def __init__(self, reason: str) -> None:
@@ -19,7 +19,15 @@ class OutboxFullError(OutboxError):
         super().__init__(f"the outbox is full ({reason}).", "Start the loader or free disk space; clients retry.")
 
 
-class OutboxLateError(OutboxError):
+class OutboxFailed(OutboxError):
+    """Nothing was acknowledged; ``reason`` is ``invalid`` (an event cannot be written), ``commit`` or ``closed``."""
+
+    def __init__(self, reason: str, what: str, hint: str) -> None:
+        self.reason = reason
+        super().__init__(what, hint)
+
+
+class OutboxLate(OutboxError):
     """The commit took too long. ``withdrawn``: nothing was kept; otherwise the events may still become durable."""
 
     def __init__(self, *, withdrawn: bool) -> None:
@@ -75,10 +83,10 @@ class Line:
 
     def admit(self, batch: Batch, limits: OutboxLimits) -> None:
         if self.closing:
-            raise OutboxError("the outbox is closed.", "Open another one.")
+            raise OutboxFailed("closed", "the outbox is closed.", "Open another one.")
         events, size = self.events + len(batch.bodies), self.size + batch.size
         if self.waiting and (events > limits.queue_events or size > limits.queue_bytes):
-            raise OutboxFullError("queue")
+            raise OutboxFull("queue")
         self.waiting.append(batch)
         self.events, self.size = events, size
         self.changed.notify()

@@ -129,7 +129,7 @@ class BalanceRow:
     ----------
     stored : rows in the store.
     duplicate, conflict : the same id came again with the same, or another, payload; the first was kept.
-    dead : kept as dead letters. erased : deleted or refused on a reader's request.
+    dead : kept as dead letters. erased : deleted or refused on a reader's request. compacted : deleted after their time.
     pending : durable in an outbox, not loaded yet.
     """
 
@@ -142,6 +142,7 @@ class BalanceRow:
     dead: int = 0
     erased: int = 0
     pending: int = 0
+    compacted: int = 0
 
     @property
     def exact(self) -> bool:
@@ -152,7 +153,7 @@ class BalanceRow:
         >>> BalanceRow("view", "", received=3, stored=2, duplicate=1).exact, BalanceRow("view", "", received=3, stored=2).exact
         (True, False)
         """
-        return self.received == self.stored + self.duplicate + self.conflict + self.dead + self.erased + self.pending
+        return self.received == self.stored + self.compacted + self.duplicate + self.conflict + self.dead + self.erased + self.pending
 
 
 def balance(home: Path) -> list[BalanceRow]:

@@ -28,6 +28,7 @@ class SignalRules:
     co_read_window_h, co_read_half_life_h : hours.
     co_read_sessions : a pair shows only when at least this many sessions contain it (privacy; DESIGN §9).
     reader_cap_per_hour : readers above this many articles an hour are ignored.
+    fresh_h : articles younger than this say what is typical for their section.
     """
 
     half_life_h: float | None = None
@@ -35,6 +36,7 @@ class SignalRules:
     co_read_half_life_h: float = 8.0
     co_read_sessions: int = 10
     reader_cap_per_hour: int = 60
+    fresh_h: float = 72.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class Signals:
     reads_in : (5, n) float32, reads in the last 0.5, 1, 3, 24 and 120 hours.
     co_indptr (n+1,) int32, co_articles (nnz,) int32, co_weights (nnz,) float32 : rows of the co-reading matrix.
     co_total : (n,) float32, row sums.
+    typical : (sections,) float32, median heat of the section's fresh articles (of all fresh ones where it has fewer than five).
     last_offset : highest event sequence number that went in (-1: none).
     """
 
@@ -79,6 +82,7 @@ class Signals:
     co_articles: npt.NDArray[np.int32]
     co_weights: npt.NDArray[np.float32]
     co_total: npt.NDArray[np.float32]
+    typical: npt.NDArray[np.float32]
     last_offset: int = -1
 
     def co_reads(self, article: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
@@ -91,20 +95,12 @@ class Signals:
 
         References
         ----------
-        ``m_s * max(0, 1 - age / N)`` with N = 1 h on a busy site (half-life 1 h) and 24 h on a small one; the median
-        of the whole pool stands in for sections with fewer than five articles.
+        ``m_s * max(0, 1 - age / N)`` with N = 1 h on a busy site (half-life 1 h) and 24 h on a small one.
         """
-        heat = self.heat[pool]
-        if not len(pool):
-            return heat
-        section, age_h = self.catalogue.section[pool], (at - self.catalogue.published[pool]) / HOUR
-        typical = np.full(len(pool), np.median(heat), np.float64)
-        for code in np.unique(section):
-            inside = section == code
-            if inside.sum() >= 5:
-                typical[inside] = np.median(heat[inside])
+        age_h = (at - self.catalogue.published[pool]) / HOUR
         credit_h = 1.0 if self.half_life_h <= 1.0 else 24.0
-        return (heat + typical * np.clip(1.0 - age_h / credit_h, 0.0, 1.0)).astype(np.float32)
+        credit = self.typical[self.catalogue.section[pool]] * np.clip(1.0 - age_h / credit_h, 0.0, 1.0)
+        return (self.heat[pool] + credit).astype(np.float32)
 
     def followed_by(self, article: int | None, pool: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """Share of co-reads of ``article`` that went to each article of ``pool``, shrunk by five: ``C_ij / (sum_j C_ij + 5)``."""
@@ -143,9 +139,18 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
     heat = np.bincount(past.article[first], weights=0.5 ** (age_h / half_life_h), minlength=n)
     reads_in = np.stack([np.bincount(past.article[at - past.at <= w * HOUR], minlength=n) for w in WINDOWS_H])
     indptr, columns, weights, total = _co_reads(past.before(at, at - rules.co_read_window_h * HOUR), n, at, rules)
+    typical = _typical(heat, catalogue, at=at, fresh_h=rules.fresh_h)
     return Signals(
-        catalogue, at, half_life_h, heat.astype(np.float32), reads_in.astype(np.float32), indptr, columns, weights, total, last_offset
+        catalogue, at, half_life_h, heat.astype(np.float32), reads_in.astype(np.float32), indptr, columns, weights, total, typical, last_offset
     )
+
+
+def _typical(heat: npt.NDArray[np.float64], catalogue: Catalogue, *, at: float, fresh_h: float) -> npt.NDArray[np.float32]:
+    age_h = (at - catalogue.published) / HOUR
+    fresh = (age_h >= 0) & (age_h <= fresh_h) & ~catalogue.withdrawn
+    site = float(np.median(heat[fresh])) if fresh.any() else 0.0
+    inside = [heat[fresh & (catalogue.section == code)] for code in range(len(catalogue.sections))]
+    return np.array([np.median(values) if len(values) >= 5 else site for values in inside], np.float32)
 
 
 def _without_scrapers(reads: Reads, cap: int) -> Reads:

@@ -10,7 +10,7 @@ from analysis.calibration import MINUTES, calibrate, pair_row
 
 @pytest.fixture(scope="module")
 def rows():
-    return calibrate(seed=3, runs=400)
+    return calibrate(seed=3, runs=200)
 
 
 def test_every_range_of_the_gate_holds_what_it_promises(rows):
@@ -43,7 +43,7 @@ def test_more_readers_find_more(rows):
 
 def test_a_range_that_is_too_narrow_fails_the_gate():
     """The unguarded range of a tiny arm of skewed readers, which the guard exists for."""
-    assert not pair_row(np.random.default_rng(1), "relative", MINUTES, sizes=(30, 3000), runs=1000).passed
+    assert not pair_row(np.random.default_rng(1), "relative", MINUTES, sizes=(30, 3000), runs=500).passed
 
 
 def test_the_same_seed_gives_the_same_row():

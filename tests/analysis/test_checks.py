@@ -71,7 +71,7 @@ def test_earlier_evidence_is_not_forgotten():
 
 def test_looking_every_day_for_four_weeks_rarely_cries_wolf():
     """Chi-squared at 0.001, looked at daily, fires ten times too often; the e-process does not."""
-    rng, runs, chi, evidence = np.random.default_rng(2), 400, 0, 0
+    rng, runs, chi, evidence = np.random.default_rng(2), 200, 0, 0
     for _ in range(runs):
         days = rng.binomial(1000, 0.5, 28).cumsum()
         looks = [{"a": int(a), "b": 1000 * (i + 1) - int(a)} for i, a in enumerate(days)]

@@ -206,9 +206,10 @@ def test_money_follows_the_direction_of_time_and_value():
     assert twice + 365 == pytest.approx(2 * (once + 365), rel=1e-9)
 
 
-def test_two_hundred_reports_in_plain_words():
+@pytest.mark.parametrize("reports", [25, pytest.param(200, marks=pytest.mark.slow)])
+def test_reports_of_all_kinds_speak_in_plain_words(reports):
     rng = np.random.default_rng(12)
-    for seed in range(200):
+    for seed in range(reports):
         n = tuple(int(x) for x in rng.integers(25, 250, 3))
         totals = world(seed, front=rng.uniform(0.8, 1.8), als=rng.uniform(0.8, 1.8), dwell=rng.uniform(0.7, 1.2), n=n)
         arms = tuple(Arm(a.name, a.kind, k / sum(n), per_day=float(rng.uniform(0, 30))) for a, k in zip(ARMS, n, strict=True))

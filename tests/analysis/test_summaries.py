@@ -41,6 +41,7 @@ def test_published_intervals_of_the_free_trial_screener_to_the_last_digit():
     assert all(check.state == "ok" for check in found.checks)
 
 
+@pytest.mark.slow
 def test_an_archive_of_78_tests_is_read_whole_and_missing_variances_have_no_number():
     found = import_summary(real("asos/asos_digital_experiments_dataset.csv"))
     assert len(found.effects) == 24_153
@@ -107,6 +108,15 @@ def test_means_and_variances_per_look_are_judged_by_welch(tmp_path):
     assert first.contrast.absolute.p == pytest.approx(welch.pvalue, rel=1e-12)
     assert (first.look, second.look) == (1.0, 2.0)
     assert (second.contrast.status, second.contrast.absolute) == ("insufficient", None)
+
+
+def test_an_archive_with_both_arms_side_by_side_is_understood(tmp_path):
+    header = "experiment_id,variant_id,metric_id,time_since_start,count_c,count_t,mean_c,mean_t,variance_c,variance_t\n"
+    found = import_summary(write(tmp_path, header + "x,2,1,0.5,100,80,2.0,2.5,1.0,2.0\nx,2,1,1.0,200,180,2.0,2.5,1.0,\n"))
+    one, two = found.effects
+    assert (one.metric, one.arm, one.contrast.n, one.contrast.status) == ("x/2/1", "variant 2", (80, 100), "ok")
+    assert (two.contrast.absolute, two.contrast.reason) == (None, "the mean or variance of variant 2 is missing")
+    assert found.notes() == ("1 of 4 rows have no outcome and were left out.", "Ranges before the last look are no ground for a decision.")
 
 
 def test_impossible_variances_are_refused_with_their_line(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 
 from experiments.errors import OutboxError
 from experiments.events.loader import Loader
-from experiments.events.outbox import Outbox, OutboxFullError, OutboxLateError, OutboxLimits, request_rotation
+from experiments.events.outbox import Outbox, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits, request_rotation
 from experiments.events.outbox_file import OutboxFile, outbox_files, owner_alive, read_part
 from tests.events.story import SMALL, START, view
 
@@ -91,14 +91,14 @@ def test_a_full_queue_refuses_and_keeps_nothing(folder: Path) -> None:
     outbox.append([view(0)])
     blocker = sqlite3.connect(outbox_files(folder)[0], isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
-    with pytest.raises(OutboxLateError) as committing:
+    with pytest.raises(OutboxLate) as committing:
         outbox.append([view(1)], timeout_s=0.05)
-    with pytest.raises(OutboxLateError) as queued:
+    with pytest.raises(OutboxLate) as queued:
         outbox.append([view(2), view(3)], timeout_s=0.01)
     waiting = threading.Thread(target=outbox.append, args=([view(4), view(5)],), kwargs={"timeout_s": 30})
     waiting.start()
     assert wait_for(lambda: any(line.waiting for line in outbox._lines.values()))
-    with pytest.raises(OutboxFullError, match="queue"):
+    with pytest.raises(OutboxFull, match="queue"):
         outbox.append([view(6), view(7)])
     blocker.execute("ROLLBACK")
     blocker.close()
@@ -111,7 +111,7 @@ def test_a_full_queue_refuses_and_keeps_nothing(folder: Path) -> None:
 def test_a_full_quota_refuses_and_room_makes_ready_again(folder: Path) -> None:
     outbox = Outbox(folder, clock=lambda: START, limits=replace(SMALL, quota_bytes=200_000))
     (folder / "ballast").write_bytes(b"x" * 300_000)
-    with pytest.raises(OutboxFullError, match="quota"):
+    with pytest.raises(OutboxFull, match="quota"):
         outbox.append([view(1)])
     assert not outbox.ready
     (folder / "ballast").unlink()
@@ -123,7 +123,7 @@ def test_a_full_quota_refuses_and_room_makes_ready_again(folder: Path) -> None:
 
 def test_the_disk_reserve_is_kept(folder: Path) -> None:
     outbox = Outbox(folder, clock=lambda: START, limits=OutboxLimits(reserve_bytes=1 << 62))
-    with pytest.raises(OutboxFullError, match="reserve"):
+    with pytest.raises(OutboxFull, match="reserve"):
         outbox.append([view(1)])
     outbox.close()
 
@@ -154,7 +154,7 @@ def test_three_failed_commits_within_a_minute_give_up(folder: Path) -> None:
 
 
 def test_an_event_that_cannot_be_written_fails_its_own_call_only(outbox: Outbox, folder: Path) -> None:
-    with pytest.raises(OutboxError, match="cannot be written"):
+    with pytest.raises(OutboxFailed, match="cannot be written"):
         outbox.append([view(1), replace(view(2), body={"x": object()})])
     outbox.append([view(3)])
     assert entries(folder) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
@@ -45,7 +46,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.mark.parametrize("width", [320, 1280])
 @pytest.mark.parametrize("mode", ["light", "dark"])
-def test_pages_fit_are_legible_and_keep_the_policy(browser: Browser, address: str, width: int, mode: str) -> None:
+def test_pages_fit_are_legible_and_keep_the_policy(browser: Browser, address: str, width: int, mode: Literal["light", "dark"]) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=mode)
     context.route(
         "**/art/*.svg",
@@ -77,6 +78,7 @@ def test_the_beacon_tells_visible_time_and_depth_when_the_page_is_left(browser: 
     with page.expect_request("**/e") as sent:
         page.evaluate("Object.defineProperty(document, 'hidden', {value: true}); document.dispatchEvent(new Event('visibilitychange'))")
     told = sent.value.post_data_json
+    assert told is not None
     assert told["token"] == "TOKEN"
     assert told["active_ms"] >= 0
     assert 0 <= told["depth"] <= 100

@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
+import typer.main
 from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.web.preview import PreviewSite
+from web.cli.commands import install
+from web.cli.main import app
 from web.templating import STATIC, TEMPLATES
 
 ARGUMENTS = {"slug": "city", "article_id": "hostile", "token": "TOKEN", "name": "related"}
@@ -81,6 +84,22 @@ def test_every_text_colour_can_be_read(mode: int, ground: str) -> None:
     }
     assert {name: value for name, value in found.items() if value < 4.5} == {}
     assert contrast(TOKENS["line"].split(",")[mode], behind) >= 2.9
+
+
+def test_every_command_a_page_names_exists() -> None:
+    known = main_command()
+    sources = [*TEMPLATES.rglob("*.html"), *TEMPLATES.with_name("owner").glob("*.py"), *TEMPLATES.with_name("scientist").glob("*.py")]
+    named = {match for path in sources for match in re.findall(r"presslab ([a-z]+)(?: ([a-z-]+))?", path.read_text("utf-8"))}
+    assert ("experiment", "decide") in named
+    for group, verb in named:
+        assert group in known, f"presslab {group}"
+        verbs = getattr(known[group], "commands", None)
+        assert verbs is None or verb in verbs, f"presslab {group} {verb}"
+
+
+def main_command() -> dict[str, object]:
+    install()
+    return dict(getattr(typer.main.get_command(app), "commands"))  # noqa: B009 - a click group, seen through typer's type
 
 
 def test_templates_hold_no_arithmetic_on_results() -> None:

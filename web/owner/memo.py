@@ -172,7 +172,7 @@ def _next(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, s
         return "Repair the failed check below, then start again with fresh readers.", f"presslab experiment stop {name}"
     return (
         "Record the decision, with its reason:",
-        f'presslab experiment decide {name} --arm {verdict.get("arm") or report["control"]} --reason "..."',
+        f'presslab experiment decide {name} {verdict.get("arm") or report["control"]} --reason "..."',
     )
 
 

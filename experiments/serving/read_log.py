@@ -1,0 +1,83 @@
+"""Recent page views kept in memory by the worker, so that a refresh of the signals reads only what is new."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from experiments.events.store import read_store, store_path
+from experiments.serving.recommender import Catalogue
+from experiments.serving.signals import HOUR, WINDOWS_H, Reads
+
+__all__ = ["ReadLog", "sessions_of"]
+
+GAP_S = 30 * 60.0
+NEW_VIEWS = """SELECT seq, reader, issued_at, CASE json_extract(body, '$.page_type') WHEN 'article' THEN json_extract(body, '$.article') ELSE '' END
+    FROM event WHERE seq > ? AND kind = 'view' AND bot = 0 AND late = 0 AND reader <> '' AND coalesce(json_extract(body, '$.prefetch'), 0) = 0
+    ORDER BY seq"""
+
+
+def sessions_of(reader: npt.NDArray[np.int64], at: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Number the sessions of page views: one reader's views, split at pauses of 30 minutes or more.
+
+    Parameters
+    ----------
+    reader : (n,) codes. at : (n,) unix seconds. Any order; the same rule as :mod:`experiments.events.lake` (a test holds them together).
+
+    Examples
+    --------
+    >>> sessions_of(np.array([1, 2, 1, 1]), np.array([0.0, 1.0, 1799.0, 3599.0])).tolist()
+    [0, 2, 0, 1]
+    """
+    order = np.lexsort((at, reader))
+    new = np.ones(len(at), bool)
+    new[1:] = (np.diff(reader[order]) != 0) | (np.diff(at[order]) >= GAP_S)
+    numbers = np.empty(len(at), np.int64)
+    numbers[order] = np.cumsum(new) - 1
+    return numbers
+
+
+class ReadLog:
+    """Page views of the last 120 hours as arrays; :meth:`catch_up` adds what the loader stored since."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.last_seq = 0
+        self._codes: dict[str, int] = {}
+        self._reader, self._at = np.zeros(0, np.int64), np.zeros(0)
+        self._article: list[str] = []
+
+    def catch_up(self) -> int:
+        """Read the rows stored since the last call; returns how many."""
+        if not store_path(self.home).exists():
+            return 0
+        store = read_store(store_path(self.home))
+        try:
+            rows = store.execute(NEW_VIEWS, (self.last_seq,)).fetchall()
+        finally:
+            store.close()
+        if rows:
+            self._add(rows)
+        return len(rows)
+
+    def _add(self, rows: list[sqlite3.Row] | list[tuple[int, str, int, str]]) -> None:
+        self.last_seq = int(rows[-1][0])
+        codes = [self._codes.setdefault(row[1], len(self._codes)) for row in rows]
+        self._reader = np.concatenate([self._reader, np.array(codes, np.int64)])
+        self._at = np.concatenate([self._at, np.array([row[2] for row in rows], np.float64) / 1e6])
+        self._article += [row[3] or "" for row in rows]
+
+    def reads(self, catalogue: Catalogue, *, at: float) -> Reads:
+        """Return the article reads before ``at`` (unix seconds) and forget views older than 120 hours."""
+        keep = self._at >= at - max(WINDOWS_H) * HOUR
+        if not keep.all():
+            self._article = [article for article, kept in zip(self._article, keep.tolist(), strict=True) if kept]
+            self._reader, self._at = self._reader[keep], self._at[keep]
+        session = sessions_of(self._reader, self._at)
+        positions = np.array([catalogue.positions.get(article, -1) for article in self._article], np.int32)
+        order = np.argsort(self._at, kind="stable")
+        order = order[(positions[order] >= 0) & (self._at[order] < at)]
+        return Reads(self._reader[order], session[order], positions[order], self._at[order])

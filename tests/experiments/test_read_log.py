@@ -1,0 +1,61 @@
+"""The worker's log of recent views agrees with the lake on every session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments.events import lake
+from experiments.events.event import Event
+from experiments.events.ids import PageViews, event_id
+from experiments.events.loader import Loader
+from experiments.events.outbox import Outbox
+from experiments.serving.read_log import ReadLog
+from experiments.serving.recommender import Catalogue
+from recsys.interactions import to_reads
+from tests.conftest import NOW
+
+HOUR_US = 3_600_000_000
+
+
+def store(home: Path, views: list[tuple[str, int, str]]) -> None:
+    """Append views of (reader, microseconds before NOW, article or page type) and load them."""
+    outbox, page_views = Outbox(home / "outbox", clock=lambda: 0), PageViews()
+    events = []
+    for reader, before_us, article in views:
+        at = round(NOW.timestamp() * 1e6) - before_us
+        page_view = page_views(at)
+        body = {"page_type": "article" if article.startswith("a") else "front", "article": article if article.startswith("a") else "", "prefetch": False}
+        events.append(Event(event_id(page_view, "view"), "view", page_view, reader, at, at, body))
+    outbox.append(events, timeout_s=30)
+    outbox.close()
+    with Loader(home, clock=lambda: 0) as loader:
+        loader.drain()
+
+
+def test_log_and_lake_give_the_same_reads_and_sessions(home: Path, catalogue: Catalogue) -> None:
+    rng = np.random.default_rng(3)
+    pages = ["front", *(f"a{i:03d}" for i in range(10))]
+    views = [(f"r{rng.integers(8)}", int(rng.integers(0, 30 * HOUR_US)), pages[rng.integers(len(pages))]) for _ in range(400)]
+    store(home, views)
+    log = ReadLog(home)
+    assert log.catch_up() == 400
+    at = NOW.timestamp() + 1
+    mine, lakes = log.reads(catalogue, at=at), to_reads(lake.reads(home, until_us=round(at * 1e6)), catalogue)
+    assert len(mine) == len(lakes) > 200
+    assert np.array_equal(mine.at, lakes.at)
+    assert np.array_equal(mine.article, lakes.article)
+    for one, other in ((mine.session, lakes.session), (mine.reader, lakes.reader)):
+        pairs = set(zip(one.tolist(), other.tolist(), strict=True))
+        assert len(pairs) == len(set(one.tolist())) == len(set(other.tolist()))
+
+
+def test_what_comes_later_is_added_and_what_is_old_is_forgotten(home: Path, catalogue: Catalogue) -> None:
+    store(home, [("r", 121 * HOUR_US, "a001"), ("r", HOUR_US, "a002")])
+    log = ReadLog(home)
+    log.catch_up()
+    assert log.reads(catalogue, at=NOW.timestamp()).article.tolist() == [2]
+    store(home, [("s", HOUR_US // 2, "a003")])
+    assert log.catch_up() == 1
+    assert log.reads(catalogue, at=NOW.timestamp()).article.tolist() == [2, 3]
