@@ -21,6 +21,7 @@ STRENGTH = 1000.0  # of the Dirichlet prior of the split test: how closely the p
 SPLIT_BLOCK, SPLIT_WARN = 0.001, 0.01
 CROSSED_BLOCK, CROSSED_WARN = 0.01, 0.001
 FALLBACK_BLOCK, FALLBACK_WARN = 0.02, 0.005
+FALLBACK_LEAST = 100  # exposures per arm; below, one single fallback would be a point or more
 HEAVY_WARN = 0.5
 
 
@@ -143,7 +144,7 @@ def split(
     once = min(split_p_value(counts[phase], shares[phase]) for phase in sorted(counts))
     chance = f"Chance alone does this {_how_often(once)}."
     if state == "ok":
-        says = f"Traffic was split as planned: {percent(seen)} of readers got {name(arm)}, {percent(planned)} were planned."
+        says = f"Traffic split: {percent(seen)} of readers got {name(arm)}, {percent(planned)} were planned; chance explains that."
     else:
         says = f"{seen * 100:.1f}% of readers got {name(arm)}; {planned * 100:.1f}% were planned. {chance}"
         says += " Likely causes: shares changed while running, lost events, or an arm that fails."
@@ -198,6 +199,8 @@ def balanced(rows: Sequence[Counted]) -> Check:
 def fallback(exposures: Mapping[str, int], fallen: Mapping[str, int]) -> Check:
     """Check that the arms fell back on the ladder, or came too late, about equally often (gate G6).
 
+    Below 100 exposures in an arm the gate only warns.
+
     Parameters
     ----------
     exposures : per arm (count).
@@ -208,7 +211,8 @@ def fallback(exposures: Mapping[str, int], fallen: Mapping[str, int]) -> Check:
         return Check("fallbacks", "ok", None, FALLBACK_BLOCK, None, "No arm has fallen back: fewer than two arms were shown.")
     worst, best = max(rates, key=lambda arm: (rates[arm], arm)), min(rates.values())
     gap = rates[worst] - best
-    state: State = "block" if gap >= FALLBACK_BLOCK else "warn" if gap >= FALLBACK_WARN else "ok"
+    enough = min(n for n in exposures.values() if n) >= FALLBACK_LEAST
+    state: State = "ok" if gap < FALLBACK_WARN else "block" if gap >= FALLBACK_BLOCK and enough else "warn"
     says = f"{name(worst)} was replaced on {percent(rates[worst])} of its pages, another arm on {percent(best)}."
     return Check("fallbacks", state, gap, FALLBACK_BLOCK, None, says[0].upper() + says[1:])
 

@@ -46,13 +46,14 @@ def change(share: float) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """Return a range of relative changes in words.
+    """Return a range of relative changes in words; nothing falls by more than 100%.
 
     Examples
     --------
     >>> span(0.018, 0.064), span(-0.03, -0.01), span(-0.012, 0.034)
     ('1.8% to 6.4% higher', '1.0% to 3.0% lower', 'between 1.2% lower and 3.4% higher')
     """
+    low = max(low, -1.0)
     if low >= 0:
         return f"{percent(low)} to {percent(high)} higher"
     if high <= 0:

@@ -32,6 +32,7 @@ from web.health import health_of
 from web.held import Held
 from web.identity import Identity, identify, read_choices, remember, set_choices, short_id
 from web.keys import tokens_of
+from web.objections import Objections
 from web.published import Live, Published, refresh
 from web.records import Visit, click, page_events
 from web.shadow import Shadow
@@ -78,7 +79,7 @@ class NewsSite:
         self.page_views = PageViews()
         self.outbox = Outbox(self.home / "outbox", clock=self.clock)
         self.shadow = Shadow(self.outbox, self.page_views, self.clock)
-        self.objected = 0
+        self.objections = Objections(self.outbox, self.page_views, self.clock)
         held, stored = Held(self), Stored(settings, self.clock)
         self.export, self.erase, self.why = held.export, held.erase, held.why
         self.report, self.reports, self.jobs, self.run_job = stored.report, stored.reports, stored.jobs, stored.run_job
@@ -127,7 +128,7 @@ class NewsSite:
         published, now = self.published, self.clock()
         who = self.identify(request)
         if not who.measured:
-            return self._unmeasured(who, page_type)
+            return self._unmeasured(request, who, page_type, article.id if article else "")
         visit = Visit(
             self.page_views(now), now, who, page_type, _referrer(request), published.plan,
             article.id if article else "", section or (article.section if article else ""),
@@ -147,10 +148,17 @@ class NewsSite:
             return OpenPage(None, SlotView() if slot else None, who.choices, not who.new, who)
         return OpenPage(self._token(visit, slot), self._view(visit, slot), who.choices, not who.new, who)
 
-    def _unmeasured(self, who: Identity, page_type: str) -> OpenPage:
+    def _unmeasured(self, request: Request, who: Identity, page_type: str, article: str) -> OpenPage:
         """Bots, prefetches and readers who object: the status quo, no id, nothing enrolled."""
-        if not who.bot and not who.prefetch:
-            self.objected += 1
+        try:
+            if who.bot and not who.prefetch:
+                now = self.clock()
+                visit = Visit(self.page_views(now), now, who, page_type, _referrer(request), self.published.plan, article)
+                self.outbox.append(page_events(visit, self.published.catalogue), timeout_s=self.settings.page_budget_ms / 1000)
+            elif not who.prefetch:
+                self.objections.count()
+        except OutboxError as error:
+            log.error("a page that is not measured was not counted: %s", error)
         return OpenPage(None, SlotView() if page_type == "article" else None, who.choices, True, None)
 
     def _fill(self, published: Published, visit: Visit) -> _Slot:

@@ -113,6 +113,10 @@ def test_gate_6_compares_fallbacks_between_arms(fallen, state):
     assert fallback({"a": 1000, "b": 1000}, {"b": fallen}).state == state
 
 
+def test_one_fallback_among_few_pages_does_not_block():
+    assert fallback({"a": 44, "b": 47}, {"b": 1}).state == "warn"
+
+
 def test_fallbacks_common_to_all_arms_pass():
     assert fallback({"a": 1000, "b": 1000}, {"a": 300, "b": 301}).state == "ok"
 

@@ -22,6 +22,7 @@ def assert_plain(*texts: str) -> None:
     [
         (0.0, 0.02, "0.0% to 2.0% higher"),
         (-0.02, 0.0, "0.0% to 2.0% lower"),
+        (-1.07, -0.44, "44% to 100% lower"),
         (-0.5, 1.2, "between 50% lower and 120% higher"),
     ],
 )

@@ -56,6 +56,18 @@ def test_after_an_erasure_no_byte_of_the_reader_is_left_and_others_are_untouched
     assert [(row.erased, row.exact) for row in balance(tmp_path)] == [(mine, True)]
 
 
+def test_pages_that_were_merged_when_they_emptied_keep_no_copy(tmp_path: Path) -> None:
+    # secure_delete alone fails here: cells move between pages before they are deleted, and leave copies behind
+    chance = random.Random(0)
+    readers = [READER if chance.random() < 0.9 else f"other-{i % 50}" for i in range(6_000)]
+    events = [view(i, reader, body={"page_type": "front", "x": "x" * chance.randrange(300)}) for i, reader in enumerate(readers)]
+    chance.shuffle(events)
+    for start in range(0, 6_000, 1_000):
+        send(tmp_path, events[start : start + 1_000])
+    assert erase_reader(tmp_path, READER, until_us=START).rows == readers.count(READER)
+    assert hits(tmp_path, READER) == []
+
+
 def test_later_events_of_an_erased_reader_are_refused_and_counted(tmp_path: Path) -> None:
     send(tmp_path, [view(1, READER), view(2, "other-1")])
     erase_reader(tmp_path, READER, until_us=START)

@@ -117,7 +117,23 @@ def test_a_reader_keeps_the_arm_from_page_to_page(stand: Stand) -> None:
     assert {e["arm"] for e in stand.events() if e["kind"] == "exposure"} == {"newest"}
 
 
-@pytest.mark.parametrize("headers", [{"Sec-GPC": "1"}, {"DNT": "1"}, {"User-Agent": "SomeBot/1.0"}, {"Sec-Purpose": "prefetch"}])
+def test_a_bot_is_logged_as_a_bot_and_gets_the_status_quo(stand: Stand) -> None:
+    client = stand.client()
+    answer = client.get(f"/en/article/{stand.article}", headers={**PHONE, "User-Agent": "SomeBot/1.0"})
+    assert 'class="slot"' not in answer.text
+    assert client.get_cookie("pl_id") is None
+    assert [(e["kind"], e["reader"], bool(e["bot"])) for e in stand.events()] == [("view", "", True)]
+
+
+def test_readers_who_object_leave_one_number_an_hour(stand: Stand) -> None:
+    client = stand.client()
+    for seconds in (0, 60, 60, 3_600):
+        stand.advance(seconds)
+        client.get("/en/", headers={**PHONE, "DNT": "1"})
+    assert [(e["kind"], e["reader"], e["body"]["objected"]) for e in stand.events()] == [("edge_count", "", 3)]
+
+
+@pytest.mark.parametrize("headers", [{"Sec-GPC": "1"}, {"DNT": "1"}, {"Sec-Purpose": "prefetch"}])
 def test_who_objects_or_is_no_person_gets_the_status_quo_no_id_and_no_event(stand: Stand, headers: dict[str, str]) -> None:
     client = stand.client()
     answer = client.get(f"/en/article/{stand.article}", headers={**PHONE, **headers})

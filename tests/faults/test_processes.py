@@ -1,0 +1,147 @@
+"""The real site and the real worker, killed again and again while readers read."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import BusyError
+from experiments.events.loader import Loader
+from experiments.events.store import balance, read_store, store_path
+from experiments.experiment import Arm, Experiment
+from experiments.lifecycle import Step, draft, publish_plan, start
+from experiments.migrate import migrate
+from experiments.settings import Settings
+from experiments.tables import control_engine
+from web.demo.newspaper import build_newspaper
+from web.demo.processes import Processes
+from web.serve import check_address
+
+AGENT = {"User-Agent": "Mozilla/5.0 (X11) Firefox/150"}
+TOKEN = re.compile(r'data-token="([^"]+)"')
+KILLS, READ_BETWEEN, LONGEST_S = 5, 12, 60.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def running(home: Path) -> Iterator[Processes]:
+    now = datetime.now(UTC)
+    migrate(home)
+    build_newspaper(home, now)
+    arms = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
+    engine, step = control_engine(home), Step("test", now, "a test")
+    draft(engine, Experiment("related", "?", "status_quo", arms), step)
+    start(engine, "related", step)
+    publish_plan(home, engine, at=now)
+    processes = Processes(Settings(home=home, profile="demo", port=free_port(), workers=2, threads=4))
+    for name in ("worker", "serve"):
+        processes.start(name)
+    processes.wait_ready()
+    yield processes
+    processes.stop()
+
+
+class Reader(threading.Thread):
+    """Reads one article after the other and remembers what was acknowledged: (page view, dwell or not)."""
+
+    def __init__(self, port: int, articles: list[str], until: float) -> None:
+        super().__init__(daemon=True)
+        self.port, self.articles, self.until = port, articles, until
+        self.acknowledged: set[tuple[str, str]] = set()
+        self.failed = self.cookie = ""
+        self.errors = 0
+
+    def run(self) -> None:
+        number = 0
+        while time.monotonic() < self.until:
+            number += 1
+            try:
+                self.read(self.articles[number % len(self.articles)])
+            except (HTTPException, OSError):
+                time.sleep(0.02)
+
+    def read(self, article: str) -> None:
+        with closing(HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request("GET", f"/en/article/{article}", headers={**AGENT, **({"Cookie": self.cookie} if self.cookie else {})})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            self.errors += answer.status >= 500
+            if cookie := answer.getheader("Set-Cookie"):
+                self.cookie = cookie.partition(";")[0]
+            found = TOKEN.search(text)
+            if answer.status != 200 or found is None:
+                return
+            page_view = json.loads(base64.urlsafe_b64decode(found[1].split(".")[1] + "=="))[0]
+            self.acknowledged.add((page_view, "view"))
+            body = json.dumps({"token": found[1], "active_ms": 1_000, "depth": 10})
+            headers = {**AGENT, "Cookie": self.cookie, "Content-Type": "application/json", "Sec-Fetch-Site": "same-origin"}
+            connection.request("POST", "/e", body, headers)
+            if connection.getresponse().status == 202:
+                self.acknowledged.add((page_view, "dwell"))
+
+
+def children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(word) for word in found.read_text().split()] if found.exists() else []
+
+
+def stored(home: Path) -> list[tuple[str, str]]:
+    with closing(read_store(store_path(home))) as store:
+        return [(page_view, kind) for page_view, kind in store.execute("SELECT page_view, kind FROM event WHERE kind IN ('view', 'dwell')")]
+
+
+def test_killing_web_and_worker_processes_loses_and_doubles_nothing(running: Processes) -> None:
+    home, port = Path(running.settings.home), running.settings.port
+    articles = [path.stem for path in (Path(__file__).parents[2] / "fixtures/newspaper/articles").rglob("*.md")][:40]
+    readers = [Reader(port, articles, time.monotonic() + LONGEST_S) for _ in range(3)]
+    for reader in readers:
+        reader.start()
+    for kill in range(1, KILLS + 1):
+        while sum(len(reader.acknowledged) for reader in readers) < kill * READ_BETWEEN and readers[0].is_alive():
+            time.sleep(0.05)
+        os.kill(children(running.running["serve"].pid)[0], signal.SIGKILL)
+        if kill % 2:
+            running.running["worker"].kill()
+            running.running["worker"].wait()
+            running.start("worker")
+    for reader in readers:
+        reader.until = 0.0
+        reader.join(timeout=15)
+    running.stop()
+    acknowledged = set().union(*(reader.acknowledged for reader in readers))
+    with Loader(home, clock=lambda: 0) as loader:
+        loader.drain()
+    rows = stored(home)
+    assert len(acknowledged) >= KILLS * READ_BETWEEN
+    assert acknowledged - set(rows) == set()  # nothing lost
+    assert len(rows) == len(set(rows))  # nothing twice
+    assert all(row.exact for row in balance(home))
+    assert sum(reader.errors for reader in readers) == 0
+
+
+def test_a_second_site_on_the_same_port_is_refused_in_words(running: Processes) -> None:
+    with pytest.raises(BusyError, match=f"port {running.settings.port} on 127.0.0.1 is in use"):
+        check_address(running.settings)
+    first = running.running["worker"]
+    running.start("worker")
+    assert running.running["worker"].wait(timeout=60) == 75
+    running.running["worker"] = first
+    assert "holds the timetable" in (running.logs / "worker.log").read_text()
