@@ -34,8 +34,7 @@ def _open(home: Path) -> Iterator[sqlite3.Connection]:
 def add_articles(home: Path, articles: Sequence[Article]) -> int:
     """Write articles in one transaction (an article of the same id is replaced); returns how many."""
     rows = [
-        (a.id, a.title, a.dek, a.body, a.section, a.author, round(a.published_at.timestamp() * 1e6), json.dumps(a.tags), a.story)
-        + (int(a.evergreen), int(a.withdrawn), a.language, int(a.imported))
+        (a.id, a.title, a.dek, a.body, a.section, a.author, round(a.published_at.timestamp() * 1000000.0), json.dumps(a.tags), a.story, int(a.evergreen), int(a.withdrawn), a.language, int(a.imported))
         for a in articles
     ]
     with _open(home) as connection:

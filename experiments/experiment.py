@@ -164,7 +164,9 @@ class Experiment:
         values = dict(plan)
         unknown = sorted(set(values) - set(cls.__slots__))
         if unknown:
-            raise ExperimentError(f"experiment '{values.get('name', '?')}': unknown key {', '.join(unknown)}.", f"Known: {', '.join(cls.__slots__)}.")
+            raise ExperimentError(
+                f"experiment '{values.get('name', '?')}': unknown key {', '.join(unknown)}.", f"Known: {', '.join(cls.__slots__)}."
+            )
         arms = tuple(_arm(arm, str(values.get("name", "?"))) for arm in values.pop("arms", ()))
         for key in ("secondary", "shadow"):
             values[key] = tuple(values.get(key, ()))
@@ -177,7 +179,9 @@ class Experiment:
 def _arm(values: Mapping[str, Any], name: str) -> Arm:
     unknown = sorted(set(values) - set(Arm.__slots__))
     if unknown:
-        raise ExperimentError(f"experiment '{name}': an arm has the unknown key {', '.join(unknown)}.", f"Known: {', '.join(Arm.__slots__)}.")
+        raise ExperimentError(
+            f"experiment '{name}': an arm has the unknown key {', '.join(unknown)}.", f"Known: {', '.join(Arm.__slots__)}."
+        )
     return Arm(**values)
 
 

@@ -61,7 +61,9 @@ def start(engine: Engine, name: str, step: Step) -> Record:
         experiment = Experiment.from_dict(row.plan)
         for other in session.exec(select(ExperimentRow).where(ExperimentRow.state == "running")):
             if other.plan["layer"] == experiment.layer:
-                raise ExperimentError(f"experiment '{other.name}' already runs in layer '{experiment.layer}'.", "Stop it first, or use another layer.")
+                raise ExperimentError(
+                    f"experiment '{other.name}' already runs in layer '{experiment.layer}'.", "Stop it first, or use another layer."
+                )
         row.state, row.started_at = "running", step.at
         row.phases = [{"number": 0, "at": step.at.isoformat(), "shares": experiment.shares}]
         return _saved(session, row, step, "start")
@@ -118,12 +120,16 @@ def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[st
     """
     known = experiments(engine)
     running = [record for record in known if record.state == "running"]
-    decided = sorted((r for r in known if r.decided_at is not None), key=lambda r: (r.decided_at or at))
+    decided = sorted((r for r in known if r.decided_at is not None), key=lambda r: r.decided_at or at)
     body = {
         "at": at.isoformat(),
         "defaults": {r.experiment.slot: r.decided_arm for r in decided},
         "experiments": [
-            {"plan": r.experiment.to_dict(), "phase": r.phases[-1]["number"], "shares": (shares or {}).get(r.experiment.name, r.phases[-1]["shares"])}
+            {
+                "plan": r.experiment.to_dict(),
+                "phase": r.phases[-1]["number"],
+                "shares": (shares or {}).get(r.experiment.name, r.phases[-1]["shares"]),
+            }
             for r in sorted(running, key=lambda r: r.experiment.name)
         ],
     }

@@ -91,7 +91,15 @@ def _metric(name: str, block: Mapping[str, Any]) -> Metric:
     if block.get("direction", "up") not in ("up", "down"):
         raise MetricError(f"[metrics.{name}] direction is '{block['direction']}', it must be 'up' or 'down'.")
     numerator, denominator = (_measure(name, key, block[key]) for key in ("numerator", "denominator"))
-    return Metric(name, block["says"], numerator, denominator, block.get("direction", "up"), block.get("unit", ""), bool(block.get("needs_slot", False)))
+    return Metric(
+        name,
+        block["says"],
+        numerator,
+        denominator,
+        block.get("direction", "up"),
+        block.get("unit", ""),
+        bool(block.get("needs_slot", False)),
+    )
 
 
 def _measure(name: str, key: str, value: Any) -> Measure:

@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ def inputs(reads: Reads, catalogue: Catalogue) -> list[Input]:
 
 
 def _steps(edges: Sequence[int], unit: str) -> tuple[str, ...]:
-    inner = tuple(f"{low} to {high}{unit}" for low, high in zip(edges[:-1], edges[1:], strict=True))
+    inner = tuple(f"{low} to {high}{unit}" for low, high in pairwise(edges))
     return (f"under {edges[0]}{unit}", *inner, f"{edges[-1]}{unit} or more")
 
 
@@ -180,13 +181,9 @@ def profile(home: Path, *, until_us: int) -> dict[str, Any]:
     reason = (
         "" if armed else f"Judged from {LEAST_DAYS} normal days on; there are {len(reference)} so far. Distances are shown without a limit."
     )
-    state = {
-        "at": moment(until_us).isoformat(),
-        "reason": reason,
-        "inputs": rows,
-        "models": _models(home, catalogue, reads.before(until, until - DAY)),
-    }
-    state["days"] = {"reference": len(reference), "recent": len(recent), "reads": len(reads)}
+    days = {"reference": len(reference), "recent": len(recent), "reads": len(reads)}
+    models = _models(home, catalogue, reads.before(until, until - DAY))
+    state = {"at": moment(until_us).isoformat(), "reason": reason, "inputs": rows, "models": models, "days": days}
     replace_json(home / "drift" / "current.json", state)
     return state
 

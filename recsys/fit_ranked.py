@@ -136,7 +136,7 @@ def fit_trees(rows: Examples, recipe: RankedRecipe, *, without: Sequence[str] = 
         early_stopping=False,  # it would validate on random rows, not on later ones
     )
     features = rows.features.copy()
-    blank = np.isnan(features).all(axis=0)  # scikit-learn cannot bin a column without a value
+    blank = np.asarray(np.isnan(features).all(axis=0))  # scikit-learn cannot bin a column without a value
     blank[[list(FEATURES).index(name) for name in without]] = True
     features[:, blank] = 0.0  # a constant is never split on, whatever comes later
     with threadpool_limits(recipe.threads):  # spinning OpenMP threads on a busy machine cost ten times the fit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +28,6 @@ def article(number: int, **changes: object) -> Article:
 
 
 @pytest.fixture
-def catalogue() -> Iterator[Catalogue]:
+def catalogue() -> Catalogue:
     """Forty articles, one an hour."""
-    yield Catalogue([article(i) for i in range(40)])
+    return Catalogue([article(i) for i in range(40)])

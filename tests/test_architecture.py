@@ -50,7 +50,11 @@ def test_no_function_has_more_than_40_lines_of_code() -> None:
 
 
 def test_no_function_takes_more_than_five_arguments_by_position() -> None:
-    many = [name for name, node in functions() if len(node.args.args) - (node.args.args[:1] != [] and node.args.args[0].arg in ("self", "cls")) > ARGUMENTS]
+    many = [
+        name
+        for name, node in functions()
+        if len(node.args.args) - (node.args.args[:1] != [] and node.args.args[0].arg in ("self", "cls")) > ARGUMENTS
+    ]
     assert not many
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from uuid import uuid4
 
 from flask import Flask, Response, jsonify, render_template, request
@@ -21,7 +22,7 @@ __all__ = ["create_app"]
 log = logging.getLogger("presslab.app")
 
 
-def create_app(settings: Settings) -> Flask:
+def create_app(settings: Settings, *, give_up: Callable[[], None] | None = None) -> Flask:
     """Return the site: reader pages, beacon, console.
 
     Examples
@@ -34,7 +35,7 @@ def create_app(settings: Settings) -> Flask:
     """
     app = Flask("web", static_folder="static", static_url_path="/static")
     app.config.update(MAX_CONTENT_LENGTH=64 * 1024, MAX_FORM_PARTS=100, TRUSTED_HOSTS=list(settings.trusted_hosts), JSON_SORT_KEYS=False)
-    app.extensions["presslab"] = site = NewsSite(settings)
+    app.extensions["presslab"] = site = NewsSite(settings, give_up=give_up)
     protect(app)
     _limit(app, settings, site)
     app.register_blueprint(beacon)
@@ -47,7 +48,9 @@ def create_app(settings: Settings) -> Flask:
 def _limit(app: Flask, settings: Settings, site: NewsSite) -> None:
     """Events per reader, by a moving window in memory; addresses are never stored."""
     rate = settings.events_per_second if settings.profile == "production" else 1_000
-    limiter = Limiter(lambda: site.identify(request).reader or "nobody", strategy="moving-window", storage_uri="memory://", headers_enabled=False)
+    limiter = Limiter(
+        lambda: site.identify(request).reader or "nobody", strategy="moving-window", storage_uri="memory://", headers_enabled=False
+    )
     limiter.init_app(app)
     limiter.limit(f"{rate}/second")(beacon)
 

@@ -45,7 +45,9 @@ def explain_slate(published: Published, *, arm: str, article: str, reads: Sequen
     for place, score, source in list(zip(ranking.articles.tolist(), ranking.scores.tolist(), ranking.sources, strict=True))[:SHOWN]:
         parts = recommender.explain(context, place) if isinstance(recommender, Explainable) else []
         if parts and abs(sum(value for _, value in parts) - score) > ADDITIVITY * max(1.0, abs(score)):
-            raise ArmError(f"arm '{arm}': the reasons for '{catalogue.ids[place]}' do not add up to its score.", "Retrain the arm or roll back.")
+            raise ArmError(
+                f"arm '{arm}': the reasons for '{catalogue.ids[place]}' do not add up to its score.", "Retrain the arm or roll back."
+            )
         reasons = [{"article": catalogue.ids[read], "weight": value} for read, value in parts]
         items.append({"article": catalogue.ids[place], "score": score, "source": source, "reasons": reasons})
     return {"items": items, "note": note}

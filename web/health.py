@@ -29,8 +29,17 @@ def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
-    counted = [{"kind": r.kind, "arm": r.arm, **{key: getattr(r, key) for key in ("received", "stored", "duplicate", "dead", "pending")}} for r in rows]
-    return {"state": "broken" if broken else "ok", "says": broken[0]["says"] if broken else "", "checks": checks, "balance": counted, "versions": versions}
+    counted = [
+        {"kind": r.kind, "arm": r.arm, **{key: getattr(r, key) for key in ("received", "stored", "duplicate", "dead", "pending")}}
+        for r in rows
+    ]
+    return {
+        "state": "broken" if broken else "ok",
+        "says": broken[0]["says"] if broken else "",
+        "checks": checks,
+        "balance": counted,
+        "versions": versions,
+    }
 
 
 def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) -> Iterator[dict[str, str]]:
@@ -39,14 +48,28 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
     yield _check("worker", not silent, _worker_words(stored), silent)
     for name, words in ((worker_state(stored.home) or {}).get("faults") or {}).items():
         yield _check(name, False, "", words)
-    yield _check("nothing lost", exact, "Every event received is accounted for.", "Events are missing or were counted twice: run presslab doctor.")
-    yield _check("arms and models", not published.faults, f"Ready: {', '.join(sorted(published.arms))}.", "; ".join(f"{k}: {v}" for k, v in published.faults.items()))
+    yield _check(
+        "nothing lost", exact, "Every event received is accounted for.", "Events are missing or were counted twice: run presslab doctor."
+    )
+    yield _check(
+        "arms and models",
+        not published.faults,
+        f"Ready: {', '.join(sorted(published.arms))}.",
+        "; ".join(f"{k}: {v}" for k, v in published.faults.items()),
+    )
     yield _registry(stored)
     for job in stored.jobs()[1:]:
         if job["state"] == "failed" or job["overdue"]:
-            yield _check(f"job {job['name']}", False, "", f"{job['name']} {'is overdue' if job['overdue'] else 'failed'}: {job['reason'] or 'no reason was recorded'}")
+            yield _check(
+                f"job {job['name']}",
+                False,
+                "",
+                f"{job['name']} {'is overdue' if job['overdue'] else 'failed'}: {job['reason'] or 'no reason was recorded'}",
+            )
     free = shutil.disk_usage(stored.home).free / 2**30
-    yield _check("disk", free > LEAST_FREE_GIB, f"{free:.0f} GiB are free.", f"Only {free:.2f} GiB are free; below 0.5 GiB events are refused.")
+    yield _check(
+        "disk", free > LEAST_FREE_GIB, f"{free:.0f} GiB are free.", f"Only {free:.2f} GiB are free; below 0.5 GiB events are refused."
+    )
 
 
 def _registry(stored: Stored) -> dict[str, str]:
@@ -56,7 +79,12 @@ def _registry(stored: Stored) -> dict[str, str]:
         return _check("model registry", False, "", f"What MLflow said last cannot be read: {error}")
     if state is None:
         return {"name": "model registry", "state": "ok", "says": "MLflow has not been asked yet."}
-    return _check("model registry", not state.get("reason"), "MLflow holds every published version.", f"MLflow does not answer: {state.get('reason')}. Models keep serving; versions are not recorded.")
+    return _check(
+        "model registry",
+        not state.get("reason"),
+        "MLflow holds every published version.",
+        f"MLflow does not answer: {state.get('reason')}. Models keep serving; versions are not recorded.",
+    )
 
 
 def _worker_words(stored: Stored) -> str:

@@ -12,7 +12,7 @@ from flask import Request, Response, request
 from experiments.assignment import assign, reader_key
 from experiments.clock import moment
 from experiments.errors import PresslabError
-from experiments.events.erase import export_reader
+from experiments.events.export import export_reader
 from experiments.events.ids import PageClaims, TokenError
 from experiments.files import replace_json
 from experiments.serving.recommender import Explainable, Ranking, discover
@@ -27,7 +27,12 @@ if TYPE_CHECKING:
 __all__ = ["Held"]
 
 DAY_US = 86_400_000_000
-GROUPS = {"status_quo": "nothing is recommended", "front": "what is read now and read next", "newest": "the newest", "most_read": "most read"}
+GROUPS = {
+    "status_quo": "nothing is recommended",
+    "front": "what is read now and read next",
+    "newest": "the newest",
+    "most_read": "most read",
+}
 SIGNALS = {
     "status_quo": "In this group nothing is recommended below an article.",
     "heuristic": "The order comes from what is read now and from what readers of this article read next.",
@@ -47,7 +52,12 @@ class Held:
         if not who.reader or who.new:
             return {"reader": None}
         events = [
-            {"at": moment(row["issued_at"]).isoformat(timespec="seconds"), "kind": row["kind"], "article": row["body"].get("article") or None, **row}
+            {
+                "at": moment(row["issued_at"]).isoformat(timespec="seconds"),
+                "kind": row["kind"],
+                "article": row["body"].get("article") or None,
+                **row,
+            }
             for row in export_reader(self.site.home, who.reader)
         ]
         return {

@@ -99,7 +99,9 @@ def short_id(article: str) -> str:
     return blake2b(article.encode(), digest_size=4).hexdigest()
 
 
-def identify(request: Request, tokens: Tokens, *, now_s: int, regime: str, new_id: Callable[[], str] = lambda: secrets.token_hex(16)) -> Identity:
+def identify(
+    request: Request, tokens: Tokens, *, now_s: int, regime: str, new_id: Callable[[], str] = lambda: secrets.token_hex(16)
+) -> Identity:
     """Read the cookies of a request; objections and browser signals act before any id exists."""
     agent = request.headers.get("User-Agent", "")
     bot = not agent or bool(BOTS.search(agent))
@@ -139,7 +141,13 @@ def remember(response: Response, identity: Identity, tokens: Tokens, *, now_s: i
 
 def set_choices(response: Response, choices: Choices, tokens: Tokens, *, secure: bool) -> None:
     """Store a reader's choices; whoever objects loses the id and the reads at once."""
-    _set(response, "pl_choice", tokens.sign("choice", choices_text(choices)), ASK_DAYS * DAY_S if choices.personal is False else ID_DAYS * DAY_S, secure=secure)
+    _set(
+        response,
+        "pl_choice",
+        tokens.sign("choice", choices_text(choices)),
+        ASK_DAYS * DAY_S if choices.personal is False else ID_DAYS * DAY_S,
+        secure=secure,
+    )
     forgotten: Sequence[str] = () if choices.personal else ("pl_reads",)
     for name in (*forgotten, *(() if choices.measured else ("pl_id",))):
         response.delete_cookie(name, path="/")

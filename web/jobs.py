@@ -74,11 +74,32 @@ class Job:
 
 JOBS = (
     Job("signals", "Heat and co-reading, as of this minute", MINUTE, 0, 30),
-    Job("als", "Article vectors from the last days' reads", HOUR, 10 * MINUTE, 600, ("recsys.training", "als", "--home", "{home}", "--until", "{until}")),
-    Job("ranked", "The two-stage ranker", DAY, 2 * HOUR + 30 * MINUTE, 1_800, ("recsys.training", "ranked", "--home", "{home}", "--until", "{until}")),
+    Job(
+        "als",
+        "Article vectors from the last days' reads",
+        HOUR,
+        10 * MINUTE,
+        600,
+        ("recsys.training", "als", "--home", "{home}", "--until", "{until}", "--mirror", "later"),
+    ),
+    Job(
+        "ranked",
+        "The two-stage ranker",
+        DAY,
+        2 * HOUR + 30 * MINUTE,
+        1_800,
+        ("recsys.training", "ranked", "--home", "{home}", "--until", "{until}", "--mirror", "later"),
+    ),
     Job("report", "Reports of running experiments", HOUR, 20 * MINUTE, 600, ("web.reporting", "--home", "{home}", "--until", "{until}")),
     Job("registry", "Published models into MLflow", HOUR, 40 * MINUTE, 300, ("recsys.registry", "--home", "{home}")),
-    Job("drift", "Are readers and articles still what the models saw?", DAY, 2 * HOUR, 900, ("recsys.drift", "--home", "{home}", "--until", "{until}")),
+    Job(
+        "drift",
+        "Are readers and articles still what the models saw?",
+        DAY,
+        2 * HOUR,
+        900,
+        ("recsys.drift", "--home", "{home}", "--until", "{until}"),
+    ),
     Job("explanation", "What the ranker looks at (SHAP)", DAY, 3 * HOUR + 30 * MINUTE, 1_800, ("recsys.explanation", "--home", "{home}")),
     Job("retention", "Raw events past their time are deleted", DAY, 5 * HOUR + 30 * MINUTE, 3_600),
 )
@@ -172,5 +193,3 @@ def last_runs(engine: Engine, *, each: int = 12) -> dict[str, list[JobRunRow]]:
 def arguments(job: Job, *, home: Path, until_us: int) -> list[str]:
     """Return the command line of a job's child process."""
     return [sys.executable, "-m", *(part.format(home=home, until=until_us) for part in job.command)]
-
-

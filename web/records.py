@@ -39,7 +39,12 @@ class Visit:
 
 
 def page_events(
-    visit: Visit, catalogue: Catalogue, *, assignment: Assignment | None = None, experiment: Experiment | None = None, picked: Picked | None = None
+    visit: Visit,
+    catalogue: Catalogue,
+    *,
+    assignment: Assignment | None = None,
+    experiment: Experiment | None = None,
+    picked: Picked | None = None,
 ) -> list[Event]:
     """Return view, exposure and impression of a page.
 

@@ -90,7 +90,9 @@ def main() -> int:
     except PresslabError as error:
         sys.stdout.write(json.dumps({"reason": str(error)}) + "\n")
         return error.exit_status
-    sys.stdout.write(json.dumps({"says": f"reports of {', '.join(names)}" if names else "no experiment to report on", "reports": names}) + "\n")
+    sys.stdout.write(
+        json.dumps({"says": f"reports of {', '.join(names)}" if names else "no experiment to report on", "reports": names}) + "\n"
+    )
     return 0
 
 

@@ -28,7 +28,9 @@ def check_address(settings: Settings) -> None:
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
-            raise BusyError(f"port {settings.port} on {settings.host} is in use.", "Choose another: --port N or PRESSLAB_PORT=N.") from error
+            raise BusyError(
+                f"port {settings.port} on {settings.host} is in use.", "Choose another: --port N or PRESSLAB_PORT=N."
+            ) from error
 
 
 def serve(settings: Settings) -> None:
@@ -48,7 +50,7 @@ def serve(settings: Settings) -> None:
         def load(self) -> Any:
             from web.app import create_app
 
-            return create_app(settings)
+            return create_app(settings, give_up=lambda: os._exit(70))
 
     _Server().run()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
@@ -67,9 +67,10 @@ class NewsSite:
     Parameters
     ----------
     settings : see :class:`experiments.settings.Settings`.
+    give_up : called when the outbox cannot commit any more; a web worker ends itself (status 70) and is replaced.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, give_up: Callable[[], None] | None = None) -> None:
         self.settings, self.home = settings, Path(settings.home)
         self.clock: Clock = FileClock(self.home / "clock") if settings.profile == "demo" else system_clock
         self.tokens = tokens_of(self.home)
@@ -77,7 +78,7 @@ class NewsSite:
         self.published: Published = refresh(self.home, None)
         self.picker = Picker(deadline_ms=settings.deadline_ms)
         self.page_views = PageViews()
-        self.outbox = Outbox(self.home / "outbox", clock=self.clock)
+        self.outbox = Outbox(self.home / "outbox", clock=self.clock, give_up=give_up)
         self.shadow = Shadow(self.outbox, self.page_views, self.clock)
         self.objections = Objections(self.outbox, self.page_views, self.clock)
         held, stored = Held(self), Stored(settings, self.clock)
@@ -217,9 +218,15 @@ class NewsSite:
         articles = tuple(self.catalogue.ids[i.article] for i in slot.picked.slate.items) if slot else ()
         return self.tokens.page(
             PageClaims(
-                page_view=visit.page_view, reader_hash=self.tokens.reader_hash(visit.identity.reader), source=visit.identity.source, issued_at=visit.at_us,
-                config=visit.config, experiment=assignment.experiment if assignment else "", arm=assignment.arm if assignment else "", articles=articles,
-            )  # fmt: skip
+                page_view=visit.page_view,
+                reader_hash=self.tokens.reader_hash(visit.identity.reader),
+                source=visit.identity.source,
+                issued_at=visit.at_us,
+                config=visit.config,
+                experiment=assignment.experiment if assignment else "",
+                arm=assignment.arm if assignment else "",
+                articles=articles,
+            )
         )
 
     def _view(self, visit: Visit, slot: _Slot | None) -> SlotView | None:
@@ -249,7 +256,9 @@ class NewsSite:
         """Store the choices that are not None; effective from the next page."""
         now = read_choices(self.tokens.unsign("choice", request.cookies.get("pl_choice", "")))
         chosen = Choices(
-            now.measured if measured is None else measured, now.tests if tests is None else tests, now.personal if personal is None else personal
+            now.measured if measured is None else measured,
+            now.tests if tests is None else tests,
+            now.personal if personal is None else personal,
         )
         set_choices(response, chosen, self.tokens, secure=self.settings.secure_cookies)
 
@@ -282,5 +291,3 @@ def _referrer(request: Request) -> str:
         return "slot"
     host = urlsplit(request.headers.get("Referer", "")).netloc
     return "direct" if not host else "internal" if host == request.host else "external"
-
-

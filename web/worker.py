@@ -208,4 +208,3 @@ def _ended(code: int, out: str, errors: str, peak_mb: float) -> Outcome:
     last = (errors.strip().splitlines() or [f"ended with exit code {code}"])[-1]
     reason = str(answer.get("says") or answer.get("reason") or ("" if code == 0 else last))
     return Outcome(state, reason, code, round(peak_mb, 1), f"{out}\n{errors}".strip())
-

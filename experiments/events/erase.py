@@ -1,4 +1,4 @@
-"""A reader's rights: everything we hold about them, and none of it.
+"""A reader's right to be forgotten: nothing of them is left.
 
 Erasing is done by whoever holds the loader (the worker): a second writer could corrupt the store.
 """
@@ -10,16 +10,13 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from experiments.errors import DataError
 from experiments.events.loader import ADD_OUTCOME, Loader
 from experiments.events.outbox import request_rotation
 from experiments.events.outbox_file import outbox_files
-from experiments.events.store import read_store, store_path
-from experiments.events.wire import COLUMNS
 
-__all__ = ["Erased", "erase_reader", "export_reader"]
+__all__ = ["Erased", "erase_reader"]
 
 OUTBOX_WAIT_S = 5.0
 PAUSE_S = 0.05
@@ -98,19 +95,3 @@ def _remove_imported(home: Path, reader: str) -> int:
     from experiments.events.lake import remove_reader  # Arrow is loaded only where partitions exist
 
     return remove_reader(home, reader)
-
-
-def export_reader(home: Path, reader: str) -> list[dict[str, Any]]:
-    """Return every stored event of a reader as JSON values, in the order it happened."""
-    if not reader or not store_path(home).exists():
-        return []
-    connection = read_store(store_path(home))
-    try:
-        rows = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM event WHERE reader = ? ORDER BY issued_at, seq", (reader,)).fetchall()
-    finally:
-        connection.close()
-    return [_plain(dict(zip(COLUMNS, row, strict=True))) for row in rows]
-
-
-def _plain(event: dict[str, Any]) -> dict[str, Any]:
-    return event | {"id": event["id"].hex(), "bot": bool(event["bot"]), "late": bool(event["late"]), "body": json.loads(event["body"])}

@@ -59,5 +59,3 @@ def read_signals(home: Path, catalogue: Catalogue, version: str, *, digest: str 
         raise ArtefactError(f"{path}: the content does not match the pointer's sha256.", "Run `presslab jobs run signals`.")
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return signals_from_arrays(dict(arrays), catalogue)
-
-

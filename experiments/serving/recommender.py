@@ -20,7 +20,19 @@ import numpy.typing as npt
 from experiments.errors import ArmError, nearest
 from experiments.experiment import Audience, Kind
 
-__all__ = ["Article", "Catalogue", "Context", "Explainable", "Ranking", "Recommender", "Trainable", "arm_class", "broken_arms", "discover", "register"]
+__all__ = [
+    "Article",
+    "Catalogue",
+    "Context",
+    "Explainable",
+    "Ranking",
+    "Recommender",
+    "Trainable",
+    "arm_class",
+    "broken_arms",
+    "discover",
+    "register",
+]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -255,5 +267,7 @@ def arm_class(name: str) -> type:
     """Return the class of the arm called ``name``; raises :class:`ArmError` with the nearest names."""
     classes = discover()
     if name not in classes:
-        raise ArmError(f"no arm is called '{name}'; {nearest(name, classes)}", "Add a module with @register to heuristics/ or recsys/arms/.")
+        raise ArmError(
+            f"no arm is called '{name}'; {nearest(name, classes)}", "Add a module with @register to heuristics/ or recsys/arms/."
+        )
     return classes[name]

@@ -141,7 +141,17 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
     indptr, columns, weights, total = _co_reads(past.before(at, at - rules.co_read_window_h * HOUR), n, at, rules)
     typical = _typical(heat, catalogue, at=at, fresh_h=rules.fresh_h)
     return Signals(
-        catalogue, at, half_life_h, heat.astype(np.float32), reads_in.astype(np.float32), indptr, columns, weights, total, typical, last_offset
+        catalogue,
+        at,
+        half_life_h,
+        heat.astype(np.float32),
+        reads_in.astype(np.float32),
+        indptr,
+        columns,
+        weights,
+        total,
+        typical,
+        last_offset,
     )
 
 

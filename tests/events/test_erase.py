@@ -11,7 +11,8 @@ import pytest
 
 from experiments.errors import BusyError, DataError
 from experiments.events import lake
-from experiments.events.erase import erase_reader, export_reader
+from experiments.events.erase import erase_reader
+from experiments.events.export import export_reader
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
 from experiments.events.store import balance, read_store, store_path

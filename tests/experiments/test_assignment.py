@@ -54,7 +54,7 @@ def test_a_fresh_salt_splits_readers_anew() -> None:
 
 
 def test_a_share_above_the_plan_is_refused() -> None:
-    with pytest.raises(ExperimentError, match="arm 'als' cannot take 0.4"):
+    with pytest.raises(ExperimentError, match=r"arm 'als' cannot take 0\.4"):
         allocation(PLAN, {"als": 0.4})
 
 

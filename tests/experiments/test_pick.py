@@ -41,7 +41,9 @@ def test_a_good_arm_is_served(asked: Context) -> None:
     assert Picker(deadline_ms=500).pick(Arm("good"), asked, rules=RULES).outcome == "served"  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("arm", "words"), [(Arm("raises", raises=True), "RuntimeError: no vectors"), (Arm("sleeps", sleeps_s=0.4), "longer than 20 ms")])
+@pytest.mark.parametrize(
+    ("arm", "words"), [(Arm("raises", raises=True), "RuntimeError: no vectors"), (Arm("sleeps", sleeps_s=0.4), "longer than 20 ms")]
+)
 def test_a_failing_or_late_arm_is_replaced_and_named(asked: Context, arm: Arm, words: str) -> None:
     picked = Picker(deadline_ms=20).pick(arm, asked, rules=RULES)  # type: ignore[arg-type]
     assert picked.outcome == "fallback"

@@ -26,7 +26,11 @@ def store(home: Path, views: list[tuple[str, int, str]]) -> None:
     for reader, before_us, article in views:
         at = round(NOW.timestamp() * 1e6) - before_us
         page_view = page_views(at)
-        body = {"page_type": "article" if article.startswith("a") else "front", "article": article if article.startswith("a") else "", "prefetch": False}
+        body = {
+            "page_type": "article" if article.startswith("a") else "front",
+            "article": article if article.startswith("a") else "",
+            "prefetch": False,
+        }
         events.append(Event(event_id(page_view, "view"), "view", page_view, reader, at, at, body))
     outbox.append(events, timeout_s=30)
     outbox.close()

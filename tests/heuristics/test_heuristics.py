@@ -19,7 +19,9 @@ def asked(catalogue: Catalogue) -> Context:
     rows = [(r, r, 30, 1.0) for r in range(9)] + [(r + 20, r + 20, a, 0.9 - a / 100) for r in range(4) for a in (10, 20)]
     rows.sort(key=lambda row: -row[3])
     reader, session, article, hours = (np.array(column) for column in zip(*rows, strict=True))
-    signals = build_signals(Reads(reader, session, article.astype(np.int32), AT - hours * HOUR), catalogue, at=AT, rules=SignalRules(co_read_sessions=2))
+    signals = build_signals(
+        Reads(reader, session, article.astype(np.int32), AT - hours * HOUR), catalogue, at=AT, rules=SignalRules(co_read_sessions=2)
+    )
     return Context(AT, 10, (), signals, pool_at(catalogue, AT, article=10))
 
 

@@ -19,10 +19,15 @@ START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 def articles(n: int = 170, days: float = 21.0) -> list[Article]:
     at = START + np.arange(n) * days * 24 * HOUR / n
-    return [Article(f"a{i:04d}", f"Title {i}", "", "", SECTIONS[i * 7 % 6], "x", datetime.fromtimestamp(float(t), UTC)) for i, t in enumerate(at)]
+    return [
+        Article(f"a{i:04d}", f"Title {i}", "", "", SECTIONS[i * 7 % 6], "x", datetime.fromtimestamp(float(t), UTC))
+        for i, t in enumerate(at)
+    ]
 
 
-def read_table(catalogue: Catalogue, *, readers: int = 1_200, sessions: int = 4_400, days: float = 21.0, taste: float = 2.0, seed: int = 0) -> pa.Table:
+def read_table(
+    catalogue: Catalogue, *, readers: int = 1_200, sessions: int = 4_400, days: float = 21.0, taste: float = 2.0, seed: int = 0
+) -> pa.Table:
     """Sessions of two or three reads; a reader prefers one section by a factor ``exp(taste)`` and new articles."""
     rng = np.random.default_rng(seed)
     likes = rng.integers(0, len(catalogue.sections), readers)

@@ -74,7 +74,7 @@ def _dwell(site: NewsSite, row: Any, who: Identity, now: int) -> Event:
     depth = min(_number(row, "depth"), 100)
     client_at, sent_at = (_number(row, key) * 1000 if row.get(key) is not None else None for key in ("client_at", "sent_at"))
     return Event(
-        event_id(claims.page_view, "dwell", str(active_ms)), "dwell", claims.page_view, who.reader, claims.issued_at, now,
+        event_id(claims.page_view, "dwell", f"{active_ms}:{depth}"), "dwell", claims.page_view, who.reader, claims.issued_at, now,
         {"active_ms": active_ms, "depth_percent": depth}, client_at=client_at, sent_at=sent_at,
         source=who.source, device=who.device, bot=who.bot, config=claims.config,
     )  # fmt: skip

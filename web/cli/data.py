@@ -45,7 +45,9 @@ def bring(
             }
         )
         return
-    say(f"{found.read:,} rows read, {found.kept:,} kept, {len(found.refused):,} refused; {found.articles:,} articles, {found.readers:,} readers.")
+    say(
+        f"{found.read:,} rows read, {found.kept:,} kept, {len(found.refused):,} refused; {found.articles:,} articles, {found.readers:,} readers."
+    )
     for line, reason in found.refused[:SHOWN]:
         say(f"  line {line}: {reason}")
     if len(found.refused) > SHOWN:
@@ -56,7 +58,7 @@ def bring(
 @data.command("export")
 def export(reader: str, home: Home = None) -> None:
     """Everything held about one reader, as JSON."""
-    from experiments.events.erase import export_reader
+    from experiments.events.export import export_reader
     from experiments.settings import load_settings
     from web.cli.output import print_json
 
@@ -64,10 +66,15 @@ def export(reader: str, home: Home = None) -> None:
 
 
 @data.command("erase")
-def erase(reader: str, yes: Annotated[bool, typer.Option("--yes", help="Do it; without it only the number of events is shown.")] = False, home: Home = None) -> None:
+def erase(
+    reader: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it only the number of events is shown.")] = False,
+    home: Home = None,
+) -> None:
     """Erase everything held about one reader."""
     from experiments.clock import system_clock
-    from experiments.events.erase import erase_reader, export_reader
+    from experiments.events.erase import erase_reader
+    from experiments.events.export import export_reader
     from experiments.settings import load_settings
     from web.cli.output import say
 

@@ -32,13 +32,18 @@ class Finding(NamedTuple):
 
 def examine(settings: Settings, *, as_json: bool) -> int:
     """Print every finding; returns 0 when all are good, else 4."""
-    findings = [finding for check in (_stores, _python, _disk, _address, _worker, _events, _arms, _record) for finding in _safely(check, settings)]
+    findings = [
+        finding for check in (_stores, _python, _disk, _address, _worker, _events, _arms, _record) for finding in _safely(check, settings)
+    ]
     if as_json:
         print_json([finding._asdict() for finding in findings])
     else:
         out = Console(file=sys.stdout, highlight=False)
         for finding in findings:
-            out.print(f"{'✓' if finding.good else '✗'} {finding.code} {finding.says}" + (f"\n       {finding.hint}" if finding.hint and not finding.good else ""))
+            out.print(
+                f"{'✓' if finding.good else '✗'} {finding.code} {finding.says}"
+                + (f"\n       {finding.hint}" if finding.hint and not finding.good else "")
+            )
     return 0 if all(finding.good for finding in findings) else 4
 
 
@@ -53,12 +58,16 @@ def _stores(settings: Settings) -> Iterator[Finding]:
     from experiments.migrate import LATEST, layout
 
     found = layout(settings.home)
-    yield Finding("D001", found == LATEST, f"stores in {settings.home} have layout {found or 'none'}, {LATEST} is current", "Run `presslab migrate`.")
+    yield Finding(
+        "D001", found == LATEST, f"stores in {settings.home} have layout {found or 'none'}, {LATEST} is current", "Run `presslab migrate`."
+    )
 
 
 def _python(_: Settings) -> Iterator[Finding]:
     missing = [name for name in REQUIRED if importlib.util.find_spec(name) is None]
-    yield Finding("D002", not missing, f"required packages: {'missing ' + ', '.join(missing) if missing else 'all there'}", "Run `make install`.")
+    yield Finding(
+        "D002", not missing, f"required packages: {'missing ' + ', '.join(missing) if missing else 'all there'}", "Run `make install`."
+    )
     web = importlib.util.find_spec("web")
     ours = web is not None and web.origin is not None and Path(web.origin).with_name("cli").exists()
     yield Finding("D003", ours, "the package `web` is Presslab's", "Another distribution brings a package of this name; remove it.")
@@ -67,8 +76,15 @@ def _python(_: Settings) -> Iterator[Finding]:
 def _disk(settings: Settings) -> Iterator[Finding]:
     folder = settings.home if settings.home.exists() else settings.home.parent
     free_gib = shutil.disk_usage(folder).free / 2**30
-    yield Finding("D004", free_gib > 1, f"{free_gib:.1f} GiB free on the disk of {folder}", "Below 0.5 GiB events are refused. Free some space.")
-    yield Finding("D005", not settings.home.exists() or settings.home.stat().st_mode & 0o077 == 0, "the home folder is readable by its owner only", f"chmod 700 {settings.home}")
+    yield Finding(
+        "D004", free_gib > 1, f"{free_gib:.1f} GiB free on the disk of {folder}", "Below 0.5 GiB events are refused. Free some space."
+    )
+    yield Finding(
+        "D005",
+        not settings.home.exists() or settings.home.stat().st_mode & 0o077 == 0,
+        "the home folder is readable by its owner only",
+        f"chmod 700 {settings.home}",
+    )
 
 
 def _address(settings: Settings) -> Iterator[Finding]:
@@ -99,7 +115,12 @@ def _events(settings: Settings) -> Iterator[Finding]:
 
     rows = balance(settings.home)
     off = [f"{row.kind}/{row.arm or '–'}" for row in rows if not row.exact]
-    yield Finding("D009", not off, f"balance of {sum(row.received for row in rows):,} events is {'off: ' + ', '.join(off) if off else 'exact'}", "Events were lost or counted twice: keep the outbox folder and report it.")
+    yield Finding(
+        "D009",
+        not off,
+        f"balance of {sum(row.received for row in rows):,} events is {'off: ' + ', '.join(off) if off else 'exact'}",
+        "Events were lost or counted twice: keep the outbox folder and report it.",
+    )
     if store_path(settings.home).exists():
         with closing(read_store(store_path(settings.home))) as store:
             state = str(store.execute("PRAGMA quick_check").fetchone()[0])
@@ -111,7 +132,9 @@ def _arms(settings: Settings) -> Iterator[Finding]:
     from web.published import refresh
 
     published = refresh(settings.home, None)
-    yield Finding("D011", not published.faults, f"arms ready: {', '.join(sorted(published.arms)) or 'none'}", "; ".join(published.faults.values()))
+    yield Finding(
+        "D011", not published.faults, f"arms ready: {', '.join(sorted(published.arms)) or 'none'}", "; ".join(published.faults.values())
+    )
     yield Finding("D012", not broken_arms(), "every arm module can be loaded", "; ".join(broken_arms().values()))
 
 
@@ -122,5 +145,3 @@ def _record(settings: Settings) -> Iterator[Finding]:
 
     faults = audit_faults(control_engine(settings.home)) if layout(settings.home) else []
     yield Finding("D013", not faults, "the record of changes is unaltered", "; ".join(faults))
-
-

@@ -40,7 +40,9 @@ def _open(home: Path | None) -> tuple[Path, Any]:
 
 
 @experiment.command("plan")
-def plan(file: Annotated[Path, typer.Argument(help="A TOML file with the plan (see docs/plan.md).")], home: Home = None, reason: Reason = "") -> None:
+def plan(
+    file: Annotated[Path, typer.Argument(help="A TOML file with the plan (see docs/plan.md).")], home: Home = None, reason: Reason = ""
+) -> None:
     """Check a plan and store it as a draft."""
     from experiments.errors import ExperimentError
     from experiments.experiment import Experiment
@@ -123,7 +125,12 @@ def listing(home: Home = None, as_json: Json = False) -> None:
 
 
 @experiment.command("report")
-def report(name: str, home: Home = None, as_json: Json = False, gate: Annotated[bool, typer.Option("--gate", help="Exit 0 ready, 3 not yet, 4 not trustworthy.")] = False) -> None:
+def report(
+    name: str,
+    home: Home = None,
+    as_json: Json = False,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit 0 ready, 3 not yet, 4 not trustworthy.")] = False,
+) -> None:
     """Compute the report now, store it, and print it."""
     from experiments.clock import FileClock, system_clock
     from experiments.settings import load_settings
@@ -140,10 +147,12 @@ def report(name: str, home: Home = None, as_json: Json = False, gate: Annotated[
 
 
 @experiment.command("import-summary")
-def summary(path: Annotated[Path, typer.Argument(help="File or folder with counts per arm and period, or n, mean, variance per look.")], as_json: Json = False) -> None:
+def summary(
+    path: Annotated[Path, typer.Argument(help="File or folder with counts per arm and period, or n, mean, variance per look.")],
+    as_json: Json = False,
+) -> None:
     """Analyse finished tests from their published sums."""
     from analysis.summaries import import_summary
-
     from web.cli.output import print_json
     from web.cli.report_table import print_summary
 

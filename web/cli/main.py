@@ -19,7 +19,15 @@ model = typer.Typer(no_args_is_help=True, help="Train, list, roll back.")
 arm = typer.Typer(no_args_is_help=True, help="The arms this installation knows.")
 audit = typer.Typer(no_args_is_help=True, help="The record of every change.")
 drift = typer.Typer(no_args_is_help=True, help="Are readers and articles still what the models saw?")
-for name, group in (("experiment", experiment), ("data", data), ("jobs", jobs), ("model", model), ("arm", arm), ("audit", audit), ("drift", drift)):
+for name, group in (
+    ("experiment", experiment),
+    ("data", data),
+    ("jobs", jobs),
+    ("model", model),
+    ("arm", arm),
+    ("audit", audit),
+    ("drift", drift),
+):
     app.add_typer(group, name=name)
 
 Home = Annotated[Path | None, typer.Option("--home", help="Folder of all state (default: PRESSLAB_HOME or ./instance).")]
@@ -93,4 +101,3 @@ def main() -> None:
     except PresslabError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(error.exit_status) from None
-

@@ -25,7 +25,14 @@ def listing(home: Home = None, as_json: Json = False) -> None:
         print_json([{k: v for k, v in row.items() if k != "log"} for row in rows])
     else:
         cells = [
-            (r["name"], r["schedule"], r["state"] + (" (overdue)" if r["overdue"] else ""), (r["last_started"] or "–")[:16], r["last_seconds"] or "–", r["reason"])
+            (
+                r["name"],
+                r["schedule"],
+                r["state"] + (" (overdue)" if r["overdue"] else ""),
+                (r["last_started"] or "–")[:16],
+                r["last_seconds"] or "–",
+                r["reason"],
+            )
             for r in rows
         ]
         print_table("Jobs", ("job", "due", "state", "last run", "seconds ", "in words"), cells)

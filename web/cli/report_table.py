@@ -57,7 +57,15 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     for row in summary["metrics"]:
         interval = "–" if row.get("low") is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
         sign = row.get("sign_p")
-        rows.append((row["metric"], f"{row['estimate']:+.7f}" if row.get("estimate") is not None else "–", interval, "–" if sign is None else f"{sign:.4f}", row.get("reason") or ""))
+        rows.append(
+            (
+                row["metric"],
+                f"{row['estimate']:+.7f}" if row.get("estimate") is not None else "–",
+                interval,
+                "–" if sign is None else f"{sign:.4f}",
+                row.get("reason") or "",
+            )
+        )
     print_table(summary.get("name", "Imported test"), ("metric", "difference ", "range", "sign test p ", "note"), rows)
     for note in summary.get("notes", ()):
         Console(file=sys.stdout, highlight=False).print(note)

@@ -17,7 +17,9 @@ def evaluate(
     log: Annotated[Path, typer.Argument(help="A Globo Parquet file or a table of reads.")],
     *,
     protocol: Annotated[str, typer.Option(help="next-click (time-split).")] = "next-click",
-    arms: Annotated[str, typer.Option(help="Comma-separated: newest, heat, co_read, co_read_heat, als.")] = "newest,heat,co_read,co_read_heat,als",
+    arms: Annotated[
+        str, typer.Option(help="Comma-separated: newest, heat, co_read, co_read_heat, als.")
+    ] = "newest,heat,co_read,co_read_heat,als",
     since: Annotated[float, typer.Option("--from", help="First hour, counted from the first click.")] = 120,
     until: Annotated[float, typer.Option("--to", help="Hour after the last.")] = 168,
     as_json: Json = False,
@@ -31,14 +33,22 @@ def evaluate(
         print_json(found)
         return
     title = f"{found['protocol']} · {found['queries']:,} queries, hours {found['from']:g} to {found['to']:g} · time split"
-    rows = [(a["arm"], f"{a['hit_rate_at_10']:.3f}", f"{a['low']:.3f} to {a['high']:.3f}", f"{a['mrr_at_10']:.3f}", f"{a['seconds']:.1f}") for a in found["arms"]]
+    rows = [
+        (a["arm"], f"{a['hit_rate_at_10']:.3f}", f"{a['low']:.3f} to {a['high']:.3f}", f"{a['mrr_at_10']:.3f}", f"{a['seconds']:.1f}")
+        for a in found["arms"]
+    ]
     print_table(title, ("arm", "hit rate at 10 ", "range", "MRR at 10 ", "seconds "), rows)
     print_table("Pairs on the same queries", ("a", "b", "only a hits ", "only b hits ", "p "),
                 [(p["a"], p["b"], p["wins"], p["losses"], f"{p['p']:.2g}") for p in found["pairs"]])  # fmt: skip
 
 
 @model.command("train")
-def train(name: str, until: Annotated[int, typer.Option(help="Data up to this time, UTC microseconds; 0 is now.")] = 0, seed: int = 0, home: Home = None) -> None:
+def train(
+    name: str,
+    until: Annotated[int, typer.Option(help="Data up to this time, UTC microseconds; 0 is now.")] = 0,
+    seed: int = 0,
+    home: Home = None,
+) -> None:
     """Train an arm in a fresh process, compare it with the heuristic on the last days, publish it unless it is refused."""
     import subprocess
     import sys
@@ -47,7 +57,18 @@ def train(name: str, until: Annotated[int, typer.Option(help="Data up to this ti
     from experiments.settings import load_settings
 
     folder = load_settings(home).home
-    command = [sys.executable, "-m", "recsys.training", name, "--home", str(folder), "--until", str(until or system_clock()), "--seed", str(seed)]
+    command = [
+        sys.executable,
+        "-m",
+        "recsys.training",
+        name,
+        "--home",
+        str(folder),
+        "--until",
+        str(until or system_clock()),
+        "--seed",
+        str(seed),
+    ]
     raise typer.Exit(subprocess.run(command, check=False).returncode)
 
 
@@ -114,14 +135,24 @@ def show_drift(home: Home = None) -> None:
 def calibrate(quick: Annotated[bool, typer.Option("--quick")] = False, seed: int = 1, as_json: Json = False) -> None:
     """Simulate the statistics: false alarms, coverage, power; exit 4 when one is off."""
     from analysis.calibration import calibrate as run
-
     from web.cli.output import print_json, print_table
 
     rows = run(quick=quick, seed=seed)
     if as_json:
         print_json(rows)
     else:
-        cells = [(r["estimator"], r["process"], f"{r['readers']:,}", _share(r["false_positive"]), _share(r["coverage"]), _share(r["power"]), "✓" if r["pass"] else "✗") for r in rows]
+        cells = [
+            (
+                r["estimator"],
+                r["process"],
+                f"{r['readers']:,}",
+                _share(r["false_positive"]),
+                _share(r["coverage"]),
+                _share(r["power"]),
+                "✓" if r["pass"] else "✗",
+            )
+            for r in rows
+        ]
         print_table("Calibration", ("estimator", "process", "readers ", "false alarms ", "coverage ", "power ", "ok"), cells)
     if not all(row["pass"] for row in rows):
         raise typer.Exit(4)

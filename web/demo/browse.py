@@ -26,7 +26,9 @@ AGENTS = {
 }
 BOT_AGENT = "ExampleBot/1.0 (+https://bot.example)"
 PLACES: Mapping[str, Place] = {'class="lead"': "lead", 'class="most-read"': "most_read", 'class="cards': "front", 'class="slot"': "slot"}
-MARK = re.compile(r'class="lead"|class="most-read"|class="cards|class="slot"|<details|<h[23]><a href="(/en/article/([^"?]+)[^"]*)"|<li><a href="(/en/article/([^"?]+)[^"]*)"')
+MARK = re.compile(
+    r'class="lead"|class="most-read"|class="cards|class="slot"|<details|<h[23]><a href="(/en/article/([^"?]+)[^"]*)"|<li><a href="(/en/article/([^"?]+)[^"]*)"'
+)
 TOKEN = re.compile(r'data-token="([^"]+)"')
 TRIES = 6
 
@@ -88,7 +90,11 @@ class Wire:
         return None
 
     def _open(self, browser: Browser, action: Open) -> Seen:
-        path = {"front": "/en/", "section": f"/en/section/{quote(action.target)}", "article": action.href or f"/en/article/{quote(action.target)}"}[action.page]
+        path = {
+            "front": "/en/",
+            "section": f"/en/section/{quote(action.target)}",
+            "article": action.href or f"/en/article/{quote(action.target)}",
+        }[action.page]
         status, html = self.send(browser, "GET", path, referrer=action.referrer)
         if status >= 500:
             raise WireError(f"GET {path} answered {status}")
@@ -96,13 +102,24 @@ class Wire:
         browser.token, browser.page = token[1] if token else "", path
         return Seen(tuple(_links(html, action.page)), asks='class="ask"' in html)
 
-    def send(self, browser: Browser, method: str, path: str, body: bytes | None = None, *, kind: str = "application/x-www-form-urlencoded", referrer: str = "internal") -> tuple[int, str]:
+    def send(
+        self,
+        browser: Browser,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        kind: str = "application/x-www-form-urlencoded",
+        referrer: str = "internal",
+    ) -> tuple[int, str]:
         """Return status and body; the browser keeps the cookies it is given."""
         headers = {"User-Agent": BOT_AGENT if browser.reader.bot else AGENTS[browser.reader.device], "Presslab-Simulated": self.simulated}
         if browser.cookies:
             headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
         if referrer != "direct":
-            headers["Referer"] = "https://search.example/" if referrer == "external" else f"http://{self.host}:{self.port}{browser.page or '/en/'}"
+            headers["Referer"] = (
+                "https://search.example/" if referrer == "external" else f"http://{self.host}:{self.port}{browser.page or '/en/'}"
+            )
         if body is not None:
             headers |= {"Content-Type": kind, "Origin": f"http://{self.host}:{self.port}"}
         for attempt in range(TRIES):

@@ -64,7 +64,14 @@ class Stretch:
 
 
 def live_past(
-    readers: Sequence[Reader], world: World, catalogue: Catalogue, stretch: Stretch, *, home: Path, desk: Desk, reader_id: Callable[[Reader], str]
+    readers: Sequence[Reader],
+    world: World,
+    catalogue: Catalogue,
+    stretch: Stretch,
+    *,
+    home: Path,
+    desk: Desk,
+    reader_id: Callable[[Reader], str],
 ) -> Past:
     """Let readers live on the site without recommendations and append every event durably, in order of time."""
     library = Library.of(catalogue.articles)
@@ -96,7 +103,9 @@ def live_past(
     return past
 
 
-def _events(acts: Iterator[Action], reader: Reader, catalogue: Catalogue, *, desk: Desk, page_views: PageViews, identity: str) -> Iterator[Event]:
+def _events(
+    acts: Iterator[Action], reader: Reader, catalogue: Catalogue, *, desk: Desk, page_views: PageViews, identity: str
+) -> Iterator[Event]:
     """Play one session against the pages of the status quo and yield what the site would have logged."""
     who = Identity(identity, False, 0, "simulated", Choices(personal=reader.agrees), Recent(), False, False, reader.device)
     answer: Seen | None = None
@@ -110,13 +119,19 @@ def _events(acts: Iterator[Action], reader: Reader, catalogue: Catalogue, *, des
         answer = None
         if isinstance(act, Open):
             at_us = round(act.at * 1e6)
-            section = act.target if act.page == "section" else catalogue.articles[catalogue.positions[act.target]].section if act.page == "article" else ""
+            section = (
+                act.target
+                if act.page == "section"
+                else catalogue.articles[catalogue.positions[act.target]].section
+                if act.page == "article"
+                else ""
+            )
             shown = Visit(page_views(at_us), at_us, who, act.page, act.referrer, "", act.target if act.page == "article" else "", section)
             answer = Seen(_seen(act, catalogue, desk, rules))
             yield from page_events(shown, catalogue)
         elif isinstance(act, Beacon) and shown is not None:
             body = {"active_ms": act.active_ms, "depth_percent": act.depth_percent}
-            event = shown.event("dwell", str(act.active_ms), body)
+            event = shown.event("dwell", f"{act.active_ms}:{act.depth_percent}", body)
             yield Event(**{**{name: getattr(event, name) for name in Event.__slots__}, "received_at": round(act.at * 1e6)})
 
 

@@ -50,8 +50,8 @@ class _Next:
     acts: Acts | None = field(compare=False, default=None)
 
 
-def live(life: Life, stretch: Stretch, *, tick: Callable[[float], None]) -> None:
-    """Let every reader live through ``stretch``; ``tick`` is told the simulated time now and then.
+def live(life: Life, stretch: Stretch, *, tick: Callable[[], None]) -> None:
+    """Let every reader live through ``stretch``; ``tick`` is called before every wave of requests.
 
     The clock stands still while the requests of one wave are under way and never goes back. When the site's signals
     fall behind (``life.lag``), the readers wait for them, so that a slow machine does not change what is measured.
@@ -65,7 +65,7 @@ def live(life: Life, stretch: Stretch, *, tick: Callable[[float], None]) -> None
         while waiting:
             now = waiting[0].at
             life.clock.set(round(now * 1e6))
-            tick(now)
+            tick()
             _wait_for_signals(life, now)
             wave: list[_Next] = []
             busy: set[str] = set()

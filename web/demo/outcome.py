@@ -38,7 +38,9 @@ def outcome(demo: Demo) -> dict[str, Any]:
         "truth": {metric: dict(arms) for metric, arms in truth.uplifts.items()},
         "estimated": _estimated(report, set(truth.uplifts)),
         "verdict": report.get("verdict"),
-        "models": [{"arm": arm, "version": pointer.version, "alias": "live"} for arm in ("als", "ranked") if (pointer := current(demo.home, arm))],
+        "models": [
+            {"arm": arm, "version": pointer.version, "alias": "live"} for arm in ("als", "ranked") if (pointer := current(demo.home, arm))
+        ],
         "events": {
             "received": sum(row.received for row in rows),
             "stored": sum(row.stored for row in rows),
@@ -47,7 +49,10 @@ def outcome(demo: Demo) -> dict[str, Any]:
             "pending": sum(row.pending for row in rows),
             "balance": "exact" if all(row.exact for row in rows) else "off",
         },
-        "jobs": [{"name": name, "state": rows[0].state, "seconds": rows[0].seconds, "reason": rows[0].reason} for name, rows in sorted(runs.items())],
+        "jobs": [
+            {"name": name, "state": rows[0].state, "seconds": rows[0].seconds, "reason": rows[0].reason}
+            for name, rows in sorted(runs.items())
+        ],
         "requests": {"sent": wire.requests, "retried": wire.retries, "refused": wire.refused} if wire else {},
         "seconds": demo.seconds,
         "plan": {"readers": demo.plan.readers, "days": demo.plan.days, "seed": demo.plan.seed, "now": demo.now.isoformat()},
@@ -73,7 +78,14 @@ def show(result: dict[str, Any], console: Console, *, as_json: bool) -> None:
     for reason in verdict.get("reasons", ()):
         console.print(f"  · {reason}")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, justify in (("change in", "left"), ("arm", "left"), ("estimate", "right"), ("range", "left"), ("truth", "right"), ("holds it?", "left")):
+    for name, justify in (
+        ("change in", "left"),
+        ("arm", "left"),
+        ("estimate", "right"),
+        ("range", "left"),
+        ("truth", "right"),
+        ("holds it?", "left"),
+    ):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for metric, arms in result["truth"].items():
         for arm, true in arms.items():

@@ -188,7 +188,12 @@ def _life(demo: Demo, clock: FileClock, catalogue: Any) -> Life:
     issued_s = round(demo.start - HISTORY_DAYS * DAY)
     browsers = {
         r.key: browser_of(
-            r, tokens, reader_id=demo.reader_id(r), issued_s=issued_s, reads=tuple(demo.past.reads.get(r.key, ())), last_s=demo.past.last_s.get(r.key, 0)
+            r,
+            tokens,
+            reader_id=demo.reader_id(r),
+            issued_s=issued_s,
+            reads=tuple(demo.past.reads.get(r.key, ())),
+            last_s=demo.past.last_s.get(r.key, 0),
         )
         for r in demo.readers
     }
@@ -201,7 +206,7 @@ def _days(demo: Demo, processes: Processes, archive: Archive, stretch: Stretch) 
     assert demo.life is not None
     state = {"checked": 0.0}
 
-    def tick(now: float) -> None:
+    def tick() -> None:
         if time.monotonic() - state["checked"] > 0.5:
             state["checked"] = time.monotonic()
             processes.check()
@@ -228,5 +233,3 @@ def _keep_serving(demo: Demo, processes: Processes) -> None:
             processes.check()
     except KeyboardInterrupt:
         demo.console.print("Stopped.")
-
-

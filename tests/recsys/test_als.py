@@ -1,0 +1,187 @@
+"""ALS: finds what is there, equals implicit, explains itself exactly, and survives implicit's traps."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from implicit.cpu.als import AlternatingLeastSquares
+from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
+
+from experiments.errors import ArtefactError, DataError
+from experiments.serving.recommender import Catalogue, Context
+from experiments.serving.signals import HOUR, Reads, Signals
+from recsys import fit_als
+from recsys.arms.als import Als
+from recsys.fit_als import AlsRecipe, article_vectors
+from recsys.interactions import Interactions
+from tests.recsys import small_site
+
+N = 40
+RECIPE = AlsRecipe(factors=8, iterations=8)
+CATALOGUE = Catalogue(small_site.articles(N, 10.0))
+UNTIL = small_site.START + 11 * 24 * HOUR
+
+
+def checkerboard(withheld: tuple[int, int] = (0, 2)) -> Reads:
+    """Even readers read every even article, odd readers every odd one; articles 38 and 39 nobody; one pair is withheld."""
+    pairs = [(r, a) for r in range(30) for a in range(N - 2) if r % 2 == a % 2 and (r, a) != withheld]
+    readers, articles = (np.array(column) for column in zip(*pairs, strict=True))
+    at = UNTIL - HOUR + np.arange(len(pairs)) * 1e-3
+    return Reads(readers.astype(np.int64), readers.astype(np.int64), articles.astype(np.int32), at)
+
+
+def trained(reads: Reads | None = None, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    recipe = AlsRecipe(factors=8, iterations=8, half_life_h=1e6, window_h=24, **changes)
+    return fit_als.fit(checkerboard() if reads is None else reads, CATALOGUE, until=UNTIL, seed=3, recipe=recipe)
+
+
+def arm() -> Als:
+    return Als.load(*trained(), CATALOGUE)
+
+
+def asked(*reads: int, pool: list[int] | None = None, article: int | None = None) -> Context:
+    where = np.arange(N, dtype=np.int32) if pool is None else np.array(pool, np.int32)
+    return Context(UNTIL, article, reads, Signals.empty(CATALOGUE, UNTIL), where)
+
+
+def test_even_readers_are_shown_the_withheld_even_article() -> None:
+    ranking = arm().rank(asked(*range(4, N - 2, 2)))
+    assert 2 in ranking.articles[: N // 2].tolist()
+    assert all(a % 2 == 0 for a in ranking.articles[:17].tolist())
+    assert set(ranking.sources) == {"als"}
+
+
+def matrix_of(context: Context, recent_reads: float) -> csr_matrix:
+    weights = 0.5 ** (np.arange(len(context.reads))[::-1] / recent_reads)
+    return csr_matrix((weights.astype(np.float32), ([0] * len(weights), context.reads)), shape=(1, N))
+
+
+def reference(model_arm: Als) -> AlternatingLeastSquares:
+    """implicit's own model with the arm's vectors."""
+    with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(factors=8, regularization=0.1, alpha=10.0, random_state=0, num_threads=1)
+    model.item_factors = model_arm.factors.vectors
+    return model
+
+
+@pytest.mark.parametrize("reads", [(4, 6, 8), (1, 7, 9, 30, 2), (5,)])
+def test_fold_in_equals_implicits_own_to_1e_5(reads: tuple[int, ...]) -> None:
+    model_arm, context = arm(), asked(*reads)
+    expected = reference(model_arm).recalculate_user(0, matrix_of(context, model_arm.recent_reads))
+    folded = model_arm.factors.fold_in(reads, 0.5 ** (np.arange(len(reads))[::-1] / model_arm.recent_reads))
+    assert folded is not None
+    np.testing.assert_allclose(folded.vector, expected, atol=1e-5)  # also: alpha is applied once
+
+
+def test_explanations_add_up_to_the_served_score_and_equal_implicits() -> None:
+    model_arm, context = arm(), asked(1, 7, 9, 30, 2)
+    ranking = model_arm.rank(context)
+    for article, score in zip(ranking.articles.tolist(), ranking.scores.tolist(), strict=True):
+        parts = model_arm.explain(context, article)
+        assert sum(value for _, value in parts) == pytest.approx(score, abs=1e-6)
+        assert [value for _, value in parts] == sorted((value for _, value in parts), reverse=True)
+    total, contributions, _ = reference(model_arm).explain(0, matrix_of(context, model_arm.recent_reads), 4, N=N)
+    mine = dict(model_arm.explain(context, 4))
+    assert sum(mine.values()) == pytest.approx(total, abs=1e-5)
+    assert mine == pytest.approx({int(a): float(v) for a, v in contributions}, abs=1e-5)
+
+
+def test_the_open_article_counts_as_the_latest_read() -> None:
+    model_arm = arm()
+    open_one, read_one = model_arm.rank(asked(6, article=4)), model_arm.rank(asked(6, 4))
+    assert open_one.articles.tolist() == read_one.articles.tolist()
+    assert open_one.scores.tolist() == read_one.scores.tolist()
+
+
+def test_trap_empty_row_no_read_gives_no_ranking_instead_of_arbitrary_articles() -> None:
+    assert len(arm().rank(asked()).articles) == 0
+    assert arm().explain(asked(), 4) == []
+
+
+def test_trap_unread_articles_have_no_vector_and_are_never_ranked() -> None:
+    ranking = arm().rank(asked(4, 6))
+    assert not {N - 2, N - 1} & set(ranking.articles.tolist())
+    assert len(arm().rank(asked(N - 1)).articles) == 0
+    assert arm().explain(asked(4), N - 1) == []
+
+
+def test_trap_unknown_rows_outside_the_model_are_dropped_not_read_from_memory() -> None:
+    model_arm = arm()
+    assert model_arm.rank(asked(4, 6, 10**6)).articles.tolist() == model_arm.rank(asked(10**6, 4, 6)).articles.tolist()
+    assert len(model_arm.rank(asked(10**6)).articles) == 0
+    assert model_arm.explain(asked(4), 10**6) == []
+
+
+def test_trap_a_short_pool_returns_only_its_articles_with_finite_scores() -> None:
+    ranking = arm().rank(asked(4, pool=[6, N - 1]))
+    assert ranking.articles.tolist() == [6]
+    assert np.isfinite(ranking.scores).all()
+    assert len(arm().rank(asked(4, pool=[])).articles) == 0
+
+
+def test_trap_repeated_candidates_come_back_once_and_no_input_is_changed() -> None:
+    context = asked(4, 6, pool=[8, 8, 2, 10])
+    before = context.pool.copy()
+    model_arm = arm()
+    vectors = model_arm.factors.vectors.copy()
+    first, second = model_arm.rank(context), model_arm.rank(context)
+    assert sorted(first.articles.tolist()) == [2, 8, 10]
+    assert first.scores.tolist() == second.scores.tolist()  # implicit zeroes entries of the row in place
+    assert (context.pool == before).all()
+    assert (model_arm.factors.vectors == vectors).all()
+
+
+def test_trap_one_seed_gives_the_same_bits_with_one_and_two_threads() -> None:
+    one, again, two, other = (trained(threads=n)[0]["vectors"] for n in (1, 1, 2, 1))
+    assert (one == again).all()
+    assert (one == two).all()
+    assert (one == other).all()
+    assert fit_als.fit(checkerboard(), CATALOGUE, until=UNTIL, seed=4, recipe=RECIPE)[0]["vectors"].tolist() != one.tolist()
+
+
+def test_trap_any_sparse_layout_is_accepted_and_an_empty_one_is_refused() -> None:
+    dense = np.kron(np.eye(2), np.ones((5, 4)))
+    layouts = [csr_matrix(dense).tocoo(), csr_matrix(dense), csr_matrix(dense).tocsc()]
+    vectors = [article_vectors(Interactions(layout, np.arange(10), 0.0), RECIPE, seed=1) for layout in layouts]
+    assert all((v == vectors[0]).all() for v in vectors)
+    with pytest.raises(DataError, match="no reads to learn from"):
+        article_vectors(Interactions(csr_matrix((3, 4)), np.arange(3), 0.0), RECIPE, seed=1)
+
+
+def test_readers_never_leave_the_worker() -> None:
+    arrays, about = trained()
+    assert set(arrays) == {"vectors"}
+    assert len(arrays["vectors"]) == len(about["ids"]) == N - 2
+
+
+def test_vectors_follow_article_ids_when_the_catalogue_grows() -> None:
+    arrays, about = trained()
+    more = Catalogue([*CATALOGUE.articles, replace(CATALOGUE.articles[0], id="0-first")])
+    ranking, moved = Als.load(arrays, about, CATALOGUE).rank(asked(4, 6)), Als.load(arrays, about, more)
+    pool = np.arange(len(more), dtype=np.int32)
+    again = moved.rank(Context(UNTIL, None, (5, 7), Signals.empty(more, UNTIL), pool))
+    assert [more.ids[i] for i in again.articles] == [CATALOGUE.ids[i] for i in ranking.articles]
+
+
+def test_bundles_that_do_not_fit_are_refused() -> None:
+    arrays, about = trained()
+    with pytest.raises(ArtefactError, match="shape"):
+        Als.load({"vectors": arrays["vectors"][:-1]}, about, CATALOGUE)
+    with pytest.raises(ArtefactError, match="constant"):
+        Als.load({"vectors": np.ones_like(arrays["vectors"])}, about, CATALOGUE)
+    with pytest.raises(ArtefactError, match="not finite"):
+        Als.load({"vectors": np.full_like(arrays["vectors"], np.nan)}, about, CATALOGUE)
+    with pytest.raises(ArtefactError, match="lacks"):
+        Als.load({}, about, CATALOGUE)
+
+
+def test_arms_load_without_the_learning_stack() -> None:
+    code = "import recsys.arms.als, recsys.arms.ranked, sys; print(' '.join(sys.modules))"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert not loaded & {"implicit", "scipy", "sklearn", "pandas", "mlflow", "shap", "pyarrow", "duckdb"}

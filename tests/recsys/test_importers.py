@@ -1,0 +1,193 @@
+"""Importers: whole rows come in, every other row is told with its line and its reason."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from experiments.content import load_catalogue
+from experiments.errors import DataError
+from experiments.events import lake
+from recsys.importers import deskdrop, globo, table
+from recsys.importers.log import import_log, parse_log, recognise
+from recsys.importers.table import Layout
+
+DATA = Path(os.environ.get("PRESSLAB_DATA", Path(__file__).parents[2] / "../shared/data"))
+GLOBO_HEADER = "user_id,session_id,session_start,session_size,click_article_id,click_timestamp,click_environment"
+START_MS = 1_506_826_800_026
+
+
+def needs(name: str) -> Path:
+    if not (DATA / name).exists():
+        pytest.skip(f"needs ../shared/data/{name} (not present)")
+    return DATA / name
+
+
+def globo_csv(path: Path, *rows: str) -> Path:
+    path.write_text("\n".join([GLOBO_HEADER, *rows]) + "\n")
+    return path
+
+
+def test_globo_rows_come_in_sorted_by_time_with_their_sessions(tmp_path: Path) -> None:
+    file = globo_csv(tmp_path / "clicks_hour_000.csv", f"7,70,1,2,11,{START_MS + 5},4", f"7,70,1,2,10,{START_MS},4")
+    parsed = globo.parse(file)
+    assert parsed.table.to_pydict() == {
+        "reader": ["7", "7"], "session": ["70", "70"], "article": ["10", "11"], "at": [START_MS * 1_000, (START_MS + 5) * 1_000],
+        "weight": [1.0, 1.0], "seq": [0, 1],
+    }  # fmt: skip
+    assert [(a.id, a.title, a.imported) for a in parsed.articles] == [("10", "Article 10", True), ("11", "Article 11", True)]
+    assert parsed.articles[0].published_at == datetime.fromtimestamp(START_MS / 1e3, UTC)
+
+
+def test_hourly_files_of_a_folder_or_zip_are_one_log_and_a_header_alone_is_valid(tmp_path: Path) -> None:
+    folder = tmp_path / "clicks"
+    folder.mkdir()
+    globo_csv(folder / "clicks_hour_000.csv", f"1,5,1,2,10,{START_MS},4")
+    globo_csv(folder / "clicks_hour_001.csv")
+    globo_csv(folder / "clicks_hour_002.csv", f"2,6,1,2,10,{START_MS + 9},4")
+    with zipfile.ZipFile(tmp_path / "clicks.zip", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, f"clicks/{file.name}")
+    assert globo.parse(folder).table.equals(globo.parse(tmp_path / "clicks.zip").table)
+    assert globo.parse(folder).table.num_rows == 2
+
+
+def test_bad_rows_are_refused_with_line_and_reason(tmp_path: Path) -> None:
+    good = f"1,5,1,2,10,{START_MS},4"
+    file = globo_csv(tmp_path / "log.csv", good, "1,5,1,2,,3,4", "1,5,1,2,11,soon,4", "1,5,1,2,11,1506826800,4", "1,5,1", good)
+    parsed = globo.parse(file)
+    assert parsed.table.num_rows == 2
+    assert parsed.read == 6
+    assert parsed.refused == (
+        (3, "the article is missing"),
+        (4, "the time is missing or not readable"),
+        (5, "the time lies outside 2000 to 2100 (another unit?)"),
+        (6, "3 columns instead of 7"),
+    )
+    assert sum(parsed.reasons.values()) == 4
+
+
+def test_too_many_bad_rows_write_nothing(tmp_path: Path) -> None:
+    file = globo_csv(tmp_path / "log.csv", f"1,5,1,2,10,{START_MS},4", "1,5,1,2,11,soon,4")
+    home = tmp_path / "home"
+    with pytest.raises(DataError) as caught:
+        import_log("globo", file, home)
+    assert "1 of 2 rows cannot be used" in str(caught.value)
+    assert "line 3: the time is missing or not readable" in str(caught.value)
+    assert len(load_catalogue(home)) == 0
+    assert import_log("globo", file, home, max_rejected=0.5).kept == 1
+
+
+def test_an_import_reaches_the_lake_once(tmp_path: Path) -> None:
+    file = globo_csv(tmp_path / "log.csv", f"1,5,1,2,10,{START_MS},4", f"1,5,1,2,11,{START_MS + 60_000},4")
+    home = tmp_path / "home"
+    first = import_log("globo", file, home)
+    assert (first.read, first.kept, first.articles, first.readers) == (2, 2, 2, 1)
+    assert import_log("globo", file, home).sha256 == first.sha256
+    reads = lake.reads(home, until_us=(START_MS + 10**6) * 1_000)
+    assert reads["article"].to_pylist() == ["10", "11"]
+    assert load_catalogue(home).ids == ("10", "11")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"<!DOCTYPE html><html>Sign in</html>", "web page"),
+        (b"\x1f\x8b\x08\x00", "gzip"),
+        (b"\x00\x01\x02", "neither CSV nor Parquet"),
+        (b"", "empty"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused_in_words_whatever_its_name(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "log.csv").write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        globo.parse(tmp_path / "log.csv")
+
+
+def test_missing_columns_are_named_with_the_nearest_ones(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("reader,article_id,time\na,b,1\n")
+    with pytest.raises(DataError) as caught:
+        table.parse(tmp_path / "log.csv")
+    assert "column 'reader_id' is missing; is it 'reader'?" in str(caught.value)
+    assert "column 'ts' is missing" in str(caught.value)
+
+
+def test_numbers_need_a_unit_and_written_times_a_zone(tmp_path: Path) -> None:
+    numbers, words = tmp_path / "numbers.csv", tmp_path / "words.csv"
+    numbers.write_text("reader_id,article_id,ts\na,x,1500000000\na,y,1500000060\n")
+    words.write_text("reader_id,article_id,ts\na,x,2017-07-14T04:40:00\na,y,2017-07-14 04:41:00\n")
+    with pytest.raises(DataError, match="unit was not declared"):
+        table.parse(numbers)
+    with pytest.raises(DataError, match="no zone was declared"):
+        table.parse(words)
+    seconds = table.parse(numbers, Layout(unit="s")).table
+    assert seconds["at"].to_pylist() == [1_500_000_000_000_000, 1_500_000_060_000_000]
+    assert table.parse(words, Layout(zone="Europe/Paris")).table["at"].to_pylist() == [1_500_000_000_000_000, 1_500_000_060_000_000]
+
+
+def test_times_with_an_offset_need_no_zone(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("reader_id,article_id,ts\na,x,2017-07-14T02:40:00Z\na,y,2017-07-14T04:40:01+02:00\n")
+    assert table.parse(tmp_path / "log.csv").table["at"].to_pylist() == [1_500_000_000_000_000, 1_500_000_001_000_000]
+
+
+def test_sessions_are_cut_after_thirty_minutes_without_a_read(tmp_path: Path) -> None:
+    rows = ["b,x,0", "a,x,0", "a,y,1799", "a,z,3599", "b,y,10"]
+    shifted = [f"{r},{a},{1_500_000_000 + int(t)}" for r, a, t in (row.split(",") for row in rows)]
+    (tmp_path / "log.csv").write_text("\n".join(["who,what,when", *shifted]))
+    layout = Layout({"reader_id": "who", "article_id": "what", "ts": "when"}, unit="s")
+    found = table.parse(tmp_path / "log.csv", layout).table
+    sessions = dict(
+        zip(zip(found["reader"].to_pylist(), found["article"].to_pylist(), strict=True), found["session"].to_pylist(), strict=True)
+    )
+    assert sessions == {("a", "x"): "a/1", ("a", "y"): "a/1", ("a", "z"): "a/2", ("b", "x"): "b/1", ("b", "y"): "b/1"}
+
+
+def test_ids_of_64_bits_stay_exact_and_decimals_are_refused(tmp_path: Path) -> None:
+    big = 9_200_000_000_000_000_001
+    pq.write_table(pa.table({"reader_id": [big], "article_id": [-big], "ts": [1_500_000_000]}), tmp_path / "log.parquet")
+    assert table.parse(tmp_path / "log.parquet", Layout(unit="s")).table["reader"].to_pylist() == [str(big)]
+    pq.write_table(pa.table({"reader_id": [1.5], "article_id": [1], "ts": [1_500_000_000]}), tmp_path / "float.parquet")
+    with pytest.raises(DataError, match="decimal numbers"):
+        table.parse(tmp_path / "float.parquet", Layout(unit="s"))
+
+
+DESKDROP = "timestamp,eventType,contentId,personId,sessionId,userAgent,userRegion,userCountry"
+
+
+def test_deskdrop_weighs_events_and_drops_repeated_rows(tmp_path: Path) -> None:
+    rows = ["1465413032,VIEW,-3499919498720038879,-88,12,,,", '1465413040,COMMENT CREATED,-3499919498720038879,-88,12,"A, b",NY,US']
+    (tmp_path / "users_interactions.csv").write_text("\n".join([DESKDROP, rows[0], rows[1], rows[0]]))
+    parsed = parse_log(recognise(tmp_path), tmp_path)
+    assert parsed.table["weight"].to_pylist() == [1.0, 4.0]
+    assert parsed.table["article"].to_pylist() == ["-3499919498720038879"] * 2
+    assert parsed.refused == ((4, "the row repeats an earlier one"),)
+
+
+def test_a_cut_article_file_keeps_what_precedes_the_cut(tmp_path: Path) -> None:
+    head = "timestamp,eventType,contentId,title,text,lang"
+    (tmp_path / "shared_articles.csv").write_text(
+        f'{head}\n1465413032,CONTENT SHARED,5,One,"two\nlines",en\n1465413033,CONTENT SHARED,6,Two,"cut he'
+    )
+    articles, faults = deskdrop.parse_articles(tmp_path / "shared_articles.csv")
+    assert [(a.id, a.title, a.body) for a in articles] == [("5", "One", "two\nlines")]
+    assert [line for line, _ in faults] == [4]
+
+
+def test_the_globo_file_comes_in_whole() -> None:
+    parsed = globo.parse(needs("globo/globo_clicks_h000_191.parquet"))
+    assert (parsed.table.num_rows, parsed.reasons, len(parsed.articles)) == (1_539_319, {}, 26_351)
+    assert len(parsed.table["session"].unique()) == 541_977
+    assert len(parsed.table["reader"].unique()) == 237_481
+
+
+def test_deskdrop_comes_in_but_for_its_eleven_repeated_rows() -> None:
+    parsed = deskdrop.parse(needs("deskdrop"))
+    assert (parsed.read, parsed.table.num_rows, len(parsed.articles)) == (72_312, 72_301, 2_987)
+    assert sum(not a.title.startswith("Article ") for a in parsed.articles) == 213
+    assert parsed.notes[0].startswith("shared_articles_top214_truncated.csv line 215: 14 columns instead of 16")

@@ -1,0 +1,147 @@
+"""Protocol A: the statistics a person can check, and the figures of the real log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from experiments.errors import ArmError, DataError
+from recsys.comparison import compare, mcnemar, paired, wilson
+from recsys.evaluation import evaluate, next_click_ranks
+from recsys.importers import globo
+from recsys.next_click import Clicks, Hour, clicks, hours
+from tests.recsys.test_importers import needs
+
+H = 3_600_000_000
+
+
+def log(*rows: tuple[str, str, str, float]) -> Clicks:
+    """Clicks of (reader, session, article, hour)."""
+    columns = list(zip(*rows, strict=True))
+    return clicks(
+        pa.table({"reader": columns[0], "session": columns[1], "article": columns[2], "at": np.array([round(t * H) for t in columns[3]])})
+    )
+
+
+TINY = log(
+    ("a", "s1", "x", 0.0), ("a", "s1", "y", 0.1), ("b", "s2", "x", 0.2), ("b", "s2", "y", 0.3), ("c", "s3", "z", 0.5), ("c", "s3", "x", 0.6),
+    ("d", "s4", "x", 1.1), ("d", "s4", "y", 1.2), ("e", "s5", "z", 1.3),
+)  # fmt: skip
+
+
+def test_queries_are_clicks_with_an_earlier_one_in_the_session() -> None:
+    (hour,) = hours(TINY, 1, 2)
+    assert hour.queries.tolist() == [7]
+    assert hour.candidates.tolist() == [0, 1, 2]
+    assert hour.shown.tolist() == [[False, True, True]]  # x was just read
+    assert hour.target.tolist() == [1]
+
+
+def test_co_reads_count_both_directions_and_decay() -> None:
+    (hour,) = hours(TINY, 1, 2)
+    together, total = hour.co_reads()
+    xy = 0.5 ** (0.9 / 8) + 0.5 ** (0.7 / 8)
+    xz = 0.5 * 0.5 ** (0.4 / 8)  # z was followed by x; the reverse counts half
+    assert together.tolist() == [[0.0, pytest.approx(xy), pytest.approx(xz)]]
+    assert total.tolist() == [pytest.approx(xy + xz)]
+
+
+def test_pairs_made_by_fewer_sessions_than_k_are_not_shown() -> None:
+    (hour,) = hours(TINY, 1, 2)
+    assert (hour.co_reads(2)[0] > 0).tolist() == [[False, True, False]]
+    assert not hour.co_reads(3)[0].any()
+
+
+def test_heat_halves_with_each_half_life() -> None:
+    (hour,) = hours(TINY, 1, 2)
+    assert hour.heat(1.0)[1] == pytest.approx(0.5**0.9 + 0.5**0.7)
+    assert hour.clicks_in(1.0).tolist() == [3, 2, 1]
+
+
+def test_clicks_at_or_after_the_hour_change_nothing_that_was_known() -> None:
+    cut = log(
+        *[(r, s, a, t) for r, s, a, t in [("a", "s1", "x", 0.0), ("a", "s1", "y", 0.1)]], ("d", "s4", "x", 1.1), ("d", "s4", "y", 1.2)
+    )
+    more = log(
+        ("a", "s1", "x", 0.0),
+        ("a", "s1", "y", 0.1),
+        ("d", "s4", "x", 1.1),
+        ("d", "s4", "y", 1.2),
+        ("f", "s9", "y", 1.25),
+        ("f", "s9", "x", 1.3),
+    )
+    (before,), (after,) = hours(cut, 1, 2), hours(more, 1, 2)
+    assert before.heat(1.0).tolist() == after.heat(1.0).tolist()
+    assert before.co_reads()[0][0].tolist() == after.co_reads()[0][0].tolist()
+
+
+def test_ties_share_their_places_and_targets_outside_are_misses() -> None:
+    data = log(
+        *[("r", "s", f"a{i}", i / 100) for i in range(5)],
+        ("q", "t", "a0", 1.0),
+        ("q", "t", "a3", 1.1),
+        ("q", "u", "a1", 1.2),
+        ("q", "u", "new", 1.3),
+    )
+    hour = Hour(data, 1, np.array([6, 8]), np.arange(5))
+    assert hour.ranks(np.array([9.0, 1.0, 1.0, 1.0, 0.0])).tolist() == [1.0, np.inf]  # a1, a2, a3 tie: one better or equal on either side
+    assert hour.ranks(np.full(5, -np.inf)).tolist() == [np.inf, np.inf]
+
+
+def test_arms_are_compared_on_the_same_queries() -> None:
+    ranks = {"a": np.array([0.0, 2.0, np.inf, 50.0]), "b": np.array([0.0, 20.0, np.inf, 3.0])}
+    told = compare(ranks, np.array([1, 1, 2, 3]))
+    assert [row["hit_rate_at_10"] for row in told["arms"]] == [0.5, 0.5]
+    assert told["arms"][0]["mrr_at_10"] == pytest.approx((1 + 1 / 3) / 4)
+    assert (told["pairs"][0]["wins"], told["pairs"][0]["losses"], told["pairs"][0]["p"]) == (1, 1, 1.0)
+
+
+def test_the_paired_interval_counts_readers_not_queries() -> None:
+    one = np.array([True, True, False, False])
+    none = np.zeros(4, bool)
+    apart = paired("a", "b", hits=(one, none), readers=np.array([1, 2, 3, 4]))
+    together = paired("a", "b", hits=(one, none), readers=np.array([1, 1, 2, 2]))
+    assert apart.difference == together.difference == 0.5
+    assert together.high - together.low == pytest.approx((apart.high - apart.low) * np.sqrt(2))
+
+
+def test_intervals_agree_with_statsmodels() -> None:
+    from statsmodels.stats.contingency_tables import mcnemar as reference
+    from statsmodels.stats.proportion import proportion_confint
+
+    assert wilson(17, 90) == pytest.approx(proportion_confint(17, 90, method="wilson"))
+    assert mcnemar(12, 25) == pytest.approx(reference([[0, 12], [25, 0]], exact=True).pvalue)
+
+
+def test_unknown_rankings_protocols_and_empty_spans_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArmError, match="did you mean 'newest'"):
+        next_click_ranks(TINY, ["newst"], span=(1, 2))
+    with pytest.raises(DataError, match="the log ends at hour 1"):
+        next_click_ranks(TINY, ["newest"], span=(5, 6))
+    with pytest.raises(DataError, match="no protocol"):
+        evaluate(tmp_path, protocol="random")
+
+
+def test_on_the_real_log_the_heuristic_beats_plain_als_and_heat_its_documented_figures() -> None:
+    data = clicks(globo.parse(needs("globo/globo_clicks_h000_191.parquet")).table)
+    ranks, readers, _ = next_click_ranks(data, ["newest", "heat", "last_hour", "co_read_heat", "als"], span=(126, 130))
+    rates = {row["arm"]: row["hit_rate_at_10"] for row in compare(ranks, readers)["arms"]}
+    gap = paired("co_read_heat", "als", hits=(ranks["co_read_heat"] < 10, ranks["als"] < 10), readers=readers)
+    assert len(readers) == 1_000
+    assert gap.low > 0.15
+    assert gap.p < 1e-12
+    assert rates["newest"] < 0.02 < rates["als"] < rates["heat"] < rates["co_read_heat"]
+
+
+@pytest.mark.slow
+def test_the_real_log_gives_the_documented_figures() -> None:
+    told = evaluate(needs("globo/globo_clicks_h000_191.parquet"), arms=["newest", "heat", "last_hour", "co_read", "co_read_heat", "als"])
+    rates = {row["arm"]: row["hit_rate_at_10"] for row in told["arms"]}
+    expected = {"newest": 0.001, "heat": 0.401, "last_hour": 0.412, "co_read": 0.494, "co_read_heat": 0.505, "co_read_heat_k10": 0.483}
+    assert told["queries"] == 12_000
+    assert told["ceiling"] == pytest.approx(0.970, abs=0.002)
+    assert {name: rates[name] for name in expected} == pytest.approx(expected, abs=0.002)
+    assert rates["als"] == pytest.approx(0.180, abs=0.01)

@@ -1,0 +1,184 @@
+"""The ranker: equal to scikit-learn, blind to the future, explained to the last bit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from experiments.errors import ArtefactError, DataError
+from experiments.serving.recommender import Catalogue, Context
+from experiments.serving.signals import HOUR, Reads, SignalRules, build_signals
+from recsys.arms.als import folded
+from recsys.arms.ranked import Ranked
+from recsys.candidates import candidates
+from recsys.explanation import contributions
+from recsys.factors import Factors
+from recsys.features import FEATURES, compute_features
+from recsys.fit_ranked import RankedRecipe, Trainer, flatten
+from recsys.interactions import to_reads
+from recsys.requests import Site
+from recsys.trees import Trees, trees_from_arrays
+from tests.recsys import small_site
+
+CATALOGUE = Catalogue(small_site.articles(60, 6.0))
+UNTIL = small_site.START + 6 * 24 * HOUR
+READS = to_reads(small_site.read_table(CATALOGUE, readers=150, sessions=500, days=6.0), CATALOGUE)
+RECIPE = RankedRecipe(requests=200, trees=12, negatives=20)
+
+
+def fitted(seed: int = 0, missing: float = 0.2) -> tuple[HistGradientBoostingClassifier, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(3_000, len(FEATURES)))
+    y = (x[:, 0] + x[:, 3] * x[:, 5] + (x[:, 2] > 0.3)) > 0.5
+    x[rng.random(x.shape) < missing] = np.nan
+    return HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=31, early_stopping=False, random_state=0).fit(x, y), x
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_the_walk_equals_scikit_learn_to_1e_9_also_where_values_are_missing(missing: float) -> None:
+    model, x = fitted(missing=missing)
+    trees = trees_from_arrays(flatten(model).arrays(), len(FEATURES))
+    fresh = np.concatenate(
+        [x[:500], np.full((1, len(FEATURES)), np.nan), np.full((1, len(FEATURES)), 1e300), np.full((1, len(FEATURES)), -1e300)]
+    )
+    np.testing.assert_allclose(trees.decision(fresh), model.decision_function(fresh), atol=1e-9, rtol=0)
+
+
+def test_missing_values_really_go_both_ways() -> None:
+    trees = flatten(fitted()[0])
+    inner = ~trees.leaf
+    assert 0 < trees.missing_left[inner].mean() < 1
+
+
+def test_shap_contributions_add_up_to_the_served_score() -> None:
+    model, x = fitted()
+    trees = flatten(model)
+    base, values, error = contributions(trees, x[:200])
+    np.testing.assert_allclose(base + values.sum(axis=1), model.decision_function(x[:200]), atol=1e-9)
+    assert error < 1e-9
+
+
+def test_contributions_that_miss_the_served_score_are_not_published() -> None:
+    model, x = fitted()
+    trees = flatten(model)
+    with pytest.raises(ArtefactError, match="miss the served score"):
+        contributions(_Lying(**{name: getattr(trees, name) for name in Trees.__slots__}), x[:50])
+
+
+class _Lying(Trees):
+    """Serves other scores than its arrays say, as a wrong conversion would."""
+
+    def decision(self, features: np.ndarray) -> np.ndarray:
+        return Trees.decision(self, features) + 1e-3
+
+
+def test_damaged_trees_are_refused_before_the_walk_could_run_for_ever() -> None:
+    arrays = flatten(fitted()[0]).arrays()
+    inner = int(np.flatnonzero(~arrays["leaf"])[0])
+    for name, value, says in (("left", inner, "backwards"), ("right", 10**6, "outside"), ("feature", len(FEATURES), "beyond")):
+        broken = {**arrays, name: np.where(np.arange(len(arrays[name])) == inner, value, arrays[name])}
+        with pytest.raises(ArtefactError, match=says):
+            trees_from_arrays(broken, len(FEATURES))
+    with pytest.raises(ArtefactError, match="lack value"):
+        trees_from_arrays({k: v for k, v in arrays.items() if k != "value"}, len(FEATURES))
+    constant = HistGradientBoostingClassifier(max_iter=2).fit(np.zeros((50, len(FEATURES))), np.arange(50) % 2)
+    with pytest.raises(ArtefactError, match="constant"):
+        trees_from_arrays(flatten(constant).arrays(), len(FEATURES))
+
+
+def context_at(at: float, reads: Reads, article: int = 40, own: tuple[int, ...] = (30, 35)) -> Context:
+    signals = build_signals(reads, CATALOGUE, at=at, rules=SignalRules(co_read_sessions=1))
+    pool = np.flatnonzero(CATALOGUE.published <= at).astype(np.int32)
+    return Context(at, article, own, signals, pool[pool != article], session_position=1)
+
+
+def vectors() -> Factors:
+    return Factors(np.random.default_rng(0).normal(size=(len(CATALOGUE), 4)).astype(np.float32), 10.0, 0.1)
+
+
+def inputs(context: Context) -> np.ndarray:
+    union = candidates(context, folded(vectors(), context, 10.0))
+    return compute_features(context, union.articles, union.als)
+
+
+def test_a_later_read_changes_no_feature() -> None:
+    at = UNTIL - 24 * HOUR
+    before, after = READS.before(at), READS
+    assert len(after) > len(before) + 50
+    np.testing.assert_array_equal(inputs(context_at(at, before)), inputs(context_at(at, after)))
+
+
+def test_what_happened_earlier_does_change_features() -> None:
+    at = UNTIL - 24 * HOUR
+    assert not np.array_equal(inputs(context_at(at, READS)), inputs(context_at(at, READS.before(at - HOUR * 3))), equal_nan=True)
+
+
+def test_features_can_be_recounted_by_hand() -> None:
+    at = UNTIL - 24 * HOUR
+    context = context_at(at, READS)
+    union = candidates(context, None)
+    table = dict(zip(FEATURES, compute_features(context, union.articles, union.als).T, strict=True))
+    past = READS.before(at)
+    counts = np.bincount(past.article[past.at >= at - HOUR], minlength=len(CATALOGUE))
+    np.testing.assert_array_equal(table["pop1"], counts[union.articles])
+    np.testing.assert_allclose(table["age"], (at - CATALOGUE.published[union.articles]) / HOUR)
+    assert np.isnan(table["als"]).all()
+    assert (table["pos"] == 1).all()
+    assert table["poprank"].min() == 0
+    assert list(FEATURES)[:5] == ["pop05", "pop1", "pop3", "pop24", "pop120"]
+
+
+def test_candidates_come_from_the_pool_once_and_missing_vectors_stay_missing() -> None:
+    context = context_at(UNTIL - 24 * HOUR, READS)
+    factors = vectors()
+    factors.vectors[::2] = 0.0
+    union = candidates(context, folded(factors, context, 10.0))
+    assert set(union.articles.tolist()) <= set(context.pool.tolist())
+    assert len(set(union.articles.tolist())) == len(union.articles) == len(union.sources)
+    assert np.isnan(union.als[union.articles % 2 == 0]).all()
+    assert np.isfinite(union.als[union.articles % 2 == 1]).all()
+    assert set(union.sources) <= {"co_read", "heat", "als"}
+
+
+@pytest.fixture(scope="module")
+def trainer() -> Trainer:
+    return Trainer(READS, Site(CATALOGUE, READS, SignalRules(co_read_sessions=1)), UNTIL, 0, RECIPE)
+
+
+def test_a_trained_ranker_ranks_from_its_arrays_alone(trainer: Trainer, tmp_path: Path) -> None:
+    from experiments.serving.artefacts import read_bundle, write_bundle
+
+    arrays, about = trainer.fit(UNTIL)
+    stored = read_bundle(write_bundle(tmp_path / "ranked", arrays, about).path)
+    arm, context = Ranked.load(*stored, CATALOGUE), context_at(UNTIL, READS)
+    ranking = arm.rank(context)
+    union, features = arm.inputs(context)
+    assert sorted(ranking.articles.tolist()) == union.articles.tolist()
+    assert ranking.scores[0] == pytest.approx(float(arm.trees.decision(features).max()))
+    assert len(arm.rank(replace(context, pool=np.zeros(0, np.int32))).articles) == 0
+
+
+def test_examples_after_the_split_do_not_train_the_model(trainer: Trainer) -> None:
+    split = UNTIL - 24 * HOUR
+    early = Trainer(READS.before(split), Site(CATALOGUE, READS.before(split), SignalRules(co_read_sessions=1)), UNTIL, 0, RECIPE)
+    assert trainer.fit(split)[1]["rows"]["page_views"] < trainer.fit(UNTIL)[1]["rows"]["page_views"]
+    np.testing.assert_array_equal(trainer.fit(split)[0]["vectors"], early.fit(split)[0]["vectors"])
+
+
+def test_the_ablation_leaves_its_features_out(trainer: Trainer) -> None:
+    arrays, _ = trainer.fit(UNTIL, trainer.ablations["without_als"])
+    used = {list(FEATURES)[i] for i in np.unique(arrays["feature"][~arrays["leaf"]])}
+    assert not used & {"als", "als_rank"}
+
+
+def test_another_list_of_features_and_too_few_page_views_are_refused(trainer: Trainer) -> None:
+    arrays, about = trainer.fit(UNTIL)
+    with pytest.raises(ArtefactError, match="another list of features"):
+        Ranked.load(arrays, {**about, "fingerprint": "old"}, CATALOGUE)
+    few = READS.before(small_site.START + 26 * HOUR)
+    with pytest.raises(DataError, match="are needed"):
+        Trainer(few, Site(CATALOGUE, few), UNTIL, 0, RECIPE)
