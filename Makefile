@@ -1,7 +1,8 @@
 # Everything a newcomer needs: `make demo` and `make test`. Needs Python 3.11 or newer and make, nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
-INSTALL := $(if $(shell command -v uv),uv pip install --python $(BIN)/python,$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off)
+unexport PYTHONDONTWRITEBYTECODE  # jobs are fresh processes: without compiled modules each would start seconds later
+INSTALL := $(if $(shell command -v uv),uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off)
 
 .PHONY: demo test check bench calibrate install install-test lock clean
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import ArmError, DataError, nearest
+from recsys import fit_als
 from recsys.comparison import compare
 from recsys.factors import Factors
 from recsys.fit_als import AlsRecipe, article_vectors
@@ -95,7 +96,7 @@ def _scorers(data: Clicks, arms: Sequence[str], seed: int) -> dict[str, Scorer]:
     chosen: dict[str, Scorer] = {}
     for name in arms:
         if name == "als":
-            chosen[name] = _Als(data, AlsRecipe(window_h=72.0, half_life_h=24.0), seed)
+            chosen[name] = _Als(data, fit_als.BUSY, seed)
         elif name.startswith("heat_") and name[5:].replace(".", "", 1).isdecimal() and float(name[5:]) > 0:
             chosen[name] = lambda hour, half_life_h=float(name[5:]): hour.heat(half_life_h)  # type: ignore[misc]
         elif name in known:
@@ -123,7 +124,7 @@ class _Als:
 
     def __init__(self, data: Clicks, recipe: AlsRecipe, seed: int) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
-        self.window_h, self.half_life_h = float(recipe.window_h or 72), float(recipe.half_life_h or 24)
+        self.window_h, self.half_life_h = float(recipe.window_h or 0), recipe.half_life_h
         self.fitted_at = -1
         self.factors: Factors | None = None
 
@@ -154,4 +155,4 @@ class _Als:
         weight = 0.5 ** ((hour.at - self.data.hour[span]) / self.half_life_h)
         matrix = coo_matrix((weight, (rows, self.data.article[span])), shape=(len(readers), self.data.articles)).tocsr().astype(np.float32)
         vectors = article_vectors(Interactions(matrix, readers, float(hour.at)), self.recipe, seed=self.seed)
-        return Factors(vectors, self.recipe.alpha, self.recipe.regularization)
+        return Factors(vectors, self.recipe.alpha, float(self.recipe.regularization or 0))

@@ -23,7 +23,7 @@ from recsys.interactions import Interactions
 from tests.recsys import small_site
 
 N = 40
-RECIPE = AlsRecipe(factors=8, iterations=8)
+RECIPE = AlsRecipe(factors=8, regularization=0.1, iterations=8)
 CATALOGUE = Catalogue(small_site.articles(N, 10.0))
 UNTIL = small_site.START + 11 * 24 * HOUR
 
@@ -37,7 +37,7 @@ def checkerboard(withheld: tuple[int, int] = (0, 2)) -> Reads:
 
 
 def trained(reads: Reads | None = None, **changes: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    recipe = AlsRecipe(factors=8, iterations=8, half_life_h=1e6, window_h=24, **changes)
+    recipe = replace(RECIPE, half_life_h=1e6, window_h=24, **changes)
     return fit_als.fit(checkerboard() if reads is None else reads, CATALOGUE, until=UNTIL, seed=3, recipe=recipe)
 
 
@@ -152,6 +152,15 @@ def test_trap_any_sparse_layout_is_accepted_and_an_empty_one_is_refused() -> Non
     assert all((v == vectors[0]).all() for v in vectors)
     with pytest.raises(DataError, match="no reads to learn from"):
         article_vectors(Interactions(csr_matrix((3, 4)), np.arange(3), 0.0), RECIPE, seed=1)
+
+
+def test_a_busy_site_gets_the_measured_recipe_and_a_small_one_fewer_factors() -> None:
+    few = checkerboard()
+    at = np.sort(UNTIL - np.random.default_rng(0).random(72 * 2_000) * 72 * HOUR)
+    codes = np.zeros(len(at), np.int64)
+    chosen = [fit_als.for_site(AlsRecipe(), reads, until=UNTIL) for reads in (few, Reads(codes, codes, codes.astype(np.int32), at))]
+    assert [(r.factors, r.regularization, r.window_h) for r in chosen] == [(16, 10.0, 336.0), (64, 0.1, 72.0)]
+    assert fit_als.for_site(AlsRecipe(factors=5), few, until=UNTIL).factors == 5
 
 
 def test_readers_never_leave_the_worker() -> None:

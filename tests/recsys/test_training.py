@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -65,16 +66,14 @@ def test_reads_after_until_are_not_learned_from(site: Path) -> None:
 
 @pytest.fixture
 def worst() -> Iterator[str]:
-    """A model arm that ranks the best article last, and is not waived."""
+    """A model arm that shows the oldest articles to readers who like new ones, and is not waived."""
 
     class Worst(Als):
-        name: ClassVar[str] = "worst_first"
+        name: ClassVar[str] = "oldest_first"
         waived: ClassVar[str] = ""
 
         def rank(self, context: Context) -> Ranking:
-            return Ranking.best_first(
-                context.pool, self.factors.vectors[context.pool].sum(axis=1) * 0 - context.signals.heat[context.pool], "als"
-            )
+            return Ranking.best_first(context.pool, -context.signals.catalogue.published[context.pool], "als")
 
     register(Worst)
     yield Worst.name
@@ -120,8 +119,6 @@ def test_an_empty_site_is_refused_in_words(tmp_path: Path, capsys: pytest.Captur
 
 
 def run(*arguments: str, **environment: str) -> tuple[int, dict[str, Any]]:
-    import os
-
     done = subprocess.run(
         [sys.executable, "-m", *arguments], capture_output=True, text=True, env={**os.environ, **environment}, check=False
     )

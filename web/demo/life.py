@@ -18,7 +18,7 @@ from web.demo.history import Stretch
 
 __all__ = ["Life", "live"]
 
-WAVE_S = 300.0  # simulated seconds whose requests go out together
+WAVE_S = 600.0  # simulated seconds whose requests go out together
 Acts = Generator[Action, Seen | None, None]
 
 

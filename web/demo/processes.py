@@ -29,6 +29,7 @@ class Processes:
         self.logs.mkdir(mode=0o700, parents=True, exist_ok=True)
         environment = {
             **os.environ,
+            "PYTHONDONTWRITEBYTECODE": "",
             "PRESSLAB_HOME": str(self.settings.home),
             "PRESSLAB_PROFILE": "demo",
             "PRESSLAB_PORT": str(self.settings.port),

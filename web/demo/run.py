@@ -128,7 +128,7 @@ def _settings(plan: Plan) -> Settings:
         shutil.rmtree(home)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_json(home / "demo.json", {"state": "building"})
-    lines = ['profile = "demo"', f"port = {plan.port}", f"pool_hours = {POOL_H}", "workers = 1", "threads = 8", ""]
+    lines = ['profile = "demo"', f"port = {plan.port}", f"pool_hours = {POOL_H}", "workers = 2", "threads = 8", ""]
     replace_file(home / "presslab.toml", "\n".join(lines).encode())
     return load_settings(home)
 
