@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from experiments.serving.recommender import Article, Catalogue
 
@@ -34,7 +35,21 @@ def _open(home: Path) -> Iterator[sqlite3.Connection]:
 def add_articles(home: Path, articles: Sequence[Article]) -> int:
     """Write articles in one transaction (an article of the same id is replaced); returns how many."""
     rows = [
-        (a.id, a.title, a.dek, a.body, a.section, a.author, round(a.published_at.timestamp() * 1000000.0), json.dumps(a.tags), a.story, int(a.evergreen), int(a.withdrawn), a.language, int(a.imported))
+        (
+            a.id,
+            a.title,
+            a.dek,
+            a.body,
+            a.section,
+            a.author,
+            round(a.published_at.timestamp() * 1000000.0),
+            json.dumps(a.tags),
+            a.story,
+            int(a.evergreen),
+            int(a.withdrawn),
+            a.language,
+            int(a.imported),
+        )
         for a in articles
     ]
     with _open(home) as connection:
@@ -62,15 +77,20 @@ def _version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
-def _article(row: tuple[object, ...]) -> Article:
-    identity, title, dek, body, section, author, published, tags, story, evergreen, withdrawn, language, imported = row
+def _article(row: tuple[Any, ...]) -> Article:
+    identity, title, dek, body, section, author, published_us, tags, story, evergreen, withdrawn, language, imported = row
     return Article(
-        *map(str, (identity, title, dek, body, section, author)),
-        published_at=datetime.fromtimestamp(int(str(published)) / 1e6, UTC),
-        tags=tuple(json.loads(str(tags))),
-        story=str(story),
-        evergreen=bool(evergreen),
-        withdrawn=bool(withdrawn),
-        language=str(language),
-        imported=bool(imported),
+        identity,
+        title,
+        dek,
+        body,
+        section,
+        author,
+        datetime.fromtimestamp(published_us / 1e6, UTC),
+        tuple(json.loads(tags)),
+        story,
+        bool(evergreen),
+        bool(withdrawn),
+        language,
+        bool(imported),
     )

@@ -57,7 +57,7 @@ BECAUSE_SHARE = 0.3  # of the positive part of a score: below it no single read 
 
 def because(arm: Explainable, context: Context, position: int, catalogue: Catalogue) -> str:
     """Return "Because you read ..." when one read gives at least 30 % of what speaks for the article, else an empty string."""
-    parts = arm.explain(context, position)
+    parts = [part for part in arm.explain(context, position) if part[0] != context.article]
     positive = sum(max(value, 0.0) for _, value in parts)
     if not parts or positive <= 0 or parts[0][1] < BECAUSE_SHARE * positive:
         return ""

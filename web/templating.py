@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, url_for
+from flask import Blueprint, url_for
 from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
 
@@ -38,19 +38,19 @@ def _install(state: BlueprintSetupState) -> None:
     app = state.app
     app.jinja_env.filters.update({name: getattr(formatting, name) for name in FILTERS})
     app.jinja_env.filters.update(body_html=body_html, capital=capital, curly=curly, reading_minutes=reading_minutes, spoken=spoken)
-    app.jinja_env.globals["url_for"] = _addresses(app)
+    app.jinja_env.globals["url_for"] = _addresses()
     app.jinja_env.globals.update(
         asset=asset, author_of=author_of, latest=latest, section_name=section_name, site=site, stylesheet=stylesheet
     )
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
 
 
-def _addresses(app: Flask) -> Callable[..., str]:
+def _addresses() -> Callable[..., str]:
     """Return ``url_for`` that remembers addresses within the site: a page holds about forty, always the same few hundred."""
-    remembered = lru_cache(maxsize=4_096)(lambda endpoint, values: app.url_for(endpoint, **dict(values)))
+    remembered = lru_cache(maxsize=4_096)(lambda endpoint, values: url_for(endpoint, **dict(values)))
 
     def address(endpoint: str, **values: Any) -> str:
-        return app.url_for(endpoint, **values) if "_external" in values else remembered(endpoint, tuple(values.items()))
+        return url_for(endpoint, **values) if "_external" in values else remembered(endpoint, tuple(values.items()))
 
     return address
 

@@ -136,7 +136,7 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
     half_life_h = rules.half_life_h or (1.0 if busy else 24.0)
     first = _once_a_day(past)
     age_h = (at - past.at[first]) / HOUR
-    heat = np.bincount(past.article[first], weights=0.5 ** (age_h / half_life_h), minlength=n)
+    heat = np.bincount(past.article[first], weights=0.5 ** (age_h / half_life_h), minlength=n).astype(np.float64)
     reads_in = np.stack([np.bincount(past.article[at - past.at <= w * HOUR], minlength=n) for w in WINDOWS_H])
     indptr, columns, weights, total = _co_reads(past.before(at, at - rules.co_read_window_h * HOUR), n, at, rules)
     typical = _typical(heat, catalogue, at=at, fresh_h=rules.fresh_h)
@@ -212,6 +212,6 @@ def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catal
     """Rebuild a snapshot; raises :class:`ArtefactError` when it belongs to a catalogue of another size."""
     if arrays["heat"].shape != (len(catalogue),):
         raise ArtefactError(f"signals speak of {arrays['heat'].shape[0]} articles, the catalogue has {len(catalogue)}.")
-    scalars = {"at": float(arrays["at"]), "half_life_h": float(arrays["half_life_h"]), "last_offset": int(arrays["last_offset"])}
-    rest = {f.name: arrays[f.name] for f in fields(Signals) if f.name not in {"catalogue", *scalars}}
-    return Signals(catalogue=catalogue, **scalars, **rest)
+    values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name != "catalogue"}
+    values |= {"at": float(arrays["at"]), "half_life_h": float(arrays["half_life_h"]), "last_offset": int(arrays["last_offset"])}
+    return Signals(catalogue=catalogue, **values)

@@ -39,6 +39,11 @@ class Imported:
     sha256: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def rejected(self) -> int:
+        """Rows refused, for whatever reason (:attr:`refused` lists only the first 20)."""
+        return sum(self.reasons.values())
+
 
 def parse_log(format: str, path: Path, *, layout: Layout = Layout()) -> Parsed:
     """Read a log in one of the known formats without writing anything.

@@ -39,19 +39,19 @@ def bring(
                 "read": found.read,
                 "kept": found.kept,
                 "refused": [{"line": line, "reason": reason} for line, reason in found.refused[:SHOWN]],
-                "refused_total": len(found.refused),
+                "rejected": found.rejected,
                 "articles": found.articles,
                 "readers": found.readers,
             }
         )
         return
     say(
-        f"{found.read:,} rows read, {found.kept:,} kept, {len(found.refused):,} refused; {found.articles:,} articles, {found.readers:,} readers."
+        f"{found.read:,} rows read, {found.kept:,} kept, {found.rejected:,} refused; {found.articles:,} articles, {found.readers:,} readers."
     )
     for line, reason in found.refused[:SHOWN]:
         say(f"  line {line}: {reason}")
-    if len(found.refused) > SHOWN:
-        say(f"  … and {len(found.refused) - SHOWN:,} more")
+    if found.rejected > SHOWN:
+        say(f"  … and {found.rejected - SHOWN:,} more")
     say("Next: presslab model train als, then presslab serve")
 
 

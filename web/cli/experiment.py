@@ -121,7 +121,7 @@ def listing(home: Home = None, as_json: Json = False) -> None:
         print_json(rows)
         return
     print_table("Experiments", ("name", "state", "arms", "started", "decided", "question"),
-                [(r["name"], r["state"], ", ".join(r["arms"]), (r["started_at"] or "–")[:16], r["decided_arm"] or "–", r["question"]) for r in rows])  # type: ignore[arg-type, index]  # fmt: skip
+                [(r["name"], r["state"], ", ".join(r["arms"]), (r["started_at"] or "–")[:16], r["decided_arm"] or "–", r["question"]) for r in rows])  # type: ignore[arg-type]  # fmt: skip
 
 
 @experiment.command("report")

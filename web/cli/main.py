@@ -47,7 +47,8 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Build the newspaper, let readers live through an experiment, write the report, keep serving."""
-    from web.demo.run import Plan, run_demo
+    from web.demo.plan import Plan
+    from web.demo.run import run_demo
 
     run_demo(Plan(home or Path("instance"), readers, days, seed, port, world, leave), as_json=as_json)
 

@@ -79,15 +79,19 @@ class Wire:
         if isinstance(action, Open):
             return self._open(browser, action)
         if isinstance(action, Beacon):
-            if browser.token:
-                body = json.dumps({"token": browser.token, "active_ms": action.active_ms, "depth": action.depth_percent}).encode()
-                status, _ = self.send(browser, "POST", "/e", body, kind="application/json")
-                self.refused += status != 202
+            self.beacon(browser, action, token=browser.token)
         elif isinstance(action, Choose):
             self.send(browser, "POST", "/en/choose", urlencode({"personal": "yes" if action.personal else "no", "next": "/en/"}).encode())
         elif isinstance(action, Object):
             self.send(browser, "POST", "/en/privacy", urlencode({"tests": "yes"}).encode())
         return None
+
+    def beacon(self, browser: Browser, action: Beacon, *, token: str) -> None:
+        """Send visible time and depth of the page that carried ``token``; pages without one send nothing."""
+        if token:
+            body = json.dumps({"token": token, "active_ms": action.active_ms, "depth": action.depth_percent}).encode()
+            status, _ = self.send(browser, "POST", "/e", body, kind="application/json")
+            self.refused += status != 202
 
     def _open(self, browser: Browser, action: Open) -> Seen:
         path = {

@@ -75,7 +75,8 @@ def live_past(
 ) -> Past:
     """Let readers live on the site without recommendations and append every event durably, in order of time."""
     library = Library.of(catalogue.articles)
-    past, waiting = Past(), []
+    past = Past()
+    waiting: list[tuple[float, str]] = []
     outbox = Outbox(home / "outbox", clock=lambda: round(stretch.start * 1e6))
     page_views = PageViews()
     people = [r for r in readers if not r.bot and not r.objects]

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from experiments.clock import FileClock
-from fixtures.behaviour import Action, Memory, Seen, session, session_key
+from fixtures.behaviour import Action, Beacon, Memory, Seen, session, session_key
 from fixtures.library import Library
 from fixtures.readers import Reader, visits
 from fixtures.worlds import World
@@ -18,7 +19,7 @@ from web.demo.history import Stretch
 
 __all__ = ["Life", "live"]
 
-WAVE_S = 600.0  # simulated seconds whose requests go out together
+WAVE_S = 900.0  # simulated seconds whose requests go out together
 Acts = Generator[Action, Seen | None, None]
 
 
@@ -36,6 +37,7 @@ class Life:
     connections: int = 6
     sessions: int = 0
     acts: int = 0
+    waves: int = 0
     waited_s: float = 0.0
     lag: Callable[[float], bool] = field(default=lambda _: False)
 
@@ -48,6 +50,7 @@ class _Next:
     key: str
     act: Action | None = field(compare=False, default=None)
     acts: Acts | None = field(compare=False, default=None)
+    token: str = field(compare=False, default="")
 
 
 def live(life: Life, stretch: Stretch, *, tick: Callable[[], None]) -> None:
@@ -66,18 +69,13 @@ def live(life: Life, stretch: Stretch, *, tick: Callable[[], None]) -> None:
             now = waiting[0].at
             life.clock.set(round(now * 1e6))
             tick()
+            life.waves += 1
             _wait_for_signals(life, now)
             wave: list[_Next] = []
-            busy: set[str] = set()
             while waiting and waiting[0].at < now + WAVE_S and len(wave) < 64:
-                item = heappop(waiting)
-                if item.key in busy:
-                    heappush(waiting, item)
-                    break
-                busy.add(item.key)
-                wave.append(item)
-            for item in pool.map(lambda item: _step(life, by_key[item.key], item, stretch.seed), wave):
-                if item is not None:
+                wave.append(heappop(waiting))
+            for items in pool.map(lambda item: _step(life, by_key[item.key], item, seed=stretch.seed), wave):
+                for item in items:
                     heappush(waiting, item)
     life.clock.set(round((stretch.start + stretch.days * 86_400) * 1e6))
 
@@ -89,20 +87,26 @@ def _wait_for_signals(life: Life, now: float) -> None:
     life.waited_s += time.monotonic() - start
 
 
-def _step(life: Life, reader: Reader, item: _Next, seed: int) -> _Next | None:
-    """Do one thing and return the reader's next one, or None when the session is over."""
-    acts, answer = item.acts, None
-    if acts is None:
-        acts = session(
-            reader, life.world, life.library, life.memories[reader.key], start=item.at, rng_key=session_key(reader, item.at, seed=seed)
-        )
-        life.sessions += 1
-    else:
-        assert item.act is not None
-        answer = life.wire.act(life.browsers[reader.key], item.act)
+def _step(life: Life, reader: Reader, item: _Next, *, seed: int) -> list[_Next]:
+    """Do one thing and return what follows: the reader's next one, and a beacon that nobody waits for."""
+    if isinstance(item.act, Beacon):
+        life.wire.beacon(life.browsers[reader.key], item.act, token=item.token)
         life.acts += 1
-    try:
+        return []
+    acts = item.acts
+    act: Action | None = item.act
+    if acts is None or act is None:
+        rng_key = session_key(reader, item.at, seed=seed)
+        acts = session(reader, life.world, life.library, life.memories[reader.key], start=item.at, rng_key=rng_key)
+        act = next(acts)
+        life.sessions += 1
+    answer = life.wire.act(life.browsers[reader.key], act)
+    life.acts += 1
+    following: list[_Next] = []
+    with suppress(StopIteration):  # the session is over
         act = acts.send(answer)
-    except StopIteration:
-        return None
-    return _Next(max(act.at, item.at), reader.key, act, acts)
+        if isinstance(act, Beacon):  # the browser sends it while the reader goes on
+            following.append(_Next(max(act.at, item.at), reader.key, act, token=life.browsers[reader.key].token))
+            act = next(acts)
+        following.append(_Next(max(act.at, item.at), reader.key, act, acts))
+    return following

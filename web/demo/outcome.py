@@ -53,7 +53,15 @@ def outcome(demo: Demo) -> dict[str, Any]:
             {"name": name, "state": rows[0].state, "seconds": rows[0].seconds, "reason": rows[0].reason}
             for name, rows in sorted(runs.items())
         ],
-        "requests": {"sent": wire.requests, "retried": wire.retries, "refused": wire.refused} if wire else {},
+        "requests": {
+            "sent": wire.requests,
+            "retried": wire.retries,
+            "refused": wire.refused,
+            "waves": demo.life.waves,
+            "waited_s": round(demo.life.waited_s, 2),
+        }
+        if wire and demo.life
+        else {},
         "seconds": demo.seconds,
         "plan": {"readers": demo.plan.readers, "days": demo.plan.days, "seed": demo.plan.seed, "now": demo.now.isoformat()},
     }
