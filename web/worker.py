@@ -36,6 +36,7 @@ __all__ = ["Worker"]
 
 log = logging.getLogger("presslab.worker")
 HEARTBEAT_S = 2.0
+PAUSE_S = 0.2  # between two looks at the outboxes: an event is in the store well within two seconds
 QUIET_ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "",
     "OMP_NUM_THREADS": "2",
@@ -170,7 +171,7 @@ class Worker:
 
     def _load(self) -> None:
         """Load for ever; a failure is counted, shown and tried again."""
-        pause_s = 0.05
+        pause_s = PAUSE_S
         while not self.stopping.is_set():
             try:
                 loaded = self.loader.load()
@@ -178,7 +179,7 @@ class Worker:
                 self.loaded["stored"] += loaded.stored
                 self.loaded["duplicate"] += loaded.duplicate
                 self.faults.pop("loader", None)
-                pause_s = 0.0 if loaded.stored >= 5_000 else 0.05
+                pause_s = 0.0 if loaded.stored >= 5_000 else PAUSE_S
             except Exception as error:  # the heartbeat carries the words to the jobs page
                 log.exception("loading failed")
                 self.faults["loader"] = f"{type(error).__name__}: {error}"
