@@ -44,6 +44,7 @@ class Published:
     signal_version: str = ""
     experiments: tuple[Live, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, Any] = field(default_factory=dict)
     arms: Mapping[str, Recommender] = field(default_factory=dict)
     bundles: Mapping[str, str] = field(default_factory=dict)
     faults: Mapping[str, str] = field(default_factory=dict)
@@ -106,7 +107,8 @@ def _arms(home: Path, now: Published) -> Published:
     """Build arms anew where the bundle changed; a damaged bundle leaves the arm as it was and is named."""
     arms, bundles = dict(now.arms), dict(now.bundles)
     faults = {name: reason for name, reason in now.faults.items() if not name.startswith("model ")}
-    for name, kind in discover().items() if not arms else [(n, type(a)) for n, a in arms.items()] + _waiting(home, arms):
+    classes = now.classes or discover()
+    for name, kind in classes.items():
         if not hasattr(kind, "load"):
             arms.setdefault(name, kind())
             continue
@@ -118,11 +120,6 @@ def _arms(home: Path, now: Published) -> Published:
             arms[name], bundles[name] = kind.load(arrays, manifest, now.catalogue), pointer.version
         except (PresslabError, OSError, ValueError, KeyError) as error:
             faults[f"model {name}"] = str(error)
-    if arms.keys() == now.arms.keys() and bundles == now.bundles and faults == dict(now.faults):
+    if classes is now.classes and arms.keys() == now.arms.keys() and bundles == now.bundles and faults == dict(now.faults):
         return now
-    return replace(now, arms=arms, bundles=bundles, faults=faults)
-
-
-def _waiting(home: Path, arms: Mapping[str, Recommender]) -> list[tuple[str, Any]]:
-    """Model arms that had no bundle so far."""
-    return [(name, kind) for name, kind in discover().items() if name not in arms and (home / "models" / name).exists()]
+    return replace(now, classes=classes, arms=arms, bundles=bundles, faults=faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from typing import Any
 
 from experiments.errors import BusyError, ConfigError
@@ -49,6 +50,8 @@ def serve(settings: Settings) -> None:
 
         def load(self) -> Any:
             from web.app import create_app
+
+            sys.setswitchinterval(0.001)  # an arm is asked on another thread: waiting 5 ms for the interpreter would eat its deadline
 
             return create_app(settings, give_up=lambda: os._exit(70))
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, url_for
+from flask import Blueprint, request, url_for
 from flask.blueprints import BlueprintSetupState
 from markupsafe import Markup
 
@@ -47,10 +47,10 @@ def _install(state: BlueprintSetupState) -> None:
 
 def _addresses() -> Callable[..., str]:
     """Return ``url_for`` that remembers addresses within the site: a page holds about forty, always the same few hundred."""
-    remembered = lru_cache(maxsize=4_096)(lambda endpoint, values: url_for(endpoint, **dict(values)))
+    remembered = lru_cache(maxsize=8_192)(lambda _host, endpoint, values: url_for(endpoint, **dict(values)))
 
     def address(endpoint: str, **values: Any) -> str:
-        return url_for(endpoint, **values) if "_external" in values else remembered(endpoint, tuple(values.items()))
+        return remembered(request.host_url if "_external" in values else "", endpoint, tuple(values.items()))
 
     return address
 

@@ -34,7 +34,7 @@ class Life:
     memories: dict[str, Memory]
     wire: Wire
     clock: FileClock
-    connections: int = 6
+    connections: int = 8
     sessions: int = 0
     acts: int = 0
     waves: int = 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from flask import Response, abort, make_response, redirect, render_template, request, url_for
+from markupsafe import Markup
 from werkzeug.wrappers import Response as AnyResponse
 
-from experiments.serving.recommender import Article
+from experiments.serving.recommender import Article, Catalogue
 from web.reader import feeds, privacy
 from web.reader.art import picture
 from web.reader.blueprint import reader
@@ -59,18 +62,33 @@ def article(article_id: str) -> Response:
     """One article, and the slot when this reader's arm fills it."""
     found = _article(article_id)
     page = site().open_page(request, "article", article=found)
+    return reply("reader/article.html", page, article=found, still=_still(site().catalogue, article_id, request.host_url))
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """What every reader gets alike: the head of an article's page and the story itself."""
+
+    head: Markup
+    story: Markup
+
+
+@lru_cache(maxsize=2_048)
+def _still(catalogue: Catalogue, article_id: str, _host: str) -> Still:
+    """Render the parts of an article's page that no reader and no arm changes, once per catalogue and host."""
+    found = catalogue.articles[catalogue.positions[article_id]]
     author = author_of(site().desk, found.author)
     name = section_name(site().desk, found.section)
-    data = as_script_text(article_data(found, site().desk, author=author.name if author else found.author, section=name))
-    return reply(
-        "reader/article.html",
-        page,
-        article=found,
-        author=author,
-        section=section_of(site().desk, found.section),
-        section_name=name,
-        data=data,
-    )
+    values = {
+        "article": found,
+        "author": author,
+        "section": section_of(site().desk, found.section),
+        "section_name": name,
+        "desk": site().desk,
+        "data": as_script_text(article_data(found, site().desk, author=author.name if author else found.author, section=name)),
+    }
+    head, story = (Markup(render_template(f"reader/{part}.html", **values)) for part in ("article_head", "story"))
+    return Still(head, story)
 
 
 @reader.route("/en/search")
