@@ -103,7 +103,7 @@ JOBS = (
     Job("explanation", "What the ranker looks at (SHAP)", DAY, 3 * HOUR + 30 * MINUTE, 1_800, ("recsys.explanation", "--home", "{home}")),
     Job("retention", "Raw events past their time are deleted", DAY, 5 * HOUR + 30 * MINUTE, 3_600),
 )
-DEMO_RHYTHM = {"signals": HOUR, "als": DAY}  # simulated days last seconds; everything else runs on request there
+DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY}  # simulated days last seconds; everything else runs on request there
 
 
 def timetable(settings: Settings) -> tuple[Job, ...]:

@@ -16,7 +16,7 @@ from experiments.serving.slate import SlateRules, build_slate
 
 __all__ = ["Shadow"]
 
-ENOUGH = 1_000  # requests per arm and process; what follows tells nothing new about errors and speed
+ENOUGH = 1_000  # requests per arm; what follows tells nothing new about errors and speed
 REPORT_EVERY = 100
 
 
@@ -33,8 +33,9 @@ class _Tally:
 class Shadow:
     """One thread and a short queue per process; a full queue drops and counts."""
 
-    def __init__(self, outbox: Outbox, page_views: PageViews, clock: Clock) -> None:
+    def __init__(self, outbox: Outbox, page_views: PageViews, clock: Clock, *, processes: int = 1) -> None:
         self.outbox, self.page_views, self.clock = outbox, page_views, clock
+        self.enough = -(-ENOUGH // processes)
         self.tallies: dict[tuple[str, str], _Tally] = {}
         self._queue: queue.Queue[tuple[str, Recommender, Context, SlateRules]] = queue.Queue(maxsize=4)
         self._thread: threading.Thread | None = None
@@ -44,7 +45,7 @@ class Shadow:
         if arm is None:
             return
         tally = self.tallies.setdefault((experiment, name), _Tally())
-        if tally.calls >= ENOUGH:
+        if tally.calls >= self.enough:
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True, name="shadow")

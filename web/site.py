@@ -79,7 +79,7 @@ class NewsSite:
         self.picker = Picker(deadline_ms=settings.deadline_ms)
         self.page_views = PageViews()
         self.outbox = Outbox(self.home / "outbox", clock=self.clock, give_up=give_up)
-        self.shadow = Shadow(self.outbox, self.page_views, self.clock)
+        self.shadow = Shadow(self.outbox, self.page_views, self.clock, processes=settings.workers)
         self.objections = Objections(self.outbox, self.page_views, self.clock)
         held, stored = Held(self), Stored(settings, self.clock)
         self.export, self.erase, self.why = held.export, held.erase, held.why

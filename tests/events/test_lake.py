@@ -66,13 +66,20 @@ def test_three_readers_by_hand(tmp_path: Path) -> None:
         "ben": ("front", 0, 8),
         "cleo": ("status_quo", 0, 7),
     }
-    columns = ("count_view_page_type_article", "count_session", "count_bounce", "sum_dwell_active_ms", "count_click", "count_impression")
+    columns = (
+        "count_view_page_type_article",
+        "count_session",
+        "count_bounce",
+        "sum_dwell_active_ms_page_type_article",
+        "count_click",
+        "count_impression",
+    )
     assert [[rows[reader][column] for column in columns] for reader in ("anna", "ben", "cleo")] == [
         [3, 2, 1, 0, 0, 0],
         [2, 1, 0, 40_000, 1, 1],
         [1, 1, 1, 0, 0, 0],
     ]
-    assert rows["ben"]["count_dwell_depth_percent___90"] == 1
+    assert rows["ben"]["count_dwell_depth_percent___90_page_type_article"] == 1
     assert {row["count_reader"] for row in rows.values()} == {1}
 
 

@@ -26,10 +26,8 @@ def outcome(demo: Demo) -> dict[str, Any]:
     report = read_json(path) or {}
     truth = demo.truth
     assert truth is not None
-    rows = balance(demo.home)
-    runs = last_runs(control_engine(demo.home), each=1)
     site = f"http://{demo.settings.host}:{demo.settings.port}"
-    wire = demo.life.wire if demo.life else None
+    models = [(arm, current(demo.home, arm)) for arm in ("als", "ranked")]
     return {
         "report": str(path),
         "site": site,
@@ -38,33 +36,35 @@ def outcome(demo: Demo) -> dict[str, Any]:
         "truth": {metric: dict(arms) for metric, arms in truth.uplifts.items()},
         "estimated": _estimated(report, set(truth.uplifts)),
         "verdict": report.get("verdict"),
-        "models": [
-            {"arm": arm, "version": pointer.version, "alias": "live"} for arm in ("als", "ranked") if (pointer := current(demo.home, arm))
-        ],
-        "events": {
-            "received": sum(row.received for row in rows),
-            "stored": sum(row.stored for row in rows),
-            "duplicate": sum(row.duplicate for row in rows),
-            "rejected": sum(row.dead for row in rows),
-            "pending": sum(row.pending for row in rows),
-            "balance": "exact" if all(row.exact for row in rows) else "off",
-        },
-        "jobs": [
-            {"name": name, "state": rows[0].state, "seconds": rows[0].seconds, "reason": rows[0].reason}
-            for name, rows in sorted(runs.items())
-        ],
-        "requests": {
-            "sent": wire.requests,
-            "retried": wire.retries,
-            "refused": wire.refused,
-            "waves": demo.life.waves,
-            "waited_s": round(demo.life.waited_s, 2),
-        }
-        if wire and demo.life
-        else {},
+        "models": [{"arm": arm, "version": pointer.version, "alias": "live"} for arm, pointer in models if pointer],
+        "events": _events(demo),
+        "jobs": _jobs(demo),
+        "requests": _requests(demo),
         "seconds": demo.seconds,
         "plan": {"readers": demo.plan.readers, "days": demo.plan.days, "seed": demo.plan.seed, "now": demo.now.isoformat()},
     }
+
+
+def _events(demo: Demo) -> dict[str, Any]:
+    rows = balance(demo.home)
+    names = {"received": "received", "stored": "stored", "duplicate": "duplicate", "rejected": "dead", "pending": "pending"}
+    counted = {name: sum(getattr(row, key) for row in rows) for name, key in names.items()}
+    return {**counted, "balance": "exact" if all(row.exact for row in rows) else "off"}
+
+
+def _jobs(demo: Demo) -> list[dict[str, Any]]:
+    runs = last_runs(control_engine(demo.home), each=1)
+    return [
+        {"name": name, "state": rows[0].state, "seconds": rows[0].seconds, "reason": rows[0].reason} for name, rows in sorted(runs.items())
+    ]
+
+
+def _requests(demo: Demo) -> dict[str, Any]:
+    if demo.life is None:
+        return {}
+    wire = demo.life.wire
+    counts = {"sent": wire.requests, "retried": wire.retries, "refused": wire.refused}
+    return {**counts, "waves": demo.life.waves, "waited_s": round(demo.life.waited_s, 2)}
 
 
 def _estimated(report: dict[str, Any], metrics: set[str]) -> dict[str, dict[str, dict[str, float | None]]]:
