@@ -1,0 +1,73 @@
+"""MLflow, SHAP and APScheduler carry weight: break one, and a page says so while readers are served."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from experiments.errors import ArtefactError
+from experiments.migrate import migrate
+from experiments.settings import Settings
+from recsys.explanation import explain
+from recsys.training import train
+from recsys.trees import Trees
+from tests.recsys.small_site import build, until_us
+from tests.web.site_fixture import PHONE, Stand
+from web.app import create_app
+from web.jobs import last_runs
+from web.worker import Worker
+
+
+def test_without_its_registry_a_page_names_mlflow_and_readers_are_served(home: Path) -> None:
+    stand = Stand(home)
+    (home / "mlflow").mkdir()
+    (home / "mlflow" / "mlflow.db").write_bytes(b"this is no database")
+    ended = subprocess.run([sys.executable, "-m", "recsys.registry", "--home", str(home)], capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    client = stand.reader_in("front")
+    health = client.get("/console/en/health", headers=PHONE).text
+    assert "MLflow does not answer" in health
+    assert 'class="slot"' in client.get(f"/en/article/{stand.article}", headers=PHONE).text
+    stand.site.close()
+
+
+def test_an_explanation_off_by_a_hundredth_is_not_shown_and_the_page_says_why(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrate(home)
+    build(home, readers=300, sessions=1_500)
+    assert train("ranked", home, until_us=until_us())["state"] == "published"
+    explain(home)
+    app = create_app(Settings(home=home))
+    client = app.test_client()
+    assert "als_rank" in client.get("/console/en/explain", headers=PHONE).text
+    true_decision = Trees.decision
+    monkeypatch.setattr(Trees, "decision", lambda self, x: true_decision(self, x) + 0.01)
+    with pytest.raises(ArtefactError, match="miss the served score"):
+        explain(home)
+    page = client.get("/console/en/explain", headers=PHONE).text
+    assert "miss the served score" in page
+    assert "als_rank" not in page
+    assert client.get("/en/", headers=PHONE).status_code == 200
+    app.extensions["presslab"].close()
+
+
+def test_when_the_scheduler_dies_the_jobs_page_says_so_and_readers_are_served(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand = Stand(home)
+    worker = Worker(Settings(home=home, profile="demo"))
+    start = BackgroundScheduler.start
+    monkeypatch.setattr(BackgroundScheduler, "start", lambda self: start(self, paused=True))  # alive, but it never fires
+    worker.stopping.set()
+    worker.work()
+    assert "signals" not in last_runs(worker.engine)
+    monkeypatch.setattr("web.stored.WORKER_SILENT_S", -1)
+    client = stand.reader_in("front")
+    jobs = client.get("/console/en/jobs", headers=PHONE).text
+    assert "has not reported for" in jobs
+    assert "presslab worker" in jobs
+    assert "has not reported" in client.get("/console/en/health", headers=PHONE).text
+    assert 'class="slot"' in client.get(f"/en/article/{stand.article}", headers=PHONE).text
+    worker.close()
+    stand.site.close()
