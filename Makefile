@@ -17,7 +17,7 @@ check: install-test      ## lint, types, layers, doctests
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --doctest-modules -n 2 -p no:randomly experiments heuristics recsys analysis web fixtures
+	$(BIN)/python -m pytest --doctest-modules -n 2 -p no:randomly --ignore=experiments/migrations experiments heuristics recsys analysis web fixtures
 
 bench: install-test      ## ratios to peers and to the machine's limits
 	$(BIN)/python -m tests.benchmarks

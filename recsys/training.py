@@ -34,8 +34,8 @@ from recsys.requests import Request, Site, contexts, next_reads
 
 __all__ = ["Judged", "Source", "Trainer", "judge", "main", "read_source", "train"]
 
-HISTORY_H = 400.0  # the longest window of a recipe, its warm-up, and the five days the signals look back
-TEST_HOURS = (24.0, 48.0, 72.0)  # the last day, or up to three where a day has too few page views
+HISTORY_H = 800.0  # the longest window of a recipe, before the longest test stretch, and the five days the signals look back
+TEST_HOURS = (24.0, 48.0, 72.0, 168.0, 336.0)  # the last day, or up to two weeks where a day has too few page views
 ENOUGH_REQUESTS, LEAST_REQUESTS, MOST_REQUESTS = 300, 50, 1_000
 GOLDEN = 20
 PLACES = 10

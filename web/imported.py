@@ -9,7 +9,7 @@ from experiments.settings import load_settings
 from web.desk import load_desk, save_desk
 from web.signal_job import SignalJob
 
-__all__ = ["open_for_readers"]
+__all__ = ["last_read_us", "open_for_readers", "reads_of"]
 
 
 def open_for_readers(home: Path) -> None:
@@ -18,11 +18,21 @@ def open_for_readers(home: Path) -> None:
     if load_desk(home).name == "Presslab":
         sections = [{"slug": section, "name": section.replace("-", " ").capitalize()} for section in catalogue.sections]
         save_desk(home, {"name": "Imported articles", "motto": "Read from a log", "sections": sections})
-    SignalJob(load_settings(home)).run(_last_read_us(home) + 1)
+    SignalJob(load_settings(home)).run(last_read_us(home) + 1)
 
 
-def _last_read_us(home: Path) -> int:
+def last_read_us(home: Path) -> int:
+    """Return when somebody last read an article here, UTC microseconds; 0 before any read."""
     from experiments.events import lake
 
     table = lake.reads(home, until_us=2**62)
     return max(table["at"].to_pylist(), default=0)
+
+
+def reads_of(home: Path, reader: str) -> list[str]:
+    """Return the articles a reader read, oldest first, each once, wherever they came from."""
+    from experiments.events import lake
+
+    table = lake.reads(home, until_us=2**62)
+    rows = zip(table["reader"].to_pylist(), table["article"].to_pylist(), strict=True)
+    return list(dict.fromkeys(article for who, article in rows if who == reader))

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-__all__ = ["print_json", "print_table", "say"]
+__all__ = ["print_json", "print_table", "say", "tell"]
 
 
 def print_json(value: Any) -> None:
@@ -31,3 +31,8 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 def say(text: str) -> None:
     """Tell a person something that is not the result."""
     Console(stderr=True, highlight=False).print(text)
+
+
+def tell(text: str) -> None:
+    """Write a line of the result."""
+    Console(file=sys.stdout, highlight=False, soft_wrap=True).print(text, markup=False)

@@ -9,7 +9,7 @@ import typer
 
 from web.cli.main import Home, Json, app, arm, drift, model
 
-__all__ = ["arms", "calibrate", "evaluate", "models", "rollback", "show_drift", "train"]
+__all__ = ["arms", "calibrate", "evaluate", "explain", "models", "rollback", "show_drift", "train"]
 
 
 @app.command("evaluate")
@@ -45,7 +45,7 @@ def evaluate(
 @model.command("train")
 def train(
     name: str,
-    until: Annotated[int, typer.Option(help="Data up to this time, UTC microseconds; 0 is now.")] = 0,
+    until: Annotated[int, typer.Option(help="Data up to this time, UTC microseconds; 0 is just after the last read.")] = 0,
     seed: int = 0,
     home: Home = None,
 ) -> None:
@@ -53,8 +53,8 @@ def train(
     import subprocess
     import sys
 
-    from experiments.clock import system_clock
     from experiments.settings import load_settings
+    from web.imported import last_read_us
 
     folder = load_settings(home).home
     command = [
@@ -65,7 +65,7 @@ def train(
         "--home",
         str(folder),
         "--until",
-        str(until or system_clock()),
+        str(until or last_read_us(folder) + 1),
         "--seed",
         str(seed),
     ]
@@ -86,6 +86,46 @@ def models(home: Home = None, as_json: Json = False) -> None:
         return
     print_table("Models", ("arm", "version", "serves", "trained until"),
                 [(r["arm"], r["version"], "yes" if r["live"] else "", r.get("until", "–")) for r in rows])  # fmt: skip
+
+
+@model.command("explain")
+def explain(
+    name: Annotated[str, typer.Argument(help="A model arm, for example als.")],
+    reader: Annotated[str, typer.Option(help="Id of a reader, of this site or of an imported log.")],
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """What a model would recommend to one reader, and because of which reads; exit 4 when the reasons do not add up."""
+    from experiments.errors import NotFoundError
+    from experiments.serving.slate import SlateRules
+    from experiments.settings import load_settings
+    from web.cli.output import print_json, tell
+    from web.explaining import explain_slate
+    from web.imported import last_read_us, reads_of
+    from web.published import refresh
+
+    settings = load_settings(home)
+    published, reads = refresh(settings.home, None), reads_of(settings.home, reader)
+    if not reads:
+        raise NotFoundError(f"no reads of a reader '{reader}' are held here.")
+    at = last_read_us(settings.home) / 1e6
+    found = explain_slate(published, arm=name, article=reads[-1], reads=reads[:-1], at=at, rules=SlateRules(pool_h=settings.pool_hours))
+    worst = max((abs(sum(r["weight"] for r in item["reasons"]) - item["score"]) for item in found["items"]), default=0.0)
+    if as_json:
+        print_json({**found, "reader": reader, "reads": reads, "largest_gap": worst})
+    else:
+        titles = {article.id: article.title for article in published.catalogue.articles}
+        tell(f"{len(reads)} articles read; the last: {titles[reads[-1]]}")
+        for item in found["items"]:
+            tell(f"{item['score']:8.4f}  {titles[item['article']]}")
+            positive = sum(max(r["weight"], 0.0) for r in item["reasons"])
+            for reason in item["reasons"][:2]:
+                tell(
+                    f"          {reason['weight']:+.4f}  because you read “{titles[reason['article']]}” ({reason['weight'] / positive:.0%})"
+                )
+        tell(f"Reasons and scores differ by {worst:.1e} at most.")
+    if worst > 1e-6:
+        raise typer.Exit(4)
 
 
 @model.command("rollback")
