@@ -243,5 +243,5 @@ def _split(folder: Path, column: str, rows: Mapping[str, Sequence[Line]]) -> Che
     faults = [f"{arm}, line {line}: {column} is '{row[column]}'" for arm in rows for line, row in rows[arm] if not row[column].isdigit()]
     refuse(folder, faults)
     seen = {arm: sum(int(row[column]) for _, row in lines) for arm, lines in rows.items()}
-    check = split(f"split_{column.lower()}", {0: seen}, {0: dict.fromkeys(seen, 0.5)})
+    check = split(f"split_{column.lower()}", {0: seen}, {0: dict.fromkeys(seen, 0.5)}, ended=True)
     return replace(check, says=check.says.replace("of readers", f"of {column.lower()}"))

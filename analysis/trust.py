@@ -42,7 +42,7 @@ def trust(
     shown = {arm: int(counts.exposures.get(arm, 0)) for arm in experiment.shares}
     heavy = _heavy(experiment, totals, compared)
     return (
-        *_splits(experiment, totals, phases),
+        *_splits(experiment, totals, phases, ended=progress.ended),
         *exposure(
             crossed=int(counts.crossed),
             exposed=sum(counts.exposed.values()),
@@ -59,14 +59,14 @@ def trust(
     )
 
 
-def _splits(experiment: Experiment, totals: Totals, phases: Sequence[Phase]) -> tuple[Check, Check]:
+def _splits(experiment: Experiment, totals: Totals, phases: Sequence[Phase], *, ended: bool) -> tuple[Check, Check]:
     shares = {phase.number: dict(phase.shares) for phase in phases}
     exposed = {phase: dict(arms) for phase, arms in totals.counts.exposed_by_phase.items()}
     matured: dict[int, dict[str, int]] = {}
     for (arm, phase), moments in sorted(totals.moments.items()):
         matured.setdefault(phase, {})[arm] = moments.n
     planned = {phase: shares.get(phase, experiment.shares) for phase in {0, *exposed, *matured}}
-    return split("split", exposed, planned), split("split_matured", matured, planned)
+    return split("split", exposed, planned, ended=ended), split("split_matured", matured, planned, ended=ended)
 
 
 def _recomputed(experiment: Experiment, totals: Totals, compared: Comparisons) -> Check:

@@ -135,3 +135,27 @@ def test_how_long_it_ran_never_blocks():
 def test_one_reader_who_moves_the_result_by_more_than_half_its_uncertainty_is_flagged():
     assert heavy_reader(0.6, 1.0).state == "warn"
     assert heavy_reader(0.4, 1.0).state == "ok"
+
+
+def test_a_broken_split_of_few_readers_is_blocked_at_the_end_though_daily_looks_only_warn() -> None:
+    counts, thirds = {"status_quo": 232, "front": 216, "als": 327}, dict.fromkeys(("status_quo", "front", "als"), 1 / 3)
+    assert split("split", {0: counts}, {0: thirds}).state == "warn"
+    ended = split("split", {0: counts}, {0: thirds}, ended=True)
+    assert ended.state == "block"
+    assert ended.p is not None
+    assert ended.p < 1e-5
+
+
+def test_at_the_end_an_even_split_raises_a_false_alarm_in_at_most_two_of_a_thousand_tests() -> None:
+    rng = np.random.default_rng(11)
+    thirds = dict.fromkeys(("a", "b", "c"), 1 / 3)
+    draws = rng.multinomial(900, [1 / 3] * 3, 4_000)
+    alarms = sum(
+        split("split", {0: dict(zip("abc", row.tolist(), strict=True))}, {0: thirds}, ended=True).state == "block" for row in draws
+    )
+    assert alarms / 4_000 <= 0.002 + 3 * (0.002 / 4_000) ** 0.5  # three Monte Carlo standard errors
+
+
+def test_phases_are_added_up_at_the_end() -> None:
+    lopsided, mirrored, halves = {"a": 560, "b": 440}, {"a": 440, "b": 560}, {"a": 0.5, "b": 0.5}
+    assert split("split", {0: lopsided, 1: mirrored}, {0: halves, 1: halves}, ended=True).state == "block"

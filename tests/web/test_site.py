@@ -110,6 +110,15 @@ def test_a_number_that_is_none_is_refused(stand: Stand, value: str) -> None:
     assert "active_ms must be a number" in answer.text
 
 
+def test_events_above_the_limit_are_refused_for_this_reader_only(home: Path) -> None:
+    stand = Stand(home, profile="production", events_per_second=3)
+    client, other = stand.reader_in("front"), stand.reader_in("front")
+    codes = [client.post("/e", json={"token": "x"}, headers=PHONE).status_code for _ in range(6)]
+    assert codes == [422, 422, 422, 429, 429, 429]
+    assert other.post("/e", json={"token": "x"}, headers=PHONE).status_code == 422
+    stand.site.close()
+
+
 def test_a_reader_keeps_the_arm_from_page_to_page(stand: Stand) -> None:
     client = stand.reader_in("newest")
     for _ in range(3):

@@ -19,7 +19,7 @@ from web.demo.history import Stretch
 
 __all__ = ["Life", "live"]
 
-WAVE_S = 1_800.0  # simulated seconds whose requests go out together
+WAVE_S = 3_600.0  # simulated seconds whose requests go out together
 Acts = Generator[Action, Seen | None, None]
 
 
