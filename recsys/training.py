@@ -35,7 +35,8 @@ from recsys.requests import Request, Site, contexts, next_reads
 __all__ = ["Judged", "Source", "Trainer", "judge", "main", "read_source", "train"]
 
 HISTORY_H = 800.0  # the longest window of a recipe, before the longest test stretch, and the five days the signals look back
-TEST_HOURS = (24.0, 48.0, 72.0, 168.0, 336.0)  # the last day, or up to two weeks where a day has too few page views
+TEST_HOURS = (24.0, 48.0, 72.0)  # the last day, or up to three where a day has too few page views
+SPARSE_TEST_HOURS = (168.0, 336.0)  # of a log so quiet that three days hold too few to compare on at all
 ENOUGH_REQUESTS, LEAST_REQUESTS, MOST_REQUESTS = 300, 50, 1_000
 GOLDEN = 20
 PLACES = 10
@@ -133,10 +134,10 @@ def judge(trainer: Trainer, source: Source, arm: str, *, until: float, against: 
 
 def _test_requests(reads: Reads, until: float, seed: int) -> tuple[float, list[Request]]:
     split, asked = until, list[Request]()
-    for hours in TEST_HOURS:
+    for hours in (*TEST_HOURS, *SPARSE_TEST_HOURS):
         split = until - hours * HOUR
         asked = next_reads(reads, since=split, until=until, most=MOST_REQUESTS, seed=seed)
-        if len(asked) >= ENOUGH_REQUESTS:
+        if len(asked) >= (ENOUGH_REQUESTS if hours < TEST_HOURS[-1] else LEAST_REQUESTS):
             break
     return split, asked
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from apscheduler.schedulers.background import BackgroundScheduler
+from flask import Flask
 
 from experiments.errors import ArtefactError
 from experiments.migrate import migrate
+from experiments.serving.artefacts import rollback
 from experiments.settings import Settings
 from recsys.explanation import explain
 from recsys.training import train
@@ -19,6 +21,7 @@ from tests.recsys.small_site import build, until_us
 from tests.web.site_fixture import PHONE, Stand
 from web.app import create_app
 from web.jobs import last_runs
+from web.published import refresh
 from web.worker import Worker
 
 
@@ -43,6 +46,7 @@ def test_an_explanation_off_by_a_hundredth_is_not_shown_and_the_page_says_why(ho
     app = create_app(Settings(home=home))
     client = app.test_client()
     assert "als_rank" in client.get("/console/en/explain", headers=PHONE).text
+    assert_a_changed_byte_is_refused(home, app)
     true_decision = Trees.decision
     monkeypatch.setattr(Trees, "decision", lambda self, x: true_decision(self, x) + 0.01)
     with pytest.raises(ArtefactError, match="miss the served score"):
@@ -52,6 +56,23 @@ def test_an_explanation_off_by_a_hundredth_is_not_shown_and_the_page_says_why(ho
     assert "als_rank" not in page
     assert client.get("/en/", headers=PHONE).status_code == 200
     app.extensions["presslab"].close()
+
+
+def assert_a_changed_byte_is_refused(home: Path, app: Flask) -> None:
+    """A bundle with one byte changed is not taken over, is named on the health page, and the model before it goes on."""
+    serving = app.extensions["presslab"].published.arms["ranked"]
+    assert train("ranked", home, until_us=until_us(), seed=1)["state"] == "published"
+    file = home / "models" / "ranked" / "2" / "arrays.npz"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    site = app.extensions["presslab"]
+    site.published = refresh(home, site.published)
+    assert site.published.arms["ranked"] is serving
+    assert "was changed after it was written" in app.test_client().get("/console/en/health", headers=PHONE).text
+    rollback(home, "ranked", at_us=until_us())
+    site.published = refresh(home, site.published)
+    assert not site.published.faults
 
 
 def test_when_the_scheduler_dies_the_jobs_page_says_so_and_readers_are_served(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
