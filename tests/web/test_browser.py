@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 from collections.abc import Iterator
@@ -14,8 +15,15 @@ from werkzeug.serving import make_server
 from experiments.serving.recommender import Catalogue
 from tests.web.preview import PreviewDesk, preview_app
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (not installed)")]
+CHROMIUM = (
+    os.environ.get("PRESSLAB_CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium, or set PRESSLAB_CHROMIUM"),
+]
+if CHROMIUM is None and os.environ.get("CI"):
+    raise RuntimeError("on CI the pages are looked at in a real browser: install chromium, or set PRESSLAB_CHROMIUM")
 
 PAGES = (
     "/en/", "/en/section/city", "/en/article/import-1", "/en/search?q=tram", "/en/privacy", "/console/en/", "/console/en/experiment/related",
