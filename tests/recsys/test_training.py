@@ -91,7 +91,7 @@ def test_an_arm_that_loses_to_the_heuristic_is_refused_and_nothing_is_published(
 
 def test_the_comparison_needs_enough_later_page_views(built: Path) -> None:
     source = read_source(built, until_us=UNTIL_US, agreed_only=True)
-    few = source.reads.before(UNTIL_US / 1e6 - 10 * 24 * HOUR)
+    few = source.reads.before(UNTIL_US / 1e6 - 15 * 24 * HOUR)  # nothing in the last two weeks
     judged = judge(_Never(), Source(few, source.site, "", 0), "als", until=UNTIL_US / 1e6)
     assert judged.reason == "only 0 page views to compare on, 50 are needed."
     assert judged.metrics == {}
