@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -39,7 +40,9 @@ def demo(
     *,
     readers: Annotated[int, typer.Option(help="Simulated readers.", min=50)] = 1_500,
     days: Annotated[int, typer.Option(help="Days of the experiment.", min=2)] = 14,
-    seed: Annotated[int, typer.Option(help="Of everything that is drawn, the world included.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Of everything that is drawn, the world included; drawn itself unless given.", min=0)
+    ] = None,
     port: Annotated[int, typer.Option(help="Of the site.")] = 8750,
     world: Annotated[str, typer.Option(help="Name a world instead of drawing one (then nothing is hidden).")] = "",
     leave: Annotated[bool, typer.Option("--exit", help="Stop after the report.")] = False,
@@ -47,10 +50,13 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Build the newspaper, let readers live through an experiment, write the report, keep serving."""
+    import secrets
+
     from web.demo.plan import Plan
     from web.demo.run import run_demo
 
-    run_demo(Plan(home or Path("instance"), readers, days, seed, port, world, leave), as_json=as_json)
+    drawn = secrets.randbelow(1_000_000) if seed is None else seed
+    run_demo(Plan(home or Path(os.environ.get("PRESSLAB_HOME", "instance")), readers, days, drawn, port, world, leave), as_json=as_json)
 
 
 @app.command()

@@ -102,6 +102,7 @@ def show(result: dict[str, Any], console: Console, *, as_json: bool) -> None:
     console.print()
     console.print(table)
     console.print(f"\nThe world drawn was [bold]{result['world']['name']}[/bold]: {result['world']['says']}")
+    console.print(f"Repeat these readers and this world with --seed {result['plan']['seed']}.")
     events = result["events"]
     console.print(
         f"Events: {events['received']:,} received, {events['stored']:,} stored, {events['duplicate']:,} duplicate, {events['rejected']:,} rejected,"
