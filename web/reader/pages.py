@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -18,7 +19,7 @@ from web.reader.head import article_data, as_script_text, breadcrumb_data, colle
 from web.reader.lookup import author_of, section_name, section_of
 from web.reader.search import index_of, search
 from web.reader.shelf import front_page, latest, published, section_page
-from web.site_protocol import PageView, site
+from web.site_protocol import MostRead, PageView, site
 
 __all__ = ["feeds", "privacy", "reader"]
 
@@ -36,9 +37,25 @@ def home() -> AnyResponse:
 def front() -> Response:
     """The lead, six sections, and what is read most."""
     page = site().open_page(request, "front")
-    layout = front_page(site().catalogue, site().desk, site().now())
     data = as_script_text(collection_data(site().desk.name, url_for("reader.front", _external=True)))
-    return reply("reader/front.html", page, front=layout, most_read=site().most_read(MOST_READ), data=data)
+    still = _still_front(site().catalogue, site().now().replace(second=0, microsecond=0), site().most_read(MOST_READ), site().desk.name)
+    return reply("reader/front.html", page, still=still, data=data)
+
+
+@dataclass(frozen=True, slots=True)
+class StillFront:
+    """What every reader of one minute gets alike on the front page."""
+
+    top: Markup
+    shelves: Markup
+
+
+@lru_cache(maxsize=8)
+def _still_front(catalogue: Catalogue, minute: datetime, most_read: MostRead, _desk: str) -> StillFront:
+    """Lay out and render the front page of a minute, once for everybody."""
+    values = {"front": front_page(catalogue, site().desk, minute), "most_read": most_read, "desk": site().desk, "now": minute}
+    top, shelves = (Markup(render_template(f"reader/{part}.html", **values)) for part in ("front_top", "front_shelves"))
+    return StillFront(top, shelves)
 
 
 @reader.route("/en/section/<slug>")
