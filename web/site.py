@@ -43,6 +43,7 @@ __all__ = ["NewsSite", "OpenPage"]
 
 log = logging.getLogger("presslab.site")
 SLOT = "article.related"
+IDENTITY = "presslab.identity"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,12 @@ class NewsSite:
         return moment(self.clock())
 
     def identify(self, request: Request) -> Identity:
-        return identify(request, self.tokens, now_s=self.clock() // 1_000_000, regime=self.settings.regime)
+        """Return who asks; worked out once per request."""
+        known: Identity | None = request.environ.get(IDENTITY)
+        if known is None:
+            known = identify(request, self.tokens, now_s=self.clock() // 1_000_000, regime=self.settings.regime)
+            request.environ[IDENTITY] = known
+        return known
 
     def open_page(self, request: Request, page_type: str, *, article: Article | None = None, section: str | None = None) -> OpenPage:
         """Route the reader, fill the slot, and return once every event of the page is on disk.
