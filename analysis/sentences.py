@@ -68,11 +68,15 @@ def _money(scenario: Scenario, roi: Roi) -> list[str]:
 
 
 def _share_of_model(experiment: Experiment, compared: Comparisons) -> str:
-    """Say how much of the model's gain the heuristic already brings, when both are believed to gain."""
+    """Say how much of the model's gain the heuristic already brings, where the model is shown to change anything."""
     belief = compared.belief
     rule = next((arm.name for arm in experiment.arms if arm.kind == "heuristic" and arm.name != experiment.control), None)
     model = next((arm.name for arm in experiment.arms if arm.kind == "model" and arm.name != experiment.control), None)
     if belief is None or rule is None or model is None or not {rule, model} <= set(belief.arms):
+        return ""
+    shown = compared.of(experiment.goal, model, experiment.control)
+    change = shown.contrast.relative if shown else None
+    if change is None or change.low <= 0 <= change.high:
         return ""
     sign = 1 if compared.effects[0].metric.direction == "up" else -1
     gains = [sign * belief.contrast(arm, experiment.control)[0] for arm in (rule, model)]
