@@ -100,8 +100,9 @@ class NewsSite:
         while not self._stop.wait(every_s):
             try:
                 self.published = refresh(self.home, self.published)
-            except Exception:
+            except Exception as error:  # the health page names it; the next look that succeeds takes it away
                 log.exception("looking for published changes failed; the last good state stays in use")
+                self.published = replace(self.published, faults={**self.published.faults, "published": f"{type(error).__name__}: {error}"})
 
     def close(self) -> None:
         self._stop.set()

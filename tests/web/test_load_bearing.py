@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -91,4 +92,18 @@ def test_when_the_scheduler_dies_the_jobs_page_says_so_and_readers_are_served(ho
     assert "has not reported" in client.get("/console/en/health", headers=PHONE).text
     assert 'class="slot"' in client.get(f"/en/article/{stand.article}", headers=PHONE).text
     worker.close()
+    stand.site.close()
+
+
+def test_a_content_store_that_cannot_be_read_is_named_and_the_last_good_articles_are_served(home: Path) -> None:
+    stand = Stand(home)
+    stand.site.watch(0.01)
+    (home / "content.db").write_bytes(b"this is no database" * 100)
+    for _ in range(500):
+        if "published" in stand.site.published.faults:
+            break
+        time.sleep(0.01)
+    client = stand.reader_in("front")
+    assert "file is not a database" in client.get("/console/en/health", headers=PHONE).text
+    assert 'class="slot"' in client.get(f"/en/article/{stand.article}", headers=PHONE).text
     stand.site.close()
