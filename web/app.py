@@ -51,6 +51,7 @@ def _limit(app: Flask, settings: Settings, site: NewsSite) -> None:
     limiter = Limiter(
         lambda: site.identify(request).reader or "nobody", strategy="moving-window", storage_uri="memory://", headers_enabled=False
     )
+    limiter.request_filter(lambda: request.endpoint != "beacon.receive")  # nothing else is limited: skip the search for limits
     limiter.init_app(app)
     limiter.limit(f"{rate}/second")(beacon)
 

@@ -71,7 +71,7 @@ def reads(home: Path, *, until_us: int, since_us: int = 0, source: str | None = 
     agreed_only : only readers whose latest view says that they agreed to personal choice (imports count as agreed).
     """
     with open_tail(home, until_us=until_us, source=source) as tail:
-        tables = {kind: arrow(tail, kind) for kind in ("view", "exposure")}
+        tables = {kind: arrow(tail, kind) for kind in (("view", "exposure") if agreed_only else ("view",))}
     views = in_sessions(bound("view"))
     article = views.filter((_.page_type == "article") & (_.issued_at >= since_us))
     if agreed_only:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
+from threading import Condition, Thread
 
 from experiments.clock import FileClock
 from fixtures.behaviour import Action, Beacon, Memory, Seen, session, session_key
@@ -19,7 +19,8 @@ from web.demo.history import Stretch
 
 __all__ = ["Life", "live"]
 
-WAVE_S = 3_600.0  # simulated seconds whose requests go out together
+AHEAD_S = 3_600.0  # simulated seconds that requests may run ahead of the earliest one not yet answered
+LOOK_S = 600.0  # simulated seconds between two looks at the age of the signals
 Acts = Generator[Action, Seen | None, None]
 
 
@@ -37,7 +38,6 @@ class Life:
     connections: int = 8
     sessions: int = 0
     acts: int = 0
-    waves: int = 0
     waited_s: float = 0.0
     lag: Callable[[float], bool] = field(default=lambda _: False)
 
@@ -54,37 +54,85 @@ class _Next:
 
 
 def live(life: Life, stretch: Stretch, *, tick: Callable[[], None]) -> None:
-    """Let every reader live through ``stretch``; ``tick`` is called before every wave of requests.
+    """Let every reader live through ``stretch``; ``tick`` is called every half second.
 
-    The clock stands still while the requests of one wave are under way and never goes back. When the site's signals
-    fall behind (``life.lag``), the readers wait for them, so that a slow machine does not change what is measured.
+    The clock stands at the earliest thing still to be done and never goes back; what lies up to ``AHEAD_S`` later may
+    already be under way. When the site's signals fall behind (``life.lag``), the readers wait for them, so that a slow
+    machine does not change what is measured.
     """
-    by_key = {reader.key: reader for reader in life.readers}
-    waiting: list[_Next] = []
-    for reader in life.readers:
-        for start in visits(reader, start=stretch.start, days=stretch.days, seed=stretch.seed):
-            heappush(waiting, _Next(start, reader.key))
-    with ThreadPoolExecutor(life.connections, thread_name_prefix="reader") as pool:
-        while waiting:
-            now = waiting[0].at
-            life.clock.set(round(now * 1e6))
+    days = _Days(life, stretch)
+    threads = [Thread(target=days.work, name="reader", daemon=True) for _ in range(life.connections)]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads):
             tick()
-            life.waves += 1
-            _wait_for_signals(life, now)
-            wave: list[_Next] = []
-            while waiting and waiting[0].at < now + WAVE_S and len(wave) < 64:
-                wave.append(heappop(waiting))
-            for items in pool.map(lambda item: _step(life, by_key[item.key], item, seed=stretch.seed), wave):
-                for item in items:
-                    heappush(waiting, item)
+            for thread in threads:
+                thread.join(0.5 / len(threads))
+    finally:
+        days.stop()
+    if days.failure is not None:
+        raise days.failure
     life.clock.set(round((stretch.start + stretch.days * 86_400) * 1e6))
 
 
-def _wait_for_signals(life: Life, now: float) -> None:
-    start = time.monotonic()
-    while life.lag(now) and time.monotonic() - start < 5.0:
-        time.sleep(0.01)
-    life.waited_s += time.monotonic() - start
+class _Days:
+    """What is still to be done, shared by the connections that do it."""
+
+    def __init__(self, life: Life, stretch: Stretch) -> None:
+        self.life, self.seed = life, stretch.seed
+        self.by_key = {reader.key: reader for reader in life.readers}
+        self.waiting = [
+            _Next(at, r.key) for r in life.readers for at in visits(r, start=stretch.start, days=stretch.days, seed=stretch.seed)
+        ]
+        heapify(self.waiting)
+        self.under_way: list[float] = []
+        self.changed = Condition()
+        self.looked = 0.0
+        self.failure: BaseException | None = None
+        self.stopped = False
+
+    def work(self) -> None:
+        """Take the earliest thing, do it, put back what follows; ends when nothing is left or anything failed."""
+        try:
+            while (item := self._take()) is not None:
+                following = _step(self.life, self.by_key[item.key], item, seed=self.seed)
+                with self.changed:
+                    self.under_way.remove(item.at)
+                    for each in following:
+                        heappush(self.waiting, each)
+                    if not self.waiting and not self.under_way:
+                        self.changed.notify_all()
+        except BaseException as error:  # a thread must not die alone: the demo ends with its reason
+            self.failure = self.failure or error
+            self.stop()
+
+    def stop(self) -> None:
+        with self.changed:
+            self.stopped = True
+            self.changed.notify_all()
+
+    def _take(self) -> _Next | None:
+        with self.changed:
+            while not self.stopped and (self.waiting or self.under_way):
+                now = min([*self.under_way, *(item.at for item in self.waiting[:1])])
+                if self.waiting and self.waiting[0].at <= now + AHEAD_S:
+                    self.life.clock.set(round(now * 1e6))
+                    self._wait_for_signals(now)
+                    item = heappop(self.waiting)
+                    self.under_way.append(item.at)
+                    self.changed.notify()  # one more connection looks whether there is more to do
+                    return item
+                self.changed.wait()
+            return None
+
+    def _wait_for_signals(self, now: float) -> None:
+        if now < self.looked + LOOK_S:
+            return
+        self.looked, start = now, time.monotonic()
+        while self.life.lag(now) and time.monotonic() - start < 5.0:
+            time.sleep(0.01)
+        self.life.waited_s += time.monotonic() - start
 
 
 def _step(life: Life, reader: Reader, item: _Next, *, seed: int) -> list[_Next]:

@@ -64,7 +64,7 @@ def _requests(demo: Demo) -> dict[str, Any]:
         return {}
     wire = demo.life.wire
     counts = {"sent": wire.requests, "retried": wire.retries, "refused": wire.refused}
-    return {**counts, "waves": demo.life.waves, "waited_s": round(demo.life.waited_s, 2)}
+    return {**counts, "waited_s": round(demo.life.waited_s, 2)}
 
 
 def _estimated(report: dict[str, Any], metrics: set[str]) -> dict[str, dict[str, dict[str, float | None]]]:

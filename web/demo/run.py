@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import time
 from collections.abc import Iterator
@@ -139,6 +140,8 @@ def _build(demo: Demo) -> None:
     build_newspaper(demo.home, demo.now)
     library = Library.of(load_catalogue(demo.home).articles)
     demo.readers = population(demo.world, library, n=demo.plan.readers, seed=demo.plan.seed)
+    gc.freeze()  # the readers stay to the end: looking through them for garbage again and again takes time
+    gc.set_threshold(50_000, 20, 100)
 
 
 def _story(demo: Demo, processes: Processes) -> None:
@@ -154,9 +157,7 @@ def _story(demo: Demo, processes: Processes) -> None:
         wait_loaded(demo.home, check=processes.check)
     with demo.phase("training", "Training and publishing the models"):
         run_jobs(demo.home, ("signals", "als"), clock=clock, check=processes.check)
-        run_jobs(
-            demo.home, ("ranked", "registry"), clock=clock, check=processes.check, wait=False
-        )  # needed in shadow only: readers need not wait
+        run_jobs(demo.home, ("ranked",), clock=clock, check=processes.check, wait=False)  # in shadow only: readers need not wait
     engine, archive = control_engine(demo.home), Archive(demo.home)
     archive.keep()
     first, second = first_experiment(demo.days), second_experiment()
@@ -183,7 +184,7 @@ def _begin(demo: Demo, experiment: Any, at: float) -> None:
     start(engine, experiment.name, Step("demo", when, "planned start"))
     shares = served_shares(experiment, demo.world) if experiment.name == "related" else {}
     publish_plan(demo.home, engine, at=when, shares=shares)
-    time.sleep(1.2)  # web processes look for a new plan every half second
+    time.sleep(0.8)  # web processes look for a new plan every half second
 
 
 def _life(demo: Demo, clock: FileClock, catalogue: Any) -> Life:
