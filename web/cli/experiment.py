@@ -1,4 +1,4 @@
-"""``presslab experiment ...``: plan, start, stop, decide, list, report, import-summary."""
+"""``presslab experiment ...``: plan, start, stop, decide, list, report, analyse, import-summary."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 
 from web.cli.main import Home, Json, experiment
 
-__all__ = ["decide", "listing", "plan", "report", "start", "stop", "summary"]
+__all__ = ["analyse", "decide", "listing", "plan", "report", "start", "stop", "summary"]
 
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; goes into the record.")]
 
@@ -144,6 +144,28 @@ def report(
     (print_json if as_json else print_report)(found)
     if gate:
         raise typer.Exit({"do_not_use": 4, "wait": 3}.get(found["verdict"]["key"], 0))
+
+
+@experiment.command("analyse")
+def analyse(
+    file: Annotated[Path, typer.Argument(help="CSV or Parquet, one row per reader or per event (rows of a reader are added up).")],
+    arm: Annotated[str, typer.Option(help="Column with the arm.")],
+    control: Annotated[str, typer.Option(help="The arm the others are compared with.")],
+    reader: Annotated[str, typer.Option(help="Column with the reader.")],
+    metric: Annotated[list[str], typer.Option(help="NAME=NUM[/DEN][:pre=COL][:down]; the first one is the goal. Repeat for more.")],
+    shares: Annotated[str, typer.Option(help="Planned shares, A=.5,B=.5; without them the split cannot be checked.")] = "",
+    level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of every interval.")] = 0.95,
+    as_json: Json = False,
+) -> None:
+    """Analyse a finished test of your own: effects, trust checks, verdict."""
+    from analysis.own_data import analyse as run
+    from analysis.own_plan import shares_of, wanted
+    from web.cli.output import print_json
+    from web.cli.report_table import print_report
+
+    metrics = [wanted(text) for text in metric]
+    found = run(file, metrics, reader=reader, arm=arm, control=control, shares=shares_of(shares), level=level)
+    (print_json if as_json else print_report)(found.to_dict())
 
 
 @experiment.command("import-summary")

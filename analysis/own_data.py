@@ -1,0 +1,240 @@
+"""The engine on somebody's own file: readers, arms and sums from a table, then the same effects and checks as a report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis import shape
+from analysis.checks import Check, exposure, heavy_reader, split
+from analysis.comparison import Effect, Family
+from analysis.effect import Contrast, Value, arm_value, compare, interval_at
+from analysis.multiplicity import family_level
+from analysis.own_plan import ONE, Wanted
+from analysis.recompute import Recomputed, again, agreement
+from analysis.skew import largest_shift, skew_of
+from analysis.totals import LOPSIDED, Distinct, Moments
+from analysis.trust import failed
+from analysis.verdict import Candidate, Progress, Verdict, decide
+from analysis.words import count
+from experiments.errors import DataError, nearest
+
+__all__ = ["Analysis", "analyse"]
+
+SHARES_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What the file says; :meth:`to_dict` has the shape of a report."""
+
+    name: str
+    control: str
+    level: float
+    rows: int
+    crossed: int
+    snapshot: str
+    readers: Mapping[str, int]
+    shares: Mapping[str, float]
+    checks: tuple[Check, ...]
+    effects: tuple[Effect, ...]
+    verdict: Verdict
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain JSON values; what cannot be estimated is None beside a status and a reason."""
+        total = sum(self.readers.values())
+        arms = [
+            {"name": arm, "kind": "arm", "readers": n, "share": n / total if total else None, "planned_share": self.shares.get(arm), "audience": "all"}
+            for arm, n in self.readers.items()
+        ]  # fmt: skip
+        return {
+            "experiment": self.name,
+            "question": f"{self.name}: {count(self.rows, 'row')} of {count(total + self.crossed, 'reader')}",
+            "control": self.control,
+            "level": self.level,
+            "snapshot": self.snapshot,
+            "rows": self.rows,
+            "crossed": self.crossed,
+            "arms": arms,
+            "checks": [shape.of_check(check) for check in self.checks],
+            "effects": [shape.of_effect(effect, shown=True) for effect in self.effects],
+            "roi": None,
+            "verdict": shape.of_verdict(self.verdict),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was read of the file: moments per arm, and distinct rows of the goal if they are few enough."""
+
+    rows: int
+    crossed: int
+    readers: Mapping[str, int]
+    cells: Mapping[tuple[str, int], Moments]
+    distinct: tuple[Distinct, ...]
+
+
+def analyse(
+    path: Path,
+    metrics: Sequence[Wanted],
+    *,
+    reader: str,
+    arm: str,
+    control: str,
+    shares: Mapping[str, float] | None = None,
+    level: float = 0.95,
+) -> Analysis:
+    """Return effects, trust checks and verdict of a finished test from a CSV or Parquet file.
+
+    Parameters
+    ----------
+    path : one row per reader or per event; rows of a reader are added up.
+    metrics : the first one is the goal.
+    reader, arm : columns. control : the arm the others are compared with.
+    shares : planned share per arm, adds up to 1; without it the split cannot be checked, and the checks say so.
+    level : of every interval, 0 to 1.
+
+    Raises
+    ------
+    DataError
+        The file cannot be analysed; all its faults are listed.
+    """  # fmt: skip
+    found = _read(path, metrics, reader=reader, arm=arm)
+    arms = _arms(path, found.readers, control, shares)
+    values = {(m.name, a): _value(found.cells, m, a) for m in metrics for a in arms}
+    lopsided = max(found.readers.values()) > LOPSIDED * min(found.readers.values())
+    skew = skew_of(found.distinct) if lopsided and found.distinct else None
+    effects = _effects(metrics, [(a, control) for a in arms if a != control], values, level=level, skew=skew)
+    checks = (*_split(found, shares), *_crossed(found), _again(found, effects), *_heavy(found, effects))
+    candidates = [_candidate(e, metrics[0], found.readers) for e in effects if e.role == "goal"]
+    verdict = decide(candidates, control=control, failed=failed(checks), progress=Progress(0, 0, ended=True))
+    with path.open("rb") as file:
+        snapshot = hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    readers = {a: found.readers.get(a, 0) for a in arms}
+    return Analysis(path.name, control, level, found.rows, found.crossed, snapshot, readers, shares or {}, checks, effects, verdict)
+
+
+def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str) -> _Found:
+    from experiments.events.reader_table import Columns, open_reader_table
+
+    if not metrics:
+        raise DataError("no metric was named.", "Name at least one: NAME=NUM[/DEN].")
+    sums = tuple(dict.fromkeys(c for m in metrics for c in (m.numerator, m.denominator) if c))
+    before = tuple(dict.fromkeys(m.pre for m in metrics if m.pre))
+    columns = Columns(reader, arm, sums, before, tuple(dict.fromkeys(m.denominator for m in metrics if m.denominator)))
+    with open_reader_table(path, columns) as table:
+        cells = {(row.arm, 0): _moments(row, columns.measured, table.shift, table.unit) for row in table.sums()}
+        rows = table.distinct(metrics[0].numerator, metrics[0].denominator) or []
+        distinct = tuple(Distinct(a, n, d, readers, 0) for a, n, d, readers in rows)  # type: ignore[arg-type]
+        return _Found(table.rows, table.crossed, dict(table.readers), cells, distinct)
+
+
+def _moments(row: Any, names: Sequence[str], shift: Sequence[float], unit: Sequence[float]) -> Moments:
+    """Centre exact sums, take shift and unit back, and add the column of ones."""
+    exact = Moments.from_sums(row.n, names, row.sums, row.products)
+    k, scale = len(names), np.array(unit)
+    cross = np.zeros((k + 1, k + 1))
+    cross[:k, :k] = exact.cross * np.outer(scale, scale)
+    return Moments(row.n, (*names, ONE), np.append(np.array(shift) + exact.mean * scale, 1.0), cross)
+
+
+def _arms(path: Path, readers: Mapping[str, int], control: str, shares: Mapping[str, float] | None) -> list[str]:
+    faults = []
+    if control not in {*readers, *(shares or {})}:
+        faults.append(f"no reader is in the control '{control}'; {nearest(control, sorted(readers))}")
+    if shares is not None:
+        strangers = [f"arm '{a}' ({count(n, 'reader')}) has no planned share" for a, n in readers.items() if a not in shares]
+        faults += [f"{stranger}; {nearest(stranger.split(chr(39))[1], sorted(shares))}" for stranger in strangers]
+        if abs(sum(shares.values()) - 1) > SHARES_TOLERANCE or min(shares.values()) < 0:
+            faults.append(f"the planned shares add up to {sum(shares.values()):.6g}; they must add up to 1 and none may be below 0.")
+    arms = [control, *sorted({*readers, *(shares or {})} - {control})]
+    if len(arms) < 2 and not faults:
+        faults.append(f"there is only one arm, '{arms[0]}'; at least two are needed.")
+    if len(faults) == 1:
+        raise DataError(f"{path}: {faults[0]}")
+    if faults:
+        raise DataError(f"{path} cannot be analysed:", faults=faults)
+    return arms
+
+
+def _value(cells: Mapping[tuple[str, int], Moments], metric: Wanted, arm: str) -> Value:
+    return arm_value(cells, arm, numerator=metric.numerator, denominator=metric.denominator or ONE, shares={0: 1.0})
+
+
+def _effects(
+    metrics: Sequence[Wanted], pairs: Sequence[tuple[str, str]], values: Mapping[tuple[str, str], Value], *, level: float, skew: Any
+) -> tuple[Effect, ...]:
+    goal = metrics[0].name
+    judged = [pair for pair in pairs if all(values[goal, a].variance > 0 for a in pair)]
+    strict = family_level({a: values[goal, a].variance for pair in judged for a in pair}, judged, level=level)
+    effects = []
+    for m in metrics:
+        for arm, against in pairs:
+            sides = values[m.name, arm], values[m.name, against]
+            contrast = compare(*sides, level=level, skew=skew if m.name == goal else None)
+            role, family = ("goal", _family(contrast, sides, strict)) if m.name == goal else ("secondary", None)
+            effects.append(Effect(m.metric, role, arm, against, contrast, family=family))  # type: ignore[arg-type]
+    return tuple(effects)
+
+
+def _family(contrast: Contrast, sides: tuple[Value, Value], level: float) -> Family | None:
+    wide = interval_at(contrast, *sides, level=level).absolute if contrast.absolute else None
+    return Family(level, wide.low, wide.high) if wide else None
+
+
+def _again(found: _Found, effects: Sequence[Effect]) -> Check:
+    ours = [
+        Recomputed(e.arm, e.against, e.contrast.absolute.estimate, e.contrast.absolute.se)
+        for e in effects
+        if e.role == "goal" and e.contrast.absolute is not None and e.contrast.status != "guarded"
+    ]
+    if ours and not found.distinct:
+        return Check(
+            "recomputed",
+            "warn",
+            None,
+            None,
+            None,
+            "The main result was not computed a second time: the readers differ too much from each other.",
+        )
+    try:
+        return agreement(ours, again(found.distinct, [(o.arm, o.against) for o in ours]) if ours else [])
+    except ValueError as error:
+        return Check("recomputed", "warn", None, None, None, f"The main result could not be computed a second time: {error}.")
+
+
+def _heavy(found: _Found, effects: Sequence[Effect]) -> tuple[Check, ...]:
+    shifts = largest_shift(found.distinct)
+    figures = [
+        (max(shifts[e.arm], shifts[e.against]), e.contrast.absolute.se)
+        for e in effects
+        if e.role == "goal" and e.contrast.absolute is not None and e.contrast.absolute.se > 0 and {e.arm, e.against} <= set(shifts)
+    ]
+    return (heavy_reader(*max(figures, key=lambda pair: pair[0] / pair[1])),) if figures else ()
+
+
+def _candidate(effect: Effect, metric: Wanted, readers: Mapping[str, int]) -> Candidate:
+    absolute, family, up = effect.contrast.absolute, effect.family, metric.direction == "up"
+    share = readers.get(effect.arm, 0) / sum(readers.values())
+    if absolute is None or family is None:
+        return Candidate(effect.arm, "heuristic", share=share)
+    superior, harmful = (family.low > 0, absolute.high < 0) if up else (family.high < 0, absolute.low > 0)
+    return Candidate(effect.arm, "heuristic", share=share, superior=superior, harmful=harmful)
+
+
+def _split(found: _Found, shares: Mapping[str, float] | None) -> tuple[Check, ...]:
+    if shares is None:
+        return (Check("split", "warn", None, None, None, "No planned shares were given, so the split of readers could not be checked."),)
+    return (split("split", {0: dict(found.readers)}, {0: dict(shares)}, ended=True),)
+
+
+def _crossed(found: _Found) -> tuple[Check, ...]:
+    exposed = sum(found.readers.values()) + found.crossed
+    return tuple(
+        c for c in exposure(crossed=found.crossed, exposed=exposed, unknown_arms=0, clicks_without_exposure=0) if c.name == "one_arm"
+    )

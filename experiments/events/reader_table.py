@@ -1,0 +1,179 @@
+"""Somebody's own file, one row per reader or per event, as exact sums per arm: checked first, then added up by DuckDB.
+
+Values are added as integers, so the order of rows and the number of threads change no digit: whole numbers and decimals
+as they are, floats rounded to 45 binary digits of the column's largest distance from its mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from experiments.errors import DataError
+from experiments.events.reader_file import WHOLE, check_suffix, load_file, quoted, refuse, value_faults
+
+__all__ = ["Columns", "Measured", "ReaderTable", "open_reader_table"]
+
+BITS = 45  # of a value; products of two of them, added up over 2**37 rows, fit 128 bits
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Names of the columns that say who and where, and of those that are measured.
+
+    Parameters
+    ----------
+    reader, arm : text or whole numbers.
+    sums : added up over a reader's rows. before : known before exposure, the same in all rows of a reader.
+    never_negative : of ``sums``, those that count something.
+    """
+
+    reader: str
+    arm: str
+    sums: tuple[str, ...]
+    before: tuple[str, ...] = ()
+    never_negative: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((*self.sums, *self.before)))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Exact sums of one arm over its ``n`` readers, of columns that were shifted and scaled to integers.
+
+    Parameters
+    ----------
+    sums, products : of (value - shift) / unit, as whole numbers, per column and pair of columns.
+    """
+
+    arm: str
+    n: int
+    sums: tuple[int, ...]
+    products: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderTable:
+    """A checked file, one row per reader, and what was counted on the way.
+
+    Parameters
+    ----------
+    rows : of the file. readers : per arm, without those seen in two. crossed : readers seen in two arms; left out.
+    shift, unit : per measured column; value = shift + unit * whole number (floats: up to half a unit away).
+    """
+
+    connection: Any
+    columns: Columns
+    rows: int
+    readers: Mapping[str, int]
+    crossed: int
+    shift: tuple[float, ...]
+    unit: tuple[float, ...]
+
+    def sums(self) -> list[Measured]:
+        """Return one entry per arm, sorted by name."""
+        names = self.columns.measured
+        pairs = [(i, j) for i in range(len(names)) for j in range(i, len(names))]
+        whole = [self._whole(i) for i in range(len(names))]
+        inner = ", ".join(["arm", *(f"{value} AS c{i}" for i, value in enumerate(whole))])
+        wanted = [f"sum(c{i})" for i in range(len(names))] + [f"sum(c{i}::HUGEINT * c{j})" for i, j in pairs]
+        query = f"SELECT arm, count(*), {', '.join(wanted)} FROM (SELECT {inner} FROM readers) GROUP BY arm ORDER BY arm"
+        found = []
+        for arm, n, *values in self.connection.execute(query).fetchall():
+            product = dict(zip(pairs, values[len(names) :], strict=True))
+            square = tuple(tuple(int(product[min(i, j), max(i, j)]) for j in range(len(names))) for i in range(len(names)))
+            found.append(Measured(arm, n, tuple(map(int, values[: len(names)])), square))
+        return found
+
+    def _whole(self, i: int) -> str:
+        name, shift, unit = quoted(self.columns.measured[i]), self.shift[i], self.unit[i]
+        if unit == 1.0:
+            return f"({name} - {int(shift)})::BIGINT"
+        return f"round(({name}::DOUBLE - {shift!r}) / {unit!r})::BIGINT"
+
+    def distinct(self, numerator: str, denominator: str = "", *, most: int = 2_000_000) -> list[tuple[str, float, float, int]] | None:
+        """Return (arm, numerator, denominator, readers) per distinct pair of values, sorted; None when there are more than ``most``."""
+        below = quoted(denominator) if denominator else "1"
+        query = f"SELECT arm, {quoted(numerator)}, {below}, count(*) FROM readers GROUP BY ALL ORDER BY ALL LIMIT {most + 1}"
+        found = self.connection.execute(query).fetchall()
+        return None if len(found) > most else [(arm, _plain(top), _plain(bottom), int(n)) for arm, top, bottom, n in found]
+
+
+def _plain(value: Any) -> float:
+    return int(value) if float(value).is_integer() else float(value)
+
+
+@contextmanager
+def open_reader_table(path: Path, columns: Columns) -> Iterator[ReaderTable]:
+    """Read and check a CSV or Parquet file and yield it with one row per reader.
+
+    Rows of the same reader are added up. Readers seen in two arms are left out and counted.
+
+    Raises
+    ------
+    DataError
+        Not a file of its suffix, columns that are missing or no numbers, values that are empty or not finite, counts below
+        zero, or a covariate that changes within a reader: all faults at once, with row numbers.
+    """
+    check_suffix(path)
+    with duckdb.connect() as connection:
+        types = load_file(connection, path, reader=columns.reader, arm=columns.arm, measured=columns.measured)
+        rows = int(connection.execute("SELECT count(*) FROM file").fetchone()[0])
+        if not rows:
+            raise DataError(f"{path}: the file has no row.")
+        refuse(path, value_faults(connection, types, never_negative=columns.never_negative))
+        crossed = _gather(connection, path, columns, types)
+        readers = dict(connection.execute("SELECT arm, count(*) FROM readers GROUP BY arm ORDER BY arm").fetchall())
+        shift, unit = _scales(connection, columns, types)
+        yield ReaderTable(connection, columns, rows, readers, crossed, shift, unit)
+
+
+def _gather(connection: Any, path: Path, columns: Columns, types: Mapping[str, str]) -> int:
+    """Make the relation ``readers``, one row each, and return how many readers were seen in two arms."""
+    rows, readers = connection.execute("SELECT count(*), count(DISTINCT reader) FROM file").fetchone()
+    if rows == readers:
+        connection.execute("CREATE TEMP VIEW readers AS SELECT * FROM file")
+        return 0
+    changed = [
+        f"'{name}' differs between rows of the same reader in {count:,} reader{'s' * (count > 1)}, it must be known before exposure."
+        for name in columns.before
+        if (count := connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM file GROUP BY reader HAVING min({quoted(name)}) <> max({quoted(name)}))"
+        ).fetchone()[0])
+    ]  # fmt: skip
+    refuse(path, changed)
+    # a sum of floats depends on their order, so they are added from the smallest on
+    sums = [
+        f"sum({quoted(name)}{'' if types[name] in WHOLE else f' ORDER BY {quoted(name)}'}) AS {quoted(name)}"
+        for name in columns.sums
+        if name not in columns.before
+    ]
+    sums += [f"any_value({quoted(name)}) AS {quoted(name)}" for name in columns.before]
+    query = f"SELECT reader, min(arm) AS arm, count(DISTINCT arm) AS arms, {', '.join(sums)} FROM file GROUP BY reader"
+    connection.execute(f"CREATE TEMP TABLE all_readers AS {query}")
+    connection.execute("CREATE TEMP VIEW readers AS SELECT * FROM all_readers WHERE arms = 1")
+    return int(connection.execute("SELECT count(*) FROM all_readers WHERE arms > 1").fetchone()[0])
+
+
+def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return shift and unit per measured column."""
+    names = columns.measured
+    wanted = ", ".join(f"min({quoted(n)})::DOUBLE, max({quoted(n)})::DOUBLE, avg({quoted(n)})::DOUBLE" for n in names)
+    values = connection.execute(f"SELECT {wanted} FROM readers").fetchone()
+    shift, unit = [], []
+    for i, name in enumerate(names):
+        low, high, mean = (float(v or 0.0) for v in values[3 * i : 3 * i + 3])
+        centre = float(round(mean))
+        furthest = max(high - centre, centre - low)
+        exact = types[name] in WHOLE and furthest < 2**BITS
+        shift.append(centre)
+        unit.append(1.0 if exact else 2.0 ** (math.frexp(furthest)[1] - BITS) if furthest else 1.0)
+    return tuple(shift), tuple(unit)
