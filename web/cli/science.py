@@ -1,4 +1,4 @@
-"""``presslab evaluate``, ``model ...``, ``arm ...``, ``drift ...``, ``calibrate``."""
+"""``presslab evaluate``, ``model ...``, ``arm ...``, ``drift ...``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from web.cli.main import Home, Json, app, arm, drift, model
 
-__all__ = ["arms", "calibrate", "evaluate", "explain", "models", "rollback", "show_drift", "train"]
+__all__ = ["arms", "evaluate", "explain", "models", "rollback", "show_drift", "train"]
 
 
 @app.command("evaluate")
@@ -169,34 +169,3 @@ def show_drift(home: Home = None) -> None:
     if found is None:
         raise NotFoundError("there is no drift profile yet.", "Run `presslab jobs run drift`.")
     print_json(found)
-
-
-@app.command("calibrate")
-def calibrate(quick: Annotated[bool, typer.Option("--quick")] = False, seed: int = 1, as_json: Json = False) -> None:
-    """Simulate the statistics: false alarms, coverage, power; exit 4 when one is off."""
-    from analysis.calibration import calibrate as run
-    from web.cli.output import print_json, print_table
-
-    rows = run(quick=quick, seed=seed)
-    if as_json:
-        print_json(rows)
-    else:
-        cells = [
-            (
-                r["estimator"],
-                r["process"],
-                f"{r['readers']:,}",
-                _share(r["false_positive"]),
-                _share(r["coverage"]),
-                _share(r["power"]),
-                "✓" if r["pass"] else "✗",
-            )
-            for r in rows
-        ]
-        print_table("Calibration", ("estimator", "process", "readers ", "false alarms ", "coverage ", "power ", "ok"), cells)
-    if not all(row["pass"] for row in rows):
-        raise typer.Exit(4)
-
-
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1%}"
