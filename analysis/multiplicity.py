@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import qmc
 
-__all__ = ["family_level"]
+__all__ = ["exploratory", "family_level"]
 
 DRAWS = 15  # as a power of two; the critical value is then right to about 0.005
 
@@ -43,3 +43,26 @@ def family_level(variances: Mapping[str, float], pairs: Sequence[tuple[str, str]
     errors = {arm: draws[:, i] * math.sqrt(variances[arm]) for i, arm in enumerate(arms)}
     largest = np.max([np.abs(errors[a] - errors[b]) / math.sqrt(variances[a] + variances[b]) for a, b in judged], axis=0)
     return float(1 - 2 * ndtr(-np.quantile(largest, level)))
+
+
+def exploratory(p_values: Sequence[float | None]) -> list[float | None]:
+    """Return Benjamini-Hochberg adjusted p-values: among those below q, a share of at most q is false on average.
+
+    Parameters
+    ----------
+    p_values : of the metrics that do not decide; None where there is none, and stays None.
+
+    References
+    ----------
+    Benjamini, Hochberg (1995), as in ``statsmodels.stats.multitest``; STATISTICS 5.
+
+    Examples
+    --------
+    >>> [round(q, 4) for q in exploratory([0.118, 0.0211, 0.0213, 0.00218])]
+    [0.118, 0.0284, 0.0284, 0.0087]
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    known = [p for p in p_values if p is not None]
+    adjusted = iter(multipletests(known, method="fdr_bh")[1].tolist() if known else [])
+    return [None if p is None else next(adjusted) for p in p_values]
