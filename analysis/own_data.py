@@ -70,12 +70,12 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was read of the file: moments per arm, and distinct rows of the goal if they are few enough."""
+    """What was read of the file: moments per metric and arm, and distinct rows of the goal if they are few enough."""
 
     rows: int
     crossed: int
     readers: Mapping[str, int]
-    cells: Mapping[tuple[str, int], Moments]
+    cells: Mapping[str, Mapping[tuple[str, int], Moments]]
     distinct: tuple[Distinct, ...]
 
 
@@ -106,7 +106,7 @@ def analyse(
     """  # fmt: skip
     found = _read(path, metrics, reader=reader, arm=arm)
     arms = _arms(path, found.readers, control, shares)
-    values = {(m.name, a): _value(found.cells, m, a) for m in metrics for a in arms}
+    values = {(m.name, a): _value(found.cells[m.name], m, a) for m in metrics for a in arms}
     lopsided = max(found.readers.values()) > LOPSIDED * min(found.readers.values())
     skew = skew_of(found.distinct) if lopsided and found.distinct else None
     effects = _effects(metrics, [(a, control) for a in arms if a != control], values, level=level, skew=skew)
@@ -128,19 +128,25 @@ def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str) -> _F
     before = tuple(dict.fromkeys(m.pre for m in metrics if m.pre))
     columns = Columns(reader, arm, sums, before, tuple(dict.fromkeys(m.denominator for m in metrics if m.denominator)))
     with open_reader_table(path, columns) as table:
-        cells = {(row.arm, 0): _moments(row, columns.measured, table.shift, table.unit) for row in table.sums()}
+        groups = [tuple(dict.fromkeys(c for c in (m.numerator, m.denominator, m.pre) if c)) for m in metrics]
+        measured = table.sums(groups)
+        cells = {
+            m.name: {(row.arm, 0): _moments(row, group, table.scales) for row in measured} for m, group in zip(metrics, groups, strict=True)
+        }
         rows = table.distinct(metrics[0].numerator, metrics[0].denominator) or []
         distinct = tuple(Distinct(a, n, d, readers, 0) for a, n, d, readers in rows)  # type: ignore[arg-type]
         return _Found(table.rows, table.crossed, dict(table.readers), cells, distinct)
 
 
-def _moments(row: Any, names: Sequence[str], shift: Sequence[float], unit: Sequence[float]) -> Moments:
+def _moments(row: Any, names: Sequence[str], scales: Mapping[str, Any]) -> Moments:
     """Centre exact sums, take shift and unit back, and add the column of ones."""
-    exact = Moments.from_sums(row.n, names, row.sums, row.products)
-    k, scale = len(names), np.array(unit)
+    products = [[row.products.get((a, b), row.products.get((b, a))) for b in names] for a in names]
+    exact = Moments.from_sums(row.n, names, [row.sums[name] for name in names], products)
+    k = len(names)
+    unit, shift = (np.array([getattr(scales[name], part) for name in names]) for part in ("unit", "shift"))
     cross = np.zeros((k + 1, k + 1))
-    cross[:k, :k] = exact.cross * np.outer(scale, scale)
-    return Moments(row.n, (*names, ONE), np.append(np.array(shift) + exact.mean * scale, 1.0), cross)
+    cross[:k, :k] = exact.cross * np.outer(unit, unit)
+    return Moments(row.n, (*names, ONE), np.append(shift + exact.mean * unit, 1.0), cross)
 
 
 def _arms(path: Path, readers: Mapping[str, int], control: str, shares: Mapping[str, float] | None) -> list[str]:

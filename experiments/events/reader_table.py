@@ -1,13 +1,13 @@
 """Somebody's own file, one row per reader or per event, as exact sums per arm: checked first, then added up by DuckDB.
 
 Values are added as integers, so the order of rows and the number of threads change no digit: whole numbers and decimals
-as they are, floats rounded to 45 binary digits of the column's largest distance from its mean.
+as they are, money in hundredths, other floats rounded to 45 binary digits of the column's largest distance from its mean.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,13 +51,22 @@ class Measured:
 
     Parameters
     ----------
-    sums, products : of (value - shift) / unit, as whole numbers, per column and pair of columns.
+    sums, products : of (value - shift) / unit, as whole numbers, per column and per pair of columns (each pair once).
     """
 
     arm: str
     n: int
-    sums: tuple[int, ...]
-    products: tuple[tuple[int, ...], ...]
+    sums: Mapping[str, int]
+    products: Mapping[tuple[str, str], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """A value is ``shift + unit * whole number`` (floats: up to half a unit away); ``furthest`` is the largest whole number."""
+
+    shift: float
+    unit: float
+    furthest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class ReaderTable:
     Parameters
     ----------
     rows : of the file. readers : per arm, without those seen in two. crossed : readers seen in two arms; left out.
-    shift, unit : per measured column; value = shift + unit * whole number (floats: up to half a unit away).
+    scales : per measured column.
     """
 
     connection: Any
@@ -75,29 +84,36 @@ class ReaderTable:
     rows: int
     readers: Mapping[str, int]
     crossed: int
-    shift: tuple[float, ...]
-    unit: tuple[float, ...]
+    scales: Mapping[str, Scale]
 
-    def sums(self) -> list[Measured]:
-        """Return one entry per arm, sorted by name."""
-        names = self.columns.measured
-        pairs = [(i, j) for i in range(len(names)) for j in range(i, len(names))]
-        whole = [self._whole(i) for i in range(len(names))]
-        inner = ", ".join(["arm", *(f"{value} AS c{i}" for i, value in enumerate(whole))])
-        wanted = [f"sum(c{i})" for i in range(len(names))] + [f"sum(c{i}::HUGEINT * c{j})" for i, j in pairs]
+    def sums(self, groups: Sequence[Sequence[str]]) -> list[Measured]:
+        """Return one entry per arm, sorted by name.
+
+        Parameters
+        ----------
+        groups : columns whose products are wanted, a metric each; pairs across groups are not computed.
+        """
+        names = list(dict.fromkeys(name for group in groups for name in group))
+        pairs = list(dict.fromkeys((a, b) for group in groups for i, a in enumerate(group) for b in group[i:]))
+        place = {name: f"c{i}" for i, name in enumerate(names)}
+        inner = ", ".join(["arm", *(f"{self._whole(name)} AS {place[name]}" for name in names)])
+        wanted = [f"sum({place[name]})" for name in names] + [self._product(a, b, place) for a, b in pairs]
         query = f"SELECT arm, count(*), {', '.join(wanted)} FROM (SELECT {inner} FROM readers) GROUP BY arm ORDER BY arm"
         found = []
         for arm, n, *values in self.connection.execute(query).fetchall():
-            product = dict(zip(pairs, values[len(names) :], strict=True))
-            square = tuple(tuple(int(product[min(i, j), max(i, j)]) for j in range(len(names))) for i in range(len(names)))
-            found.append(Measured(arm, n, tuple(map(int, values[: len(names)])), square))
+            whole = [int(value) for value in values]
+            found.append(Measured(arm, n, dict(zip(names, whole, strict=False)), dict(zip(pairs, whole[len(names) :], strict=True))))
         return found
 
-    def _whole(self, i: int) -> str:
-        name, shift, unit = quoted(self.columns.measured[i]), self.shift[i], self.unit[i]
-        if unit == 1.0:
-            return f"({name} - {int(shift)})::BIGINT"
-        return f"round(({name}::DOUBLE - {shift!r}) / {unit!r})::BIGINT"
+    def _whole(self, name: str) -> str:
+        scale = self.scales[name]
+        if scale.unit == 1.0:
+            return f"({quoted(name)} - {int(scale.shift)})::BIGINT"
+        return f"round(({quoted(name)}::DOUBLE - {scale.shift!r}) * {1 / scale.unit!r})::BIGINT"
+
+    def _product(self, a: str, b: str, place: Mapping[str, str]) -> str:
+        wide = "" if self.scales[a].furthest * self.scales[b].furthest < 2**62 else "::HUGEINT"  # only where 64 bits might not do
+        return f"sum({place[a]}{wide} * {place[b]})"
 
     def distinct(self, numerator: str, denominator: str = "", *, most: int = 2_000_000) -> list[tuple[str, float, float, int]] | None:
         """Return (arm, numerator, denominator, readers) per distinct pair of values, sorted; None when there are more than ``most``."""
@@ -132,8 +148,7 @@ def open_reader_table(path: Path, columns: Columns) -> Iterator[ReaderTable]:
         refuse(path, value_faults(connection, types, never_negative=columns.never_negative))
         crossed = _gather(connection, path, columns, types)
         readers = dict(connection.execute("SELECT arm, count(*) FROM readers GROUP BY arm ORDER BY arm").fetchall())
-        shift, unit = _scales(connection, columns, types)
-        yield ReaderTable(connection, columns, rows, readers, crossed, shift, unit)
+        yield ReaderTable(connection, columns, rows, readers, crossed, _scales(connection, columns, types))
 
 
 def _gather(connection: Any, path: Path, columns: Columns, types: Mapping[str, str]) -> int:
@@ -163,17 +178,24 @@ def _gather(connection: Any, path: Path, columns: Columns, types: Mapping[str, s
     return int(connection.execute("SELECT count(*) FROM all_readers WHERE arms > 1").fetchone()[0])
 
 
-def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return shift and unit per measured column."""
+def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> dict[str, Scale]:
     names = columns.measured
-    wanted = ", ".join(f"min({quoted(n)})::DOUBLE, max({quoted(n)})::DOUBLE, avg({quoted(n)})::DOUBLE" for n in names)
+    wanted = ", ".join(
+        f"min({quoted(n)})::DOUBLE, max({quoted(n)})::DOUBLE, avg({quoted(n)})::DOUBLE, "
+        + ("false" if types[n] in WHOLE else f"bool_and(abs({quoted(n)} * 100 - round({quoted(n)} * 100)) < 1e-6)")
+        for n in names
+    )
     values = connection.execute(f"SELECT {wanted} FROM readers").fetchone()
-    shift, unit = [], []
+    found = {}
     for i, name in enumerate(names):
-        low, high, mean = (float(v or 0.0) for v in values[3 * i : 3 * i + 3])
-        centre = float(round(mean))
-        furthest = max(high - centre, centre - low)
-        exact = types[name] in WHOLE and furthest < 2**BITS
-        shift.append(centre)
-        unit.append(1.0 if exact else 2.0 ** (math.frexp(furthest)[1] - BITS) if furthest else 1.0)
-    return tuple(shift), tuple(unit)
+        low, high, mean = (float(v or 0.0) for v in values[4 * i : 4 * i + 3])
+        shift = float(round(mean))
+        furthest = max(high - shift, shift - low, 1.0)
+        if types[name] in WHOLE and furthest < 2**BITS:
+            found[name] = Scale(shift, 1.0, furthest)
+        elif values[4 * i + 3] and furthest < 2 ** (BITS - 7):  # money: hundredths, exactly
+            found[name] = Scale(shift, 0.01, furthest * 100)
+        else:
+            unit = 2.0 ** (math.frexp(furthest)[1] - BITS)
+            found[name] = Scale(shift, unit, furthest / unit)
+    return found

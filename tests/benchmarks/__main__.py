@@ -19,6 +19,7 @@ from experiments.events.event import Event
 from experiments.events.ids import PageViews, event_id
 from experiments.events.outbox import Outbox
 from experiments.experiment import Arm, Experiment
+from tests.benchmarks.moments import moment_rows, statistics_row
 from tests.web.site_fixture import PHONE, Stand
 
 AGENT = {"User-Agent": PHONE["User-Agent"]}
@@ -102,6 +103,8 @@ def main() -> None:
         ]
         rows.append(("article page, slate, durable exposure", *_interleaved(pages(folder), "bare Flask page of the same size")))
         rows.append(("assign, vectorised", *_interleaved(assignments()[::-1], "assign, one by one")))
+        rows += moment_rows(folder)
+    rows.append(statistics_row())
     for what, ours, peer, theirs in rows:
         table.add_row(what, f"{ours:,.0f}", peer, f"{theirs:,.0f}", f"{ours / theirs:.2f}")
     Console(file=sys.stdout).print(table)

@@ -19,6 +19,7 @@ Row = Mapping[str, Any]
 
 @app.command("calibrate")
 def calibrate(
+    *,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the runs.")] = False,
     seed: int = 1,
     log: Annotated[Path | None, typer.Option(help="Also split the readers of this log at random, 20,000 times.")] = None,

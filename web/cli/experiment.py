@@ -149,6 +149,7 @@ def report(
 @experiment.command("analyse")
 def analyse(
     file: Annotated[Path, typer.Argument(help="CSV or Parquet, one row per reader or per event (rows of a reader are added up).")],
+    *,
     arm: Annotated[str, typer.Option(help="Column with the arm.")],
     control: Annotated[str, typer.Option(help="The arm the others are compared with.")],
     reader: Annotated[str, typer.Option(help="Column with the reader.")],
