@@ -13,7 +13,7 @@ from experiments.serving.pick import Picked
 from experiments.serving.recommender import Catalogue
 from web.identity import Identity
 
-__all__ = ["Visit", "click", "page_events"]
+__all__ = ["Visit", "click", "degraded", "page_events"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +65,30 @@ def page_events(
     name, arm = (assignment.experiment, assignment.arm) if assignment else ("", "")
     slot = experiment.slot if experiment else "article.related"
     if assignment and experiment:
-        exposure = {
-            "slot": slot,
-            "phase": assignment.phase,
-            "bucket": assignment.bucket,
-            "audience": experiment.audience,
-            "reason": "assigned",
-            "outcome": picked.outcome,
-        }
+        exposure = _exposure(assignment, experiment, picked.outcome)
         events.append(visit.event("exposure", name, exposure, experiment=name, arm=arm))
     events.append(visit.event("impression", slot, _impression(slot, picked, catalogue), experiment=name, arm=arm))
     return events
+
+
+def degraded(visit: Visit, assignment: Assignment, experiment: Experiment) -> Event:
+    """Return the exposure that says: the arm was due, the page went out as in the status quo.
+
+    Its id differs from the page's other exposure, which may be stored as well; where both are, this one counts.
+    """
+    name, exposure = assignment.experiment, _exposure(assignment, experiment, "degraded")
+    return visit.event("exposure", f"{name}:degraded", exposure, experiment=name, arm=assignment.arm)
+
+
+def _exposure(assignment: Assignment, experiment: Experiment, outcome: str) -> dict[str, Any]:
+    return {
+        "slot": experiment.slot,
+        "phase": assignment.phase,
+        "bucket": assignment.bucket,
+        "audience": experiment.audience,
+        "reason": "assigned",
+        "outcome": outcome,
+    }
 
 
 def _impression(slot: str, picked: Picked, catalogue: Catalogue) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from experiments.serving.recommender import Article, Catalogue, Context
 from experiments.serving.slate import SlateRules, pool_at, slate_seed
 from experiments.settings import Settings
 from web import reasons
+from web.degraded import leave_degraded
 from web.desk import Desk, load_desk
 from web.explaining import explain_slate
 from web.health import health_of
@@ -153,6 +154,8 @@ class NewsSite:
             self.outbox.append(events, timeout_s=self.settings.page_budget_ms / 1000)
         except OutboxError as error:
             log.error("page sent without recommendations: %s", error)
+            if slot:
+                leave_degraded(self.outbox, error, visit=visit, assignment=slot.assignment, experiment=slot.experiment)
             return OpenPage(None, SlotView() if slot else None, who.choices, not who.new, who)
         return OpenPage(self._token(visit, slot), self._view(visit, slot), who.choices, not who.new, who)
 
@@ -223,18 +226,12 @@ class NewsSite:
     def _token(self, visit: Visit, slot: _Slot | None) -> str:
         assignment = slot.assignment if slot else None
         articles = tuple(self.catalogue.ids[i.article] for i in slot.picked.slate.items) if slot else ()
-        return self.tokens.page(
-            PageClaims(
-                page_view=visit.page_view,
-                reader_hash=self.tokens.reader_hash(visit.identity.reader),
-                source=visit.identity.source,
-                issued_at=visit.at_us,
-                config=visit.config,
-                experiment=assignment.experiment if assignment else "",
-                arm=assignment.arm if assignment else "",
-                articles=articles,
-            )
-        )
+        experiment, arm = (assignment.experiment, assignment.arm) if assignment else ("", "")
+        claims = PageClaims(
+            visit.page_view, self.tokens.reader_hash(visit.identity.reader), visit.identity.source, visit.at_us,
+            config=visit.config, experiment=experiment, arm=arm, articles=articles,
+        )  # fmt: skip
+        return self.tokens.page(claims)
 
     def _view(self, visit: Visit, slot: _Slot | None) -> SlotView | None:
         if slot is None:

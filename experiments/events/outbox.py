@@ -88,6 +88,29 @@ class Outbox:
         """
         if not events:
             return
+        line, batch = self._queued(events)
+        if not batch.done.wait(timeout_s):
+            if line.withdraw(batch):
+                raise OutboxLate(withdrawn=True)
+            if not batch.done.is_set():
+                raise OutboxLate(withdrawn=False)
+        if batch.error is not None:
+            raise batch.error
+
+    def offer(self, events: Sequence[Event]) -> None:
+        """Leave ``events`` for the next commit and return at once: they may become durable, and nobody is told.
+
+        Raises
+        ------
+        OutboxFull
+            The queue is full; nothing was kept.
+        OutboxFailed
+            An event cannot be written, or the outbox is closed.
+        """
+        if events:
+            self._queued(events)
+
+    def _queued(self, events: Sequence[Event]) -> tuple[Line, Batch]:
         try:
             bodies = [encode(event) for event in events]
         except (ValueError, TypeError, AttributeError) as error:
@@ -97,13 +120,7 @@ class Outbox:
         with line.changed:
             self._start(line)
             line.admit(batch, self._limits)
-        if not batch.done.wait(timeout_s):
-            if line.withdraw(batch):
-                raise OutboxLate(withdrawn=True)
-            if not batch.done.is_set():
-                raise OutboxLate(withdrawn=False)
-        if batch.error is not None:
-            raise batch.error
+        return line, batch
 
     def start(self) -> None:
         """Start the committer of this process and open its file, so that the first page does not pay for it."""

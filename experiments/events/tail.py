@@ -49,6 +49,8 @@ FACTS: Mapping[str, Sequence[Column]] = {
 }
 # What an analysis never sees: bots, readers who object, and what came more than 24 h after its page.
 COUNTED = "bot = 0 AND late = 0 AND reader <> ''"
+# The page went out as in the status quo because its events were late; those may be stored all the same, as another exposure.
+DEGRADED = """instr(body, '"outcome":"degraded"') > 0"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +69,15 @@ class Tail:
 
     def facts(self, kind: str, names: Sequence[str]) -> dict[str, Sequence[Any]]:
         """Return the named columns of one kind (:data:`FACTS`), in no particular order of rows."""
-        where, values = self._where(kind)
+        where, values = self._once(kind)
         columns = [column.sql for column in FACTS[kind] if column.name in names]
         query = f"SELECT {', '.join(columns)} FROM event WHERE {where} AND {COUNTED}"
         rows = self.connection.execute(query, values).fetchall() if self.connection else []
         return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
 
     def exposure_groups(self) -> list[tuple[str, str, str, int, int, int]]:
-        """Return (arm, outcome, reason, bot, late, rows) of the experiment."""
-        where, values = self._where("exposure")
+        """Return (arm, outcome, reason, bot, late, rows) of the experiment; a page with two rows is degraded, not both."""
+        where, values = self._once("exposure")
         query = f"""SELECT arm, json_extract(body, '$.outcome'), json_extract(body, '$.reason'), bot, late, count(*)
             FROM event WHERE {where} AND reader <> '' GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5"""
         return self.connection.execute(query, values).fetchall() if self.connection else []
@@ -93,6 +95,14 @@ class Tail:
         where, values = self._where("view")
         page = "json_extract(body, '$.page_type') = 'article' AND coalesce(json_extract(body, '$.prefetch'), 0) = 0"
         return self._number(f"SELECT count(*) FROM event WHERE {where} AND {COUNTED} AND issued_at >= ? AND {page}", (*values, since_us))
+
+    def _once(self, kind: str) -> tuple[str, tuple[Any, ...]]:
+        """As :meth:`_where`; of a page stored as served and as degraded only the degraded exposure."""
+        where, values = self._where(kind)
+        if kind != "exposure":
+            return where, values
+        twice = f"SELECT page_view, experiment FROM event WHERE {where} AND {DEGRADED}"
+        return f"{where} AND ((page_view, experiment) NOT IN ({twice}) OR {DEGRADED})", (*values, *values)
 
     def _where(self, kind: str) -> tuple[str, tuple[Any, ...]]:
         source, values = ("source = ?", (self.source,)) if self.source else ("source <> 'canary'", ())

@@ -215,3 +215,34 @@ def test_a_forked_child_gets_a_committer_and_a_file_of_its_own(tmp_path: Path, o
     outbox.close()
     with Loader(tmp_path, clock=lambda: START) as loader:
         assert loader.drain().stored == 110
+
+
+def test_what_is_offered_waits_for_nobody_and_goes_with_the_next_commit(outbox: Outbox, folder: Path) -> None:
+    outbox.append([view(0)])
+    blocker = sqlite3.connect(outbox_files(folder)[0], isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    outbox.offer([view(1)])
+    outbox.offer([view(2), view(3)])
+    assert entries(folder) == 1
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    outbox.close()
+    assert entries(folder) == 4
+
+
+def test_an_offer_to_a_full_queue_or_a_closed_outbox_is_refused(folder: Path) -> None:
+    outbox = Outbox(folder, clock=lambda: START, limits=replace(SMALL, queue_events=3))
+    outbox.append([view(0)])
+    blocker = sqlite3.connect(outbox_files(folder)[0], isolation_level=None)
+    blocker.execute("BEGIN IMMEDIATE")
+    outbox.offer([view(1)])
+    assert wait_for(lambda: not any(line.waiting for line in outbox._lines.values()))
+    outbox.offer([view(2), view(3)])
+    with pytest.raises(OutboxFull, match="queue"):
+        outbox.offer([view(4), view(5)])
+    blocker.execute("ROLLBACK")
+    blocker.close()
+    outbox.close()
+    with pytest.raises(OutboxError, match="closed"):
+        outbox.offer([view(6)])
+    assert entries(folder) == 4
