@@ -6,6 +6,7 @@ commit takes the whole queue (group commit), so the cost of one fdatasync is sha
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -248,7 +249,8 @@ class _Files:
         if self._current is not None:
             self._poisoned.append(self._current)
             self._current = None
-        if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+        no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        if no_room or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
             return OutboxFull("disk")
         return OutboxFailed("commit", f"a commit failed: {error}.", "Nothing was acknowledged; look at the disk.")
 

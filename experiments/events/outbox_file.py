@@ -14,6 +14,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,11 +62,17 @@ class OutboxFile:
         self.last_seq = 0
         self._chain = 0
         self._lock = _hold(folder / f"{name}.lock")
-        _lay_out(folder, name)
-        self._connection = sqlite3.connect(self.path, isolation_level=None)
-        for pragma in (f"synchronous={synchronous}", "wal_autocheckpoint=0", "mmap_size=0", "fullfsync=1"):
-            self._connection.execute(f"PRAGMA {pragma}")
-        fsync_folder(folder)
+        try:
+            _lay_out(folder, name)
+            self._connection = sqlite3.connect(self.path, isolation_level=None)
+            for pragma in (f"synchronous={synchronous}", "wal_autocheckpoint=0", "mmap_size=0", "fullfsync=1"):
+                self._connection.execute(f"PRAGMA {pragma}")
+            fsync_folder(folder)
+        except BaseException:  # a full disk is tried again and again: leave neither a descriptor nor a name behind
+            for ending in (".new", ".new-journal", ".new-wal", ".new-shm", *(() if self.path.exists() else (".lock",))):
+                (folder / f"{name}{ending}").unlink(missing_ok=True)
+            os.close(self._lock)
+            raise
 
     def write(self, bodies: Iterable[bytes], tally: Mapping[tuple[str, str], int]) -> None:
         """Commit entries and their counts in one transaction; on return they survive a power cut."""
@@ -108,10 +115,10 @@ def _hold(lock: Path) -> int:
 def _lay_out(folder: Path, name: str) -> None:
     """Create the empty database under another name and rename it: a ``.db`` that exists is complete."""
     hidden = folder / f"{name}.new"
-    connection = sqlite3.connect(hidden, isolation_level=None)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.executescript(f"BEGIN; {LAYOUT} COMMIT;")
-    connection.close()  # the only connection: checkpoints, syncs and removes the log
+    with closing(sqlite3.connect(hidden, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(f"BEGIN; {LAYOUT} COMMIT;")
+    # that was the only connection: closing it has checkpointed, synced and removed the log
     os.rename(hidden, folder / f"{name}.db")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import threading
 from base64 import urlsafe_b64decode
@@ -16,6 +17,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from experiments.events.ids import PageClaims, event_id
+from experiments.events.outbox_file import OutboxFile
 from tests.faults.harness import verdict
 from tests.web.site_fixture import PHONE, Stand
 
@@ -154,3 +156,16 @@ def test_d06_a_disk_without_a_free_block_keeps_nothing_and_loses_nothing(disk: D
             break
     assert "the outbox is full (disk)." in said
     check_healed(reading)
+
+
+def test_a_file_that_cannot_be_begun_leaves_neither_a_descriptor_nor_a_name(disk: Disk) -> None:
+    folder = disk.folder / "outbox"
+    folder.mkdir()
+    (disk.folder / "ballast").write_bytes(bytes(8_192))  # a size of 0 would mean: without limit
+    disk.fill()
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(50):
+        with pytest.raises((OSError, sqlite3.Error)):
+            OutboxFile(folder, f"file-{number}")
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert list(folder.iterdir()) == []
