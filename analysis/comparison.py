@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from analysis.adjustment import Adjusted, Adjustment, Columns, adjust, adjusted_contrast
 from analysis.bayes import Posterior, Prior, Shrunken, posterior
 from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
 from analysis.multiplicity import family_level
 from analysis.sequential import LEAST_READERS, anytime_critical, anytime_p, planned_readers
 from analysis.skew import Skew, skew_of
-from analysis.totals import Totals, metrics_of
+from analysis.totals import Totals, metrics_of, pre_columns
 from analysis.verdict import Guardrail
 from experiments.experiment import Experiment
 from experiments.metric import Metric
@@ -44,7 +45,7 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One comparison on one metric."""
+    """One comparison on one metric; ``adjusted`` (goal only) is shown beside it and decides nothing."""
 
     metric: Metric
     role: Role
@@ -55,6 +56,7 @@ class Effect:
     shrunken: Shrunken | None = None
     anytime: Anytime | None = None
     margin: float | None = None
+    adjusted: Adjusted | None = None
 
     @property
     def method(self) -> str:
@@ -97,6 +99,7 @@ def compare_all(experiment: Experiment, totals: Totals, *, prior: Prior = Prior(
     }
     belief = _belief(experiment, values, plain, prior)
     strict = _family_level(experiment, values, plain)
+    adjustment = _adjustment(experiment, totals, values, shares)
     effects = []
     for m in metrics_of(experiment):
         for pair in pairs_of(experiment):
@@ -112,6 +115,7 @@ def compare_all(experiment: Experiment, totals: Totals, *, prior: Prior = Prior(
                     shrunken=_shrunken(belief, pair, m, experiment.level) if role == "goal" else None,
                     anytime=_anytime(contrast, sides, experiment.level) if role == "guardrail" else None,
                     margin=experiment.guardrails.get(m.name),
+                    adjusted=adjusted_contrast(adjustment, pair, plain=contrast, level=experiment.level) if role == "goal" else None,
                 )
             )
     return Comparisons(tuple(effects), values, shares, dropped, belief)
@@ -122,6 +126,16 @@ def _value(experiment: Experiment, totals: Totals, metric: Metric, arm: str, sha
         n = totals.readers().get(arm, 0)
         return Value(n, status="undefined_for_arm", reason=f"{arm} fills no slot, so this cannot be measured there")
     return arm_value(totals.moments, arm, numerator=metric.numerator.key, denominator=metric.denominator.key, shares=shares)
+
+
+def _adjustment(experiment: Experiment, totals: Totals, values: Mapping[tuple[str, str], Value], shares: Mapping[int, float]) -> Adjustment:
+    """The goal's values adjusted by what the same measures were before the first exposure."""
+    goal = metrics_of(experiment)[0]
+    arms = [arm.name for arm in experiment.arms if values[goal.name, arm.name].status == "ok"]
+    covariates = tuple(name for name in pre_columns(goal) if all(name in cell.keys for cell in totals.moments.values()))
+    if not covariates or not arms:
+        return Adjustment({}, reason="nothing is known about readers before their first exposure")
+    return adjust(totals.moments, arms, columns=Columns(goal.numerator.key, goal.denominator.key, covariates), shares=shares)
 
 
 def _skew(totals: Totals, metric: Metric) -> Skew | None:

@@ -15,6 +15,7 @@ from scipy.special import ndtri, stdtr, stdtrit
 
 from analysis.skew import Skew
 from analysis.totals import Moments
+from experiments.errors import DataError
 
 __all__ = ["LEAST_READERS", "Absolute", "Contrast", "Relative", "Value", "arm_value", "compare", "interval_at", "phase_shares"]
 
@@ -68,7 +69,8 @@ class Relative:
 class Contrast:
     """One arm against another on one metric; what cannot be estimated is None, and ``reason`` says why.
 
-    ``log_variance`` holds the variances of the logarithm of (treated, control), for the Bayesian layer.
+    ``log_variance`` holds the variances of the logarithm of (treated, control), for the Bayesian layer; ``covariance``
+    is that of the two values, 0 unless they were adjusted by a common covariate.
     """
 
     n: tuple[int, int]
@@ -79,6 +81,21 @@ class Contrast:
     df: float = math.nan
     status: str = "ok"
     reason: str = ""
+    covariance: float = 0.0
+
+    @property
+    def change_log_variance(self) -> float | None:
+        """Variance of the logarithm of treated over control: V_1/theta_1^2 + V_0/theta_0^2 - 2 K/(theta_1 theta_0).
+
+        Examples
+        --------
+        >>> Contrast((9, 9), (2.0, 4.0), log_variance=(0.3, 0.2), covariance=0.4).change_log_variance
+        0.4
+        """
+        treated, control = self.values
+        if self.log_variance is None or not treated or not control:
+            return None
+        return self.log_variance[0] + self.log_variance[1] - 2 * self.covariance / (treated * control)
 
 
 def phase_shares(cells: Cells, arms: Sequence[str]) -> tuple[dict[int, float], tuple[int, ...]]:
@@ -139,7 +156,9 @@ def arm_value(cells: Cells, arm: str, *, numerator: str, denominator: str, share
     return Value(n, theta, math.fsum(part for part, _ in parts), tuple(parts))
 
 
-def compare(treated: Value, control: Value, *, level: float, skew: Skew | None = None, least: int = LEAST_READERS) -> Contrast:
+def compare(
+    treated: Value, control: Value, *, level: float, skew: Skew | None = None, least: int = LEAST_READERS, covariance: float = 0.0
+) -> Contrast:
     """Return the effect of one arm against another: difference, relative difference, status.
 
     Parameters
@@ -147,10 +166,17 @@ def compare(treated: Value, control: Value, *, level: float, skew: Skew | None =
     level : of the intervals, 0 to 1.
     skew : spread and third moment of the readers' influence; decides whether the guard takes over.
     least : readers per arm below which nothing is printed but counts.
+    covariance : K, of the two estimates, in the metric's squared unit; 0 unless they share a covariate. The guard
+        knows the spread of unadjusted readers only and leaves it out.
+
+    Raises
+    ------
+    DataError
+        The covariance is larger than the two variances allow.
 
     References
     ----------
-    Welch (1947); Fieller (1954); skew guard: STATISTICS 3.
+    Welch (1947); Fieller (1954); skew guard and K: STATISTICS 3.
     """
     n, values = (treated.n, control.n), (_shown(treated), _shown(control))
     for value in (treated, control):
@@ -158,9 +184,9 @@ def compare(treated: Value, control: Value, *, level: float, skew: Skew | None =
             return Contrast(n, values, status=value.status, reason=value.reason)
     if min(n) < least:
         return Contrast(n, values, status="insufficient", reason=f"an arm has {min(n)} readers, at least {least} are needed")
-    if treated.variance + control.variance <= 0:
+    if _spread(treated, control, covariance) <= 0:
         return Contrast(n, values, status="no_variation", reason="no reader differs from another in either arm")
-    plain = interval_at(Contrast(n, values), treated, control, level=level)
+    plain = interval_at(Contrast(n, values), treated, control, level=level, covariance=covariance)
     if skew is not None and plain.relative is not None and abs(skew.of_difference(n)) > SKEWED:
         return _guarded(treated, control, level=level, cv2=skew.cv2)
     return plain
@@ -170,37 +196,65 @@ def _shown(value: Value) -> float | None:
     return value.estimate if math.isfinite(value.estimate) else None
 
 
-def interval_at(contrast: Contrast, treated: Value, control: Value, *, level: float, critical: float | None = None) -> Contrast:
+def interval_at(
+    contrast: Contrast,
+    treated: Value,
+    control: Value,
+    *,
+    level: float,
+    critical: float | None = None,
+    covariance: float | None = None,
+) -> Contrast:
     """Return the same contrast with its intervals at another level (guarded contrasts stay guarded).
 
-    ``critical`` replaces the quantile of Student's t that belongs to ``level``, in both intervals.
+    ``critical`` replaces the quantile of Student's t that belongs to ``level``, in both intervals. ``covariance`` of the
+    two estimates is the contrast's own unless given.
     """
     if contrast.status == "guarded" and contrast.log_variance is not None and critical is None:
         return _guarded(treated, control, level=level, cv2=contrast.log_variance[0] * contrast.n[0])
-    variance = treated.variance + control.variance
-    df = variance**2 / math.fsum(part * part / free for part, free in (*treated.parts, *control.parts))
+    k = contrast.covariance if covariance is None else covariance
+    variance = _spread(treated, control, k)
+    df = variance**2 / math.fsum(part * part / free for side in (treated, control) for part, free in _own(side, k))
     c = critical or _critical(level, df)
     change, se = treated.estimate - control.estimate, math.sqrt(variance)
     absolute = Absolute(change, se, change - c * se, change + c * se, _two_sided(change / se, df))
-    relative, reason = _fieller(treated, control, c)
+    relative, reason = _fieller(treated, control, c, covariance=k)
     logs = _log_variance(treated, control) if relative and treated.estimate > 0 else None
     status = "ok" if relative else "not_estimable"
-    return replace(contrast, absolute=absolute, relative=relative, log_variance=logs, df=df, status=status, reason=reason)
+    changed = replace(contrast, absolute=absolute, relative=relative, log_variance=logs, df=df, covariance=k)
+    return replace(changed, status=status, reason=reason)
+
+
+def _spread(treated: Value, control: Value, covariance: float) -> float:
+    """Variance of the difference, V_1 + V_0 - 2 K."""
+    if covariance * covariance > treated.variance * control.variance * (1 + 1e-9):
+        says = f"a covariance of {covariance:g} does not fit variances of {treated.variance:g} and {control.variance:g}."
+        raise DataError(says, "Its square may not exceed their product.")
+    return treated.variance + control.variance - 2 * covariance
+
+
+def _own(side: Value, covariance: float) -> tuple[tuple[float, int], ...]:
+    """The parts of a variance without what both arms share; they add up to V_z - K."""
+    if covariance == 0:
+        return side.parts
+    return tuple((part * (1 - covariance / side.variance), free) for part, free in side.parts)
 
 
 def _log_variance(treated: Value, control: Value) -> tuple[float, float]:
     return treated.variance / treated.estimate**2, control.variance / control.estimate**2
 
 
-def _fieller(treated: Value, control: Value, c: float) -> tuple[Relative | None, str]:
+def _fieller(treated: Value, control: Value, c: float, *, covariance: float = 0.0) -> tuple[Relative | None, str]:
     if control.estimate <= 0:
         return None, "a relative change cannot be estimated: the control's value is not above zero"
     ratio, v1, v0 = treated.estimate / control.estimate, treated.variance, control.variance
-    g = c * c * v0 / control.estimate**2
+    scale = c * c / control.estimate**2
+    g, shift = c * c * v0 / control.estimate**2, scale * covariance  # shift = g K / V_0, which also exists when V_0 is 0
     if g >= 1:
         return None, "a relative change cannot be estimated: the control's value cannot be told from zero"
-    half = c / control.estimate * math.sqrt(max(0.0, v1 + ratio * ratio * v0 - g * v1))
-    return Relative(ratio - 1, (ratio - half) / (1 - g) - 1, (ratio + half) / (1 - g) - 1), ""
+    inner = v1 - 2 * ratio * covariance + ratio * ratio * v0 - g * v1 + shift * covariance
+    half, middle = c / control.estimate * math.sqrt(max(0.0, inner)), ratio - shift
+    return Relative(ratio - 1, (middle - half) / (1 - g) - 1, (middle + half) / (1 - g) - 1), ""
 
 
 def _guarded(treated: Value, control: Value, *, level: float, cv2: float) -> Contrast:

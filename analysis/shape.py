@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from analysis.adjustment import Adjusted
 from analysis.bayes import Shrunken
 from analysis.checks import Check
 from analysis.comparison import Anytime, Effect
@@ -90,7 +91,8 @@ def of_effect(effect: Effect, *, shown: bool) -> dict[str, Any]:
         "relative": _relative(contrast),
         "family": _family(effect) if shown else None,
         "anytime": _anytime(effect.anytime),
-        "adjusted": None,
+        "adjusted": _adjusted(effect.adjusted) if shown else None,
+        "adjusted_reason": _adjusted_reason(effect, shown=shown),
         "posterior": _posterior(effect.shrunken) if shown else None,
         "margin": effect.margin,
         "status": contrast.status,
@@ -112,6 +114,32 @@ def _relative(contrast: Contrast) -> dict[str, Any]:
 
 def _anytime(found: Anytime | None) -> dict[str, Any]:
     return {"low": found.low, "high": found.high, "p": found.p} if found else dict.fromkeys(("low", "high", "p"))
+
+
+def _adjusted(found: Adjusted | None) -> dict[str, Any] | None:
+    """The difference in the metric's unit; unlike the unadjusted one it leaves out what readers did before."""
+    absolute = found.contrast.absolute if found and found.contrast else None
+    if found is None or found.contrast is None or absolute is None:
+        return None
+    return {
+        "estimate": absolute.estimate,
+        "se": absolute.se,
+        "low": absolute.low,
+        "high": absolute.high,
+        "p": absolute.p,
+        "variance_removed": found.variance_removed,
+        "relative": _relative(found.contrast),
+        "covariates": list(found.used),
+        "dropped": dict(found.dropped),
+    }
+
+
+def _adjusted_reason(effect: Effect, *, shown: bool) -> str:
+    if not shown:
+        return EARLY
+    if effect.adjusted is not None:
+        return effect.adjusted.reason
+    return "no covariate is known" if effect.role == "goal" else "only the goal is adjusted"
 
 
 def _family(effect: Effect) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from experiments.errors import DataError, MetricError
 from experiments.experiment import Experiment
 from experiments.metric import Metric, metric
 
-__all__ = ["Distinct", "Moments", "Sums", "Totals", "add_up", "metrics_of", "totals"]
+__all__ = ["Distinct", "Moments", "Sums", "Totals", "add_up", "metrics_of", "pre_columns", "totals"]
 
 Floats = npt.NDArray[np.float64]
 LOPSIDED = 1.5  # readers of the largest arm over the smallest: from here on skewed metrics need their third moment
@@ -113,14 +113,24 @@ class Moments:
         cross = self.cross + other.cross + np.outer(step, step) * (self.n * other.n / n)
         return Moments(n, self.keys, self.mean + step * (other.n / n), cross)
 
+    def block(self, names: Sequence[str]) -> tuple[Floats, Floats]:
+        """Return the means (k,) and the centred cross-products (k, k) of some columns, in the order of ``names``.
+
+        Raises
+        ------
+        MetricError
+            A column is not among ``keys``.
+        """
+        for name in names:
+            if name not in self.keys:
+                raise MetricError(f"there is no column '{name}' in these moments.", f"Columns: {', '.join(self.keys)}.")
+        where = [self.keys.index(name) for name in names]
+        return self.mean[where], self.cross[np.ix_(where, where)]
+
     def pair(self, numerator: str, denominator: str) -> tuple[Floats, Floats]:
         """Return the means (2,) and the sample covariance (2, 2) of two columns; nan below two readers."""
-        for key in (numerator, denominator):
-            if key not in self.keys:
-                raise MetricError(f"there is no column '{key}' in these moments.", f"Columns: {', '.join(self.keys)}.")
-        where = [self.keys.index(numerator), self.keys.index(denominator)]
-        scale = self.n - 1 if self.n > 1 else np.nan
-        return self.mean[where], self.cross[np.ix_(where, where)] / scale
+        mean, cross = self.block((numerator, denominator))
+        return mean, cross / (self.n - 1 if self.n > 1 else np.nan)
 
 
 def _ratio(numerator: int, denominator: int) -> float:
@@ -194,6 +204,18 @@ def metrics_of(experiment: Experiment) -> tuple[Metric, ...]:
     """Return goal, secondary and guardrail metrics of a plan, each once, in this order."""
     names = dict.fromkeys((experiment.goal, *experiment.secondary, *experiment.guardrails))
     return tuple(metric(name) for name in names)
+
+
+def pre_columns(metric: Metric) -> tuple[str, ...]:
+    """Return the columns that say what a metric was before the first exposure, and whether anything was.
+
+    Examples
+    --------
+    >>> from experiments.metric import metric
+    >>> pre_columns(metric("bounce_rate"))
+    ('pre:count_bounce', 'pre:count_session', 'has_pre')
+    """
+    return tuple(dict.fromkeys((f"pre:{metric.numerator.key}", f"pre:{metric.denominator.key}", "has_pre")))
 
 
 def totals(home: Path, experiment: Experiment, *, until_us: int, source: str, session_of_exposure: bool = False) -> Totals:

@@ -17,7 +17,7 @@ from ibis import _
 
 from experiments.events.counts import Counts, count_up
 from experiments.events.lake_partitions import READS, remove_reader, seal_import, sealed_reads
-from experiments.events.lake_rules import DAY_US, agreed_readers, arrow, bound, entered, in_sessions, needed, run, sql
+from experiments.events.lake_rules import DAY_US, HAS_PRE, agreed_readers, arrow, bound, entered, in_sessions, needed, pre, run, sql
 from experiments.events.tail import Tail, open_tail
 from experiments.experiment import Experiment
 from experiments.metric import Measure, Metric
@@ -32,8 +32,8 @@ class ReaderRows:
     Parameters
     ----------
     table : Arrow table sorted by reader: reader, arm, phase, exposed_at (UTC us), bucket (0 to 199), then one int64
-        column per measure.
-    keys : names of the measure columns, in the order of the metrics.
+        column per measure, then what the goal's measures were before the first exposure (``pre:<key>``, ``has_pre``).
+    keys : names of these columns, in the same order.
     crossed : readers (matured or not) exposed in more than one arm; kept under their first.
     until_us, source, snapshot_seq : what was read.
     """
@@ -116,10 +116,12 @@ def reader_rows(
     source: str,
     session_of_exposure: bool = False,
 ) -> ReaderRows:
-    """Return one row per matured reader with one integer column per distinct measure.
+    """Return one row per matured reader with one integer column per distinct measure, and covariates of the goal.
 
     The first exposure (not forced, no bot) decides arm, phase and entry time e. A reader has matured when
     e + window <= ``until_us``. Sessions starting in [e, e + window) count, whole; a session ends at a gap of 30 minutes.
+    When the plan's goal is among ``metrics``, its measures are also taken over sessions that start in [e - 14 days, e)
+    and were over at e (0 for readers without any): no event at or after e changes them.
 
     Parameters
     ----------
@@ -134,11 +136,14 @@ def reader_rows(
         A measure filters by a field its rows do not have.
     """
     measures = {m.key: m for metric in metrics for m in (metric.numerator, metric.denominator)}
+    before = {m.key: m for metric in metrics if metric.name == experiment.goal for m in (metric.numerator, metric.denominator)}
     with open_tail(home, until_us=until_us, source=source, experiment=experiment.name) as tail:
-        table, seq = _entered(tail, experiment, measures, session_of_exposure=session_of_exposure), tail.last_seq
+        table = _entered(tail, experiment, measures, session_of_exposure=session_of_exposure, before=before)
+        seq = tail.last_seq
     matured = table.filter(table["matured"])
     crossed = sum(table["arms"].to_numpy() > 1)
-    return ReaderRows(matured.drop_columns(["matured", "arms"]), tuple(measures), int(crossed), until_us, source, seq)
+    keys = (*measures, *map(pre, before), *([HAS_PRE] if before else []))
+    return ReaderRows(matured.drop_columns(["matured", "arms"]), keys, int(crossed), until_us, source, seq)
 
 
 def moments(rows: ReaderRows, *, by_bucket: bool = False) -> list[MomentRow]:
@@ -186,7 +191,14 @@ def counts(home: Path, experiment: Experiment, *, until_us: int, source: str, se
     return count_up(tuple(experiment.shares), readers, groups, clicks_without_exposure=unexposed, views_per_day=views, snapshot_seq=seq)
 
 
-def _entered(tail: Tail, experiment: Experiment, measures: Mapping[str, Measure], *, session_of_exposure: bool) -> Any:
+def _entered(
+    tail: Tail,
+    experiment: Experiment,
+    measures: Mapping[str, Measure],
+    *,
+    session_of_exposure: bool,
+    before: Mapping[str, Measure] | None = None,
+) -> Any:
     tables = {kind: arrow(tail, kind, names) for kind, names in needed(measures.values()).items()}
-    rule = entered(experiment, measures, until_us=tail.until_us, session_of_exposure=session_of_exposure)
+    rule = entered(experiment, measures, until_us=tail.until_us, session_of_exposure=session_of_exposure, before=before)
     return run(rule, tables).sort_by("reader")

@@ -16,15 +16,21 @@ from ibis import _
 
 from experiments.errors import MetricError
 from experiments.events.tail import FACTS, Tail
+from experiments.events.wire import LATE_US
 from experiments.experiment import Experiment
 from experiments.metric import Measure
 
-__all__ = ["DAY_US", "GAP_US", "agreed_readers", "arrow", "bound", "entered", "in_sessions", "needed", "run", "sql"]
+__all__ = [
+    *("BEFORE_DAYS", "DAY_US", "GAP_US", "HAS_PRE", "agreed_readers", "arrow", "bound", "entered", "in_sessions", "needed"),
+    *("pre", "run", "sql"),
+]
 
 DAY_US = 86_400_000_000
 GAP_US = 30 * 60_000_000
 DWELL_CAP_MS = 30 * 60_000
 BUCKETS = 200
+BEFORE_DAYS = 14  # before the first exposure, over which the same measures are taken as covariates
+HAS_PRE = "has_pre"
 PAGE_FIELDS = ("page_type", "referrer", "section")
 # What may be filtered by, per kind, beside the fields of the page view.
 OWN_FIELDS: Mapping[str, tuple[str, ...]] = {
@@ -34,6 +40,11 @@ OWN_FIELDS: Mapping[str, tuple[str, ...]] = {
     "exposure": ("slot", "outcome"),
     "dwell": ("depth_percent",),
 }
+
+
+def pre(key: str) -> str:
+    """The column of a measure taken before the first exposure."""
+    return f"pre:{key}"
 
 
 def bound(kind: str) -> Any:
@@ -110,32 +121,67 @@ def needed(measures: Iterable[Measure]) -> dict[str, frozenset[str]]:
     return {kind: frozenset(always | asked) for kind in kinds}
 
 
-def entered(experiment: Experiment, measures: Mapping[str, Measure], *, until_us: int, session_of_exposure: bool) -> Any:
+def entered(
+    experiment: Experiment,
+    measures: Mapping[str, Measure],
+    *,
+    until_us: int,
+    session_of_exposure: bool,
+    before: Mapping[str, Measure] | None = None,
+) -> Any:
     """One row per exposed reader: reader, arm, phase, exposed_at, bucket, matured, arms (how many were met), measures.
 
     Parameters
     ----------
     session_of_exposure : also count the session in which the first exposure fell, though it started earlier.
+    before : measures to take also over the sessions before the first exposure, as columns :func:`pre` and ``has_pre``.
     """
     window_us = round(experiment.window_days * DAY_US)
     views = in_sessions(bound("view").filter(_.prefetch == 0))
     entry = _entry(tuple(experiment.shares)).mutate(
         matured=_.exposed_at + window_us <= until_us, ends_at=_.exposed_at + window_us, counts_from=_.exposed_at
     )
-    sessions = views.group_by(["reader", "session"]).agg(start=_.issued_at.min(), pages=_.count())
+    sessions = views.group_by(["reader", "session"]).agg(start=_.issued_at.min(), last=_.issued_at.max(), pages=_.count())
     if session_of_exposure:
         entry = _from_its_session(entry, sessions)
     joined = sessions.join(entry.select("reader", "exposed_at", "counts_from", "ends_at"), "reader")
     counted = joined.filter((_.start >= _.counts_from) & (_.start < _.ends_at))
-    pages = views.join(counted.select("reader", "session"), ["reader", "session"]).select("reader", "page_view", *PAGE_FIELDS)
-    rows = entry
+    rows = _added(entry, measures, sessions=counted, views=views, entry=entry)
+    values = {key: ibis.literal(1, "int64") if measure.count == "reader" else rows[key].fill_null(0) for key, measure in measures.items()}
+    if before:
+        rows, extra = _before(rows, before, joined=joined, views=views, entry=entry)
+        values |= extra
+    return rows.select("reader", "arm", "phase", "exposed_at", "bucket", "matured", "arms", **values)
+
+
+def _added(rows: Any, measures: Mapping[str, Measure], *, sessions: Any, views: Any, entry: Any) -> Any:
+    """The rows with the sums of measures over some sessions; null where a reader has none."""
+    inside = views.join(sessions.select("reader", "session"), ["reader", "session"])
     for kind in sorted({_kind(measure) for measure in measures.values()} - {"reader"}):
         wanted = {key: measure for key, measure in measures.items() if _kind(measure) == kind}
-        facts = counted if kind == "session" else _facts(kind, pages, entry)
+        facts = sessions if kind == "session" else _facts(kind, inside.select("reader", "page_view", *PAGE_FIELDS), entry)
         sums = facts.group_by("reader").agg(**{key: _amount(facts, measure).sum() for key, measure in wanted.items()})
         rows = rows.left_join(sums, "reader").drop("reader_right")
-    values = {key: ibis.literal(1, "int64") if measure.count == "reader" else rows[key].fill_null(0) for key, measure in measures.items()}
-    return rows.select("reader", "arm", "phase", "exposed_at", "bucket", "matured", "arms", **values)
+    return rows
+
+
+def _before(rows: Any, measures: Mapping[str, Measure], *, joined: Any, views: Any, entry: Any) -> tuple[Any, dict[str, Any]]:
+    """The rows with sums from before the first exposure e, and those columns by name; nothing at or after e can change them.
+
+    Sessions count that start in [e - 14 days, e) and were over at e: their last page is at least 30 minutes older, so
+    that no later page can belong to them. What is told about a page afterwards (visible time, clicks) has no time of
+    its own here, but is only counted within 24 hours of its page: pages of the last 24 hours before e are left out there.
+    """
+    early = entry.mutate(counts_from=entry.exposed_at - BEFORE_DAYS * DAY_US, ends_at=entry.exposed_at)
+    over = joined.filter((_.start >= _.exposed_at - BEFORE_DAYS * DAY_US) & (_.start < _.exposed_at) & (_.last + GAP_US <= _.exposed_at))
+    settled = views.join(entry.select("reader", "exposed_at"), "reader").filter(_.issued_at + LATE_US < _.exposed_at)
+    at_once = {pre(key): m for key, m in measures.items() if _kind(m) in ("view", "session", "conversion")}
+    later = {pre(key): m for key, m in measures.items() if pre(key) not in at_once and m.count != "reader"}
+    rows = _added(rows, at_once | {HAS_PRE: Measure(count="session")}, sessions=over, views=views, entry=early)
+    rows = _added(rows, later, sessions=over, views=settled, entry=early)
+    one = ibis.ifelse(rows[HAS_PRE] > 0, 1, 0).fill_null(0)
+    taken = {name: rows[name].fill_null(0) for name in (*at_once, *later)}
+    return rows, {name: taken.get(name, one) for name in (*map(pre, measures), HAS_PRE)}
 
 
 def _entry(arms: tuple[str, ...]) -> Any:

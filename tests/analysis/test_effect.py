@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,10 +9,12 @@ import statsmodels.api as sm
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import stdtrit
 
-from analysis.effect import Value, arm_value, compare, interval_at, phase_shares
+from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
 from analysis.skew import Skew, largest_shift, skew_of
 from analysis.totals import Distinct, Moments
+from experiments.errors import DataError
 from tests.analysis.tables import SESSIONS, VIEWS, crowd, distinct, moments
 
 READERS = st.lists(st.tuples(st.integers(0, 40), st.integers(1, 6)), min_size=3, max_size=25)
@@ -50,6 +53,18 @@ def test_case_1_absolute_difference_of_gbstats():
     )
 
 
+def test_case_2_the_published_relative_range_is_the_delta_method_ours_is_fieller():
+    """gbstats prints .70732 (.37879), (-.03526, 1.44989), p .06191: a range with zero beside an absolute one without."""
+    treated, control = mean_value(2422.7, 134698.29, 3461), mean_value(1396.87, 52377.9767, 3407)
+    found = compare(treated, control, level=0.95)
+    change = found.relative.estimate
+    se = math.sqrt(treated.variance + control.variance * (1 + change) ** 2) / control.estimate
+    c, p = stats.t.ppf(0.975, found.df), 2 * stats.t.sf(change / se, found.df)
+    assert [round(float(x), 5) for x in (change, se, change - c * se, change + c * se, p)] == [0.70732, 0.37879, -0.03526, 1.44989, 0.06191]
+    assert found.relative.low > 0
+    assert found.absolute.low > 0
+
+
 def test_case_3_fieller_with_the_normal_critical_value():
     treated, control = mean_value(2422.7, 134698.29, 3461), mean_value(1396.87, 52377.9767, 3407)
     found = interval_at(compare(treated, control, level=0.95), treated, control, level=0.95, critical=stats.norm.ppf(0.975)).relative
@@ -69,6 +84,9 @@ def test_case_6_orders_per_session_of_tea_tasting():
     s = math.sqrt(sum(found.log_variance))
     log = math.log1p(found.relative.estimate)
     assert (round(100 * math.expm1(log - 1.96 * s), 2), round(100 * math.expm1(log + 1.96 * s))) == (-0.89, 19)
+    assert found.change_log_variance == s * s
+    fieller = found.relative  # published: a log ratio; ours reaches zero together with the absolute range
+    assert (round(100 * fieller.low, 2), round(100 * fieller.high)) == (-0.88, 19)
 
 
 def test_case_13_pooled_t_from_our_moments_and_welch_against_scipy():
@@ -245,3 +263,105 @@ def test_the_guard_repairs_the_range_of_a_small_skewed_arm():
 
 def test_the_largest_shift_names_what_one_reader_moves():
     assert largest_shift([Distinct("a", 1, 1, 9), Distinct("a", 11, 1, 1), Distinct("b", 2, 1, 5)]) == {"a": 1.0, "b": 0.0}
+
+
+# Two values that share a covariate: K
+
+
+def scattered(rng, count):
+    """(treated, control, K) with correlations from -0.99 to 0.999, both signs of the change, small and large spreads."""
+    for _ in range(count):
+        control, change = rng.lognormal(0, 2), rng.normal(0, 0.3)
+        v1, v0 = (control * rng.lognormal(-3, 1, 2)) ** 2
+        k = rng.uniform(-0.99, 0.999) * math.sqrt(v1 * v0)
+        n1, n0 = rng.integers(30, 5000, 2).tolist()
+        yield Value(n1, control * (1 + change), v1, ((v1, n1 - 1),)), Value(n0, control, v0, ((v0, n0 - 1),)), k
+
+
+def test_relative_and_absolute_never_disagree_about_zero_whatever_they_share():
+    rng, judged, outside = np.random.default_rng(21), 0, 0
+    for treated, control, k in scattered(rng, 10_000):
+        found = compare(treated, control, level=0.95, covariance=k)
+        if found.relative is None or min(abs(found.absolute.low), abs(found.absolute.high)) < 1e-9 * found.absolute.se:
+            continue
+        assert (found.absolute.low > 0, found.absolute.high < 0) == (found.relative.low > 0, found.relative.high < 0)
+        assert found.relative.low <= found.relative.high
+        judged, outside = judged + 1, outside + (found.absolute.low > 0 or found.absolute.high < 0)
+    assert judged > 9_000
+    assert 1_000 < outside < judged - 1_000
+
+
+def test_with_k_the_relative_range_solves_fiellers_quadratic():
+    """(theta_1 - r theta_0)^2 = c^2 (V_1 - 2 r K + r^2 V_0)."""
+    c = 1.7
+    for treated, control, k in scattered(np.random.default_rng(22), 300):
+        found = interval_at(Contrast((9, 9), (None, None)), treated, control, level=0.95, critical=c, covariance=k).relative
+        if found is None:
+            continue
+        one, zero = treated.estimate, control.estimate
+        square = [zero**2 - c * c * control.variance, -2 * (one * zero - c * c * k), one**2 - c * c * treated.variance]
+        assert (found.low + 1, found.high + 1) == pytest.approx(sorted(np.roots(square)), rel=1e-6)
+
+
+def test_with_k_variance_and_degrees_of_freedom_by_hand():
+    """V = 3 + 2 - 2 * 1 = 3; nu = 9 / (2^2 / 40 + 1^2 / 50) = 75."""
+    one, two = Value(41, 7.0, 3.0, ((3.0, 40),)), Value(51, 4.0, 2.0, ((0.5, 50), (1.5, 50)))
+    two_of_one_phase = Value(51, 4.0, 2.0, ((2.0, 50),))
+    found = compare(one, two_of_one_phase, level=0.95, covariance=1.0)
+    assert found.absolute.se == pytest.approx(math.sqrt(3), rel=1e-15)
+    assert found.df == pytest.approx(75, rel=1e-14)
+    # phases keep their proportions: (1/4)^2 / 50 + (3/4)^2 / 50
+    assert compare(one, two, level=0.95, covariance=1.0).df == pytest.approx(9 / (4 / 40 + 0.625 / 50), rel=1e-14)
+
+
+def test_with_k_the_variance_of_the_log_by_hand():
+    """3 / 49 + 2 / 16 - 2 / 28."""
+    one, two = Value(41, 7.0, 3.0, ((3.0, 40),)), Value(51, 4.0, 2.0, ((2.0, 50),))
+    contrast = compare(one, two, level=0.95, covariance=1.0)
+    assert contrast.log_variance == (3 / 49, 2 / 16)
+    assert contrast.change_log_variance == pytest.approx(3 / 49 + 2 / 16 - 2 / 28, rel=1e-14)
+    assert compare(one, replace(two, estimate=-4.0), level=0.95).change_log_variance is None
+
+
+def test_a_contrast_keeps_its_k_at_another_level():
+    one, two = Value(41, 7.0, 3.0, ((3.0, 40),)), Value(51, 4.0, 2.0, ((2.0, 50),))
+    found = compare(one, two, level=0.95, covariance=1.0)
+    wider = interval_at(found, one, two, level=0.99)
+    assert wider.absolute.se == found.absolute.se
+    assert wider == compare(one, two, level=0.99, covariance=1.0)
+
+
+def without_k(treated, control, *, level=0.95):
+    """The formulas for independent arms, in the order of operations of every report so far."""
+    variance = treated.variance + control.variance
+    df = variance**2 / math.fsum(part * part / free for part, free in (*treated.parts, *control.parts))
+    c = float(-stdtrit(df, (1 - level) / 2))
+    change, se = treated.estimate - control.estimate, math.sqrt(variance)
+    ratio, v1, v0 = treated.estimate / control.estimate, treated.variance, control.variance
+    g = c * c * v0 / control.estimate**2
+    range_ = None
+    if g < 1:
+        half = c / control.estimate * math.sqrt(max(0.0, v1 + ratio * ratio * v0 - g * v1))
+        range_ = (ratio - 1, (ratio - half) / (1 - g) - 1, (ratio + half) / (1 - g) - 1)
+    return (change, se, change - c * se, change + c * se), df, range_
+
+
+def test_without_k_every_bit_stays_as_it_was():
+    for treated, control, _ in scattered(np.random.default_rng(23), 3_000):
+        found = compare(treated, control, level=0.95)
+        absolute, df, relative = without_k(treated, control)
+        assert found == compare(treated, control, level=0.95, covariance=0.0)
+        assert (found.absolute.estimate, found.absolute.se, found.absolute.low, found.absolute.high) == absolute
+        assert found.df == df
+        assert relative == (found.relative and (found.relative.estimate, found.relative.low, found.relative.high))
+
+
+def test_a_covariance_that_cannot_be_is_refused():
+    one, two = Value(41, 7.0, 3.0, ((3.0, 40),)), Value(51, 4.0, 2.0, ((2.0, 50),))
+    with pytest.raises(DataError, match="does not fit"):
+        compare(one, two, level=0.95, covariance=2.5)
+
+
+def test_values_that_share_everything_do_not_vary():
+    one, two = Value(41, 7.0, 2.0, ((2.0, 40),)), Value(51, 4.0, 2.0, ((2.0, 50),))
+    assert compare(one, two, level=0.95, covariance=2.0).status == "no_variation"
