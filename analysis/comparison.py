@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from analysis.adjustment import Adjusted, Adjustment, Columns, adjust, adjusted_contrast
 from analysis.bayes import Posterior, Prior, Shrunken, posterior
+from analysis.effect import LEAST_READERS as LEAST_READERS_OF_A_MEAN
 from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
-from analysis.multiplicity import family_level
+from analysis.multiplicity import exploratory, family_level
 from analysis.sequential import LEAST_READERS, anytime_critical, anytime_p, planned_readers
 from analysis.skew import Skew, skew_of
+from analysis.small_counts import binary_counts, is_small, small_count_contrast
 from analysis.totals import Totals, metrics_of, pre_columns
 from analysis.verdict import Guardrail
 from experiments.experiment import Experiment
@@ -23,6 +25,7 @@ __all__ = ["Anytime", "Comparisons", "Effect", "Family", "compare_all", "guardra
 Role = Literal["goal", "secondary", "guardrail"]
 METHOD = "planned end; delta method by reader, Welch, Fieller"
 GUARDED = "planned end; delta method by reader, spread pooled over arms"
+RARE = "planned end; score test and intervals for rare events"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,10 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One comparison on one metric; ``adjusted`` (goal only) is shown beside it and decides nothing."""
+    """One comparison on one metric; ``adjusted`` (goal only) is shown beside it and decides nothing.
+
+    ``q`` is the p-value of a secondary metric, adjusted for how many of them were looked at.
+    """
 
     metric: Metric
     role: Role
@@ -57,9 +63,12 @@ class Effect:
     anytime: Anytime | None = None
     margin: float | None = None
     adjusted: Adjusted | None = None
+    q: float | None = None
 
     @property
     def method(self) -> str:
+        if self.contrast.absolute is not None and math.isnan(self.contrast.df):
+            return RARE
         return GUARDED if self.contrast.status == "guarded" else METHOD
 
 
@@ -93,7 +102,7 @@ def compare_all(experiment: Experiment, totals: Totals, *, prior: Prior = Prior(
     shares, dropped = phase_shares(totals.moments, arms)
     values = {(m.name, arm): _value(experiment, totals, m, arm, shares) for m in metrics_of(experiment) for arm in arms}
     plain = {
-        (m.name, *pair): compare(values[m.name, pair[0]], values[m.name, pair[1]], level=experiment.level, skew=_skew(totals, m))
+        (m.name, *pair): _contrast(totals, m, pair, values, level=experiment.level)
         for m in metrics_of(experiment)
         for pair in pairs_of(experiment)
     }
@@ -111,14 +120,31 @@ def compare_all(experiment: Experiment, totals: Totals, *, prior: Prior = Prior(
                     role,
                     *pair,
                     contrast,
-                    family=_family(contrast, sides, strict) if role == "goal" else None,
+                    family=_family(totals, m, pair, values, level=strict) if role == "goal" else None,
                     shrunken=_shrunken(belief, pair, m, experiment.level) if role == "goal" else None,
-                    anytime=_anytime(contrast, sides, experiment.level) if role == "guardrail" else None,
+                    anytime=_anytime(contrast, sides, experiment.level) if role == "guardrail" and not math.isnan(contrast.df) else None,
                     margin=experiment.guardrails.get(m.name),
                     adjusted=adjusted_contrast(adjustment, pair, plain=contrast, level=experiment.level) if role == "goal" else None,
                 )
             )
-    return Comparisons(tuple(effects), values, shares, dropped, belief)
+    return Comparisons(_with_q(effects), values, shares, dropped, belief)
+
+
+def _with_q(effects: Sequence[Effect]) -> tuple[Effect, ...]:
+    secondary = [i for i, e in enumerate(effects) if e.role == "secondary"]
+    ps = [absolute.p if (absolute := effects[i].contrast.absolute) else None for i in secondary]
+    q = dict(zip(secondary, exploratory(ps), strict=True))
+    return tuple(replace(e, q=q.get(i)) for i, e in enumerate(effects))
+
+
+def _contrast(totals: Totals, metric: Metric, pair: tuple[str, str], values: Mapping[tuple[str, str], Value], *, level: float) -> Contrast:
+    """One comparison; where readers either did it or not and few did, by the methods for rare events."""
+    treated, control = (values[metric.name, arm] for arm in pair)
+    if treated.status == control.status == "ok":
+        one, two = (binary_counts(totals.moments, arm, numerator=metric.numerator.key, denominator=metric.denominator.key) for arm in pair)
+        if one is not None and two is not None and is_small(one, two):
+            return small_count_contrast(one, two, level=level, least=LEAST_READERS_OF_A_MEAN)
+    return compare(treated, control, level=level, skew=_skew(totals, metric))
 
 
 def _value(experiment: Experiment, totals: Totals, metric: Metric, arm: str, shares: Mapping[int, float]) -> Value:
@@ -170,10 +196,10 @@ def _family_level(experiment: Experiment, values: Mapping[tuple[str, str], Value
     return family_level(variances, judged, level=experiment.level)
 
 
-def _family(contrast: Contrast, sides: tuple[Value, Value], level: float) -> Family | None:
-    if contrast.absolute is None:
-        return None
-    wide = interval_at(contrast, *sides, level=level).absolute
+def _family(
+    totals: Totals, metric: Metric, pair: tuple[str, str], values: Mapping[tuple[str, str], Value], *, level: float
+) -> Family | None:
+    wide = _contrast(totals, metric, pair, values, level=level).absolute
     return None if wide is None else Family(level, wide.low, wide.high)
 
 

@@ -92,6 +92,7 @@ def of_effect(effect: Effect, *, shown: bool) -> dict[str, Any]:
         "family": _family(effect) if shown else None,
         "anytime": _anytime(effect.anytime),
         "adjusted": _adjusted(effect.adjusted) if shown else None,
+        "q": number(effect.q) if shown else None,
         "adjusted_reason": _adjusted_reason(effect, shown=shown),
         "posterior": _posterior(effect.shrunken) if shown else None,
         "margin": effect.margin,

@@ -8,8 +8,10 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+from statsmodels.stats.multitest import multipletests
 
 from analysis.report import Report, build_report
+from analysis.small_counts import small_count_contrast
 from analysis.totals import Totals
 from experiments.experiment import Arm, Phase
 from tests.analysis.tables import ARMS, SESSIONS, START, VIEWS, Line, crowd, plan, totals_of
@@ -218,3 +220,39 @@ def test_reports_of_all_kinds_speak_in_plain_words(reports):
         lines = [line["says"] for line in (*found["checks"], *found["effects"])]
         assert_plain(*lines, *found["sentences"], *found["verdict"]["reasons"], *([found["roi"]["next"]] if found["roi"] else []))
         assert all(math.isfinite(x) for x in numbers(found))
+
+
+def rare_world(bounced=(2, 9, 4)) -> Totals:
+    """Readers with one session each, of whom few bounce."""
+    tables = {}
+    for (arm, n), few in zip((("status_quo", 800), ("front", 600), ("als", 600)), bounced, strict=True):
+        table = crowd(np.random.default_rng(4), n)
+        table[:, 1], table[:, 2] = 1, 0
+        table[:few, 2] = 1
+        tables[arm, 1] = table
+    return totals_of(tables)
+
+
+def test_rare_events_are_judged_by_the_score_test_and_others_are_not():
+    effects = {(e["metric"], e["arm"], e["against"]): e for e in report(rare_world()).to_dict()["effects"]}
+    found, wanted = effects["bounce_rate", "front", "status_quo"], small_count_contrast((9, 600), (2, 800), level=0.95)
+    assert found["absolute"]["low"] == wanted.absolute.low
+    assert found["relative"]["high"] == wanted.relative.high
+    assert "rare events" in found["method"]
+    assert "rare events" not in effects["views_per_session", "front", "status_quo"]["method"]
+
+
+def test_a_goal_of_rare_events_is_decided_at_the_level_of_its_family():
+    found = report(rare_world(), experiment=plan(goal="bounce_rate", secondary=(), guardrails={})).to_dict()["effects"][0]
+    wider = small_count_contrast((9, 600), (2, 800), level=found["family"]["level"]).absolute
+    assert (found["family"]["low"], found["family"]["high"]) == (wider.low, wider.high)
+    assert found["family"]["low"] < found["absolute"]["low"]
+
+
+def test_secondary_metrics_carry_a_p_value_for_how_many_were_looked_at():
+    effects = report(rare_world()).to_dict()["effects"]
+    secondary = [e for e in effects if e["role"] == "secondary"]
+    assert [e["q"] for e in secondary] == pytest.approx(multipletests([e["absolute"]["p"] for e in secondary], method="fdr_bh")[1])
+    assert all(e["q"] is None for e in effects if e["role"] != "secondary")
+    early = report(rare_world(), days=5.0, state="running").to_dict()["effects"]
+    assert all(e["q"] is None for e in early)
