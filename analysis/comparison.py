@@ -11,6 +11,7 @@ from analysis.adjustment import Adjusted, Adjustment, Columns, adjust, adjusted_
 from analysis.bayes import Posterior, Prior, Shrunken, posterior
 from analysis.effect import LEAST_READERS as LEAST_READERS_OF_A_MEAN
 from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
+from analysis.looks import Taken, plan_of, sequential_range
 from analysis.multiplicity import exploratory, family_level
 from analysis.sequential import LEAST_READERS, anytime_critical, anytime_p, planned_readers
 from analysis.skew import Skew, skew_of
@@ -96,8 +97,16 @@ def pairs_of(experiment: Experiment) -> tuple[tuple[str, str], ...]:
     return (*first, *((model, rule) for model in models for rule in rules))
 
 
-def compare_all(experiment: Experiment, totals: Totals, *, prior: Prior = Prior()) -> Comparisons:
-    """Return every effect of the plan with its ranges, whether or not it is time to show them."""
+def compare_all(
+    experiment: Experiment, totals: Totals, *, prior: Prior = Prior(), taken: Sequence[Taken] = (), day: float = math.inf
+) -> Comparisons:
+    """Return every effect of the plan with its ranges, whether or not it is time to show them.
+
+    Parameters
+    ----------
+    taken : looks at the goal that were shown before the end; they make the range that decides wider.
+    day : days since the start at the data cut.
+    """
     arms = [arm.name for arm in experiment.arms]
     shares, dropped = phase_shares(totals.moments, arms)
     values = {(m.name, arm): _value(experiment, totals, m, arm, shares) for m in metrics_of(experiment) for arm in arms}
@@ -109,6 +118,14 @@ def compare_all(experiment: Experiment, totals: Totals, *, prior: Prior = Prior(
     belief = _belief(experiment, values, plain, prior)
     strict = _family_level(experiment, values, plain)
     adjustment = _adjustment(experiment, totals, values, shares)
+    plan = plan_of(experiment, len(pairs_of(experiment)))
+
+    def family(m: Metric, pair: tuple[str, str], contrast: Contrast) -> Family | None:
+        seen = [look for look in taken if (look.arm, look.against) == pair]
+        sides = values[m.name, pair[0]], values[m.name, pair[1]]
+        found = sequential_range(plan, contrast, sides, taken=seen, day=day)
+        return Family(*found) if found else _family(totals, m, pair, values, level=strict)
+
     effects = []
     for m in metrics_of(experiment):
         for pair in pairs_of(experiment):
@@ -120,7 +137,7 @@ def compare_all(experiment: Experiment, totals: Totals, *, prior: Prior = Prior(
                     role,
                     *pair,
                     contrast,
-                    family=_family(totals, m, pair, values, level=strict) if role == "goal" else None,
+                    family=family(m, pair, contrast) if role == "goal" else None,
                     shrunken=_shrunken(belief, pair, m, experiment.level) if role == "goal" else None,
                     anytime=_anytime(contrast, sides, experiment.level) if role == "guardrail" and not math.isnan(contrast.df) else None,
                     margin=experiment.guardrails.get(m.name),

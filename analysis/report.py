@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from analysis import shape
 from analysis.bayes import Prior
 from analysis.checks import Check, Counted
-from analysis.comparison import Comparisons, compare_all, guardrail_state
+from analysis.comparison import Comparisons, compare_all, guardrail_state, pairs_of
+from analysis.looks import Taken, plan_of, take
 from analysis.roi import Roi, next_step, stakes_of, worth
-from analysis.sentences import tell
+from analysis.sentences import of_looks, tell
 from analysis.totals import Totals
 from analysis.trust import failed, trust
-from analysis.verdict import Candidate, Progress, Verdict, decide
+from analysis.verdict import EARLY, MOST_REASONS, Candidate, Progress, Verdict, decide
 from experiments.experiment import Experiment, Phase, utc
 from experiments.metric import metric
 
@@ -40,11 +41,23 @@ class Report:
     state: str
     snapshot: str
     prior: Prior
+    taken: tuple[Taken, ...] = ()
 
     @property
     def shown(self) -> bool:
         """Whether effects may be shown: only from the planned end (or the stop) on."""
         return self.progress.ended
+
+    def look(self) -> tuple[Taken, ...]:
+        """Return the looks that may be taken at the goal now, one per comparison at most; whoever shows them must store them."""
+        plan, found = plan_of(self.experiment, len(pairs_of(self.experiment))), []
+        for effect in self.compared.effects:
+            if effect.role == "goal" and not failed(self.checks):
+                pair = (effect.arm, effect.against)
+                sides = tuple(self.compared.values[effect.metric.name, arm] for arm in pair)
+                seen = [look for look in self.taken if (look.arm, look.against) == pair]
+                found.append(take(plan, effect.contrast, sides, pair=pair, day=self.progress.days, taken=seen))  # type: ignore[arg-type]
+        return tuple(look for look in found if look is not None)
 
     @property
     def exit_status(self) -> int:
@@ -78,6 +91,7 @@ class Report:
             "checks": [shape.of_check(check) for check in self.checks],
             "arms": shape.of_arms(plan, self.totals),
             "effects": [shape.of_effect(effect, shown=self.shown) for effect in self.compared.effects],
+            "looks": [look.to_dict() for look in self.taken],
             "dropped_phases": list(self.compared.dropped),
             "roi": shape.of_roi(self.roi, next_step(self.roi)) if self.roi else None,
             "roi_reason": self.roi_reason,
@@ -96,6 +110,7 @@ def build_report(
     views_per_day: float | None = None,
     phases: Sequence[Phase] = (),
     prior: Prior = Prior(),
+    taken: Sequence[Taken] = (),
 ) -> Report:
     """Return the report of one look at an experiment.
 
@@ -110,23 +125,27 @@ def build_report(
     views_per_day : article views the decision bears on; by default those counted.
     phases : allocations in force, when shares changed while running.
     prior : of the goal's effects.
+    taken : looks at the goal shown so far.
 
     Notes
     -----
     Pure: the same arguments give the same bytes, in whatever order rows arrived.
     """
     progress = _progress(experiment, utc(start), until=utc(until), state=state)
-    compared = compare_all(experiment, totals, prior=prior)
+    compared = compare_all(experiment, totals, prior=prior, taken=taken, day=progress.days)
     checks = trust(experiment, totals, balance, compared=compared, progress=progress, phases=phases)
     views = float(totals.counts.views_per_day) if views_per_day is None else views_per_day
     roi, reason = _money(experiment, compared, progress, views) if progress.ended else (None, shape.EARLY)
     candidates = _candidates(experiment, compared, roi, early=not progress.ended)
     verdict = decide(candidates, control=experiment.control, failed=failed(checks), progress=progress)
+    if verdict.key == "wait" and taken:
+        verdict = replace(verdict, reasons=(*of_looks(experiment, taken), *(r for r in verdict.reasons if r != EARLY))[:MOST_REASONS])
     shown = compared if progress.ended else None
     sentences = tell(experiment, verdict, compared=shown, roi=roi, next_step=next_step(roi) if roi else "")
     return Report(
-        experiment, totals, checks, compared, roi, reason, verdict, sentences, progress, utc(start), utc(until), state, snapshot, prior
-    )
+        experiment, totals, checks, compared, roi, reason, verdict, sentences, progress, utc(start), utc(until), state, snapshot, prior,
+        tuple(sorted(taken, key=lambda look: (look.day, look.arm, look.against))),
+    )  # fmt: skip
 
 
 def _progress(experiment: Experiment, start: datetime, *, until: datetime, state: str) -> Progress:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analysis.comparison import Comparisons, Effect
+from analysis.looks import Taken
 from analysis.roi import DOTS, Roi, Scenario
 from analysis.verdict import Verdict
 from analysis.words import money, name, percent, share_of_times, span
 from experiments.experiment import Experiment
+from experiments.metric import metric
 
-__all__ = ["describe", "headline_arm", "tell"]
+__all__ = ["describe", "headline_arm", "of_looks", "tell"]
 
 MONTH_DAYS = 365.25 / 12
 
@@ -43,6 +47,20 @@ def headline_arm(experiment: Experiment, verdict: Verdict, compared: Comparisons
     found = {arm: compared.of(experiment.goal, arm, experiment.control) for arm in others}
     measured = {arm: e.contrast.absolute.estimate for arm, e in found.items() if e is not None and e.contrast.absolute is not None}
     return max(measured, key=lambda arm: sign * measured[arm]) if measured else next(iter(others), None)
+
+
+def of_looks(experiment: Experiment, taken: Sequence[Taken]) -> tuple[str, ...]:
+    """Say what the last look at every arm against the control showed; such a range may be looked at."""
+    goal, sign = metric(experiment.goal), 1 if metric(experiment.goal).direction == "up" else -1
+    last = {look.arm: look for look in sorted(taken, key=lambda look: look.day) if look.against == experiment.control}
+    says = []
+    for look in (last[arm.name] for arm in experiment.arms if arm.name in last):
+        who = f"with {name(look.arm)} than with {name(look.against)}"
+        better = look.difference_low > 0 if sign > 0 else look.difference_high < 0
+        enough = better and look.day >= experiment.minimum_days
+        ends = "; that is enough to stop, although early results look larger than they are" if enough else ""
+        says.append(f"Looked at on day {look.day:.3g}: {goal.says}: {span(look.low, look.high)} {who}{ends}.")
+    return tuple(says)
 
 
 def describe(effect: Effect) -> str:

@@ -9,7 +9,7 @@ from typing import Literal
 from analysis.words import name, percent
 from experiments.experiment import Kind
 
-__all__ = ["LEAST_SHARE", "Candidate", "Guardrail", "Key", "Progress", "Verdict", "decide"]
+__all__ = ["EARLY", "LEAST_SHARE", "MOST_REASONS", "Candidate", "Guardrail", "Key", "Progress", "Verdict", "decide"]
 
 Key = Literal["ship", "keep", "wait", "equal", "do_not_use"]
 Guardrail = Literal["holds", "unclear", "worse", "broke"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -18,7 +18,8 @@ from experiments.experiment import Experiment
 from experiments.files import replace_json
 from experiments.tables import AuditRow, ExperimentRow
 
-__all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiments", "experiment_named", "publish_plan", "ramp", "start", "stop"]
+__all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
+__all__ += ["ramp", "record_looks", "start", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +100,19 @@ def decide(engine: Engine, name: str, arm: str, step: Step) -> Record:
         return _saved(session, row, step, "decide")
 
 
+def record_looks(engine: Engine, name: str, looks: Sequence[Mapping[str, Any]], step: Step) -> None:
+    """Store what was looked at while the experiment runs: what has been seen cannot be unseen, so nothing is ever replaced."""
+    with Session(engine) as session:
+        _saved(session, _row(session, name, "running"), step, "look", looks=[dict(look) for look in looks])
+
+
+def looks_of(engine: Engine, name: str) -> list[dict[str, Any]]:
+    """Return every look that was taken at an experiment, the earliest first."""
+    with Session(engine) as session:
+        query = select(AuditRow).where(AuditRow.subject == name, AuditRow.action == "look").order_by(col(AuditRow.number))
+        return [look for row in session.exec(query) for look in row.detail["looks"]]
+
+
 def experiments(engine: Engine) -> list[Record]:
     """Return all experiments, the newest first."""
     with Session(engine) as session:
@@ -158,8 +172,9 @@ def _row(session: Session, name: str, state: str = "") -> ExperimentRow:
     return row
 
 
-def _saved(session: Session, row: ExperimentRow, step: Step, action: str) -> Record:
+def _saved(session: Session, row: ExperimentRow, step: Step, action: str, **more: Any) -> Record:
     detail = {"state": row.state, "phases": row.phases, "plan_sha256": sha256(json.dumps(row.plan, sort_keys=True).encode()).hexdigest()}
+    detail |= more
     last = session.exec(select(AuditRow).order_by(col(AuditRow.number).desc()).limit(1)).first()
     audit = AuditRow(at=step.at, actor=step.actor, action=action, subject=row.name, reason=step.reason, detail=detail, hash="")
     audit.hash = _audit_hash(last.hash if last else "", audit)

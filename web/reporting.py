@@ -6,18 +6,20 @@ import argparse
 import json
 import sys
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from analysis.boundaries import FIRST_DAY
+from analysis.looks import Taken
 from analysis.report import Report, build_report
 from analysis.totals import totals
 from experiments.clock import moment, system_clock, to_us
 from experiments.errors import ExperimentError, PresslabError
 from experiments.events.store import balance, read_store, store_path
 from experiments.experiment import Phase
-from experiments.files import replace_json
-from experiments.lifecycle import Record, experiment_named, experiments
+from experiments.files import read_json, replace_json
+from experiments.lifecycle import Record, Step, experiment_named, experiments, looks_of, record_looks
 from experiments.settings import load_settings
 from experiments.tables import control_engine
 
@@ -39,6 +41,7 @@ def current_report(home: Path, record: Record, *, until_us: int, source: str) ->
         state=record.state,
         snapshot=_high_water(home),
         phases=phases,
+        taken=[Taken.from_dict(look) for look in looks_of(control_engine(home), record.experiment.name)],
     )
 
 
@@ -48,11 +51,37 @@ def _high_water(home: Path) -> str:
         return str(store.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
 
 
-def store_report(home: Path, report: Report, *, computed_us: int) -> Path:
+def store_report(home: Path, report: Report, *, computed_us: int, look_day: int = 0) -> Path:
     """Write the report where pages look for it; returns the path."""
-    path = home / "reports" / f"{report.experiment.name}.json"
-    replace_json(path, {**report.to_dict(), "computed_at": moment(computed_us).isoformat(timespec="seconds")})
+    path = report_path(home, report.experiment.name)
+    look_day = look_day or int((read_json(path) or {}).get("look_day", 0))
+    computed_at = moment(computed_us).isoformat(timespec="seconds")
+    replace_json(path, {**report.to_dict(), "computed_at": computed_at, "look_day": look_day})
     return path
+
+
+def look_daily(home: Path, record: Record, *, until_us: int, source: str) -> int:
+    """Take the look of the last whole day, if the plan permits one, and store it before anybody sees it; returns the day.
+
+    The data are cut at the end of that day, so that it does not matter when the job runs. A day is looked at once: what
+    was tried is kept in the stored report.
+    """
+    engine, plan = control_engine(home), record.experiment
+    day = int((moment(until_us) - record.started_at) / timedelta(days=1)) if record.started_at and record.state == "running" else 0
+    recorded = [int(look["day"]) for look in looks_of(engine, plan.name)]
+    tried = max([int((read_json(report_path(home, plan.name)) or {}).get("look_day", 0)), *recorded])
+    if record.started_at is None or not max(tried + 1, FIRST_DAY) <= day < plan.planned_days:
+        return max(day, tried)
+    cut = to_us(record.started_at + timedelta(days=day))
+    looks = current_report(home, record, until_us=cut, source=source).look()
+    if looks:
+        step = Step("timetable", moment(until_us), f"look at the end of day {day}")
+        record_looks(engine, plan.name, [look.to_dict() for look in looks], step)
+    return day
+
+
+def report_path(home: Path, name: str) -> Path:
+    return home / "reports" / f"{name}.json"
 
 
 def write_reports(home: Path, *, until_us: int, source: str) -> list[str]:
@@ -60,7 +89,8 @@ def write_reports(home: Path, *, until_us: int, source: str) -> list[str]:
     engine, written = control_engine(home), []
     for record in experiments(engine):
         if record.state in ("running", "stopped"):
-            store_report(home, current_report(home, record, until_us=until_us, source=source), computed_us=until_us)
+            day = look_daily(home, record, until_us=until_us, source=source)
+            store_report(home, current_report(home, record, until_us=until_us, source=source), computed_us=until_us, look_day=day)
             written.append(record.experiment.name)
     return written
 

@@ -10,6 +10,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.analysis.tables import plan, totals_of
+from tests.analysis.test_looks import running
 from tests.analysis.test_report import report, world
 from tests.web.markup import Element, parse
 from tests.web.preview import PreviewSite
@@ -32,6 +33,7 @@ CASES = {
     "rule pays": lambda: report(world(front=1.4, als=1.5)),
     "guardrail hurt": lambda: report(world(als=1.5, dwell=0.5)),
     "early": lambda: report(world(front=1.5), days=5.0, state="running"),
+    "looked at": lambda: running(9.5, front=1.6, taken=running(9.0, front=1.6).look()),
     "nobody": lambda: report(totals_of({})),
     "one arm empty": lambda: report(without_als()),
     "no value stated": lambda: report(world(front=1.5), experiment=plan(value_per_view=None)),
@@ -69,3 +71,12 @@ def test_an_arm_nobody_saw_is_said_in_words(client: FlaskClient, preview: Previe
     page = show(client, preview, CASES["nobody"]().to_dict())
     assert "0 readers, nobody so far" in page.text
     assert "not yet:" in page.text
+
+
+def test_the_looks_of_a_test_are_listed_under_how_it_settled(client: FlaskClient, preview: PreviewSite) -> None:
+    stored = CASES["looked at"]().to_dict()
+    page = show(client, preview, stored)
+    rows = page.one("main").text.split("How it settled")[1].split("For whom")[0]
+    assert len(stored["looks"]) == 3
+    assert "Front against status quo" in rows
+    assert "Nobody looked before the end" in show(client, preview, CASES["early"]().to_dict()).one("main").text

@@ -77,6 +77,7 @@ class Memo:
     money: Money | None
     money_reason: str
     level: float
+    looks: tuple[tuple[str, str, str, str], ...] = ()
     log: tuple[Mapping[str, Any], ...] = ()
     snapshot: str = ""
     as_of: tuple[tuple[str, Any], ...] = field(default=())
@@ -106,10 +107,17 @@ def memo_of(report: Mapping[str, Any]) -> Memo:
         money=money_of(roi, kinds, control=report["control"]) if roi else None,
         money_reason=report.get("roi_reason") or "nobody has stated what an article view is worth",
         level=report["level"],
+        looks=tuple(_look(look) for look in report.get("looks") or ()),
         log=tuple(report.get("log") or ()),
         snapshot=report.get("snapshot") or "not named",
         as_of=(("Data up to", dates.get("until")), ("Computed", report.get("computed_at")), ("Next", report.get("next_refresh"))),
     )
+
+
+def _look(look: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Day, comparison, range in words, and how much of what the plan wants to know was known then."""
+    who = f"{capital(arm_label(look['arm']))} against {arm_label(look['against'])}"
+    return number(look["day"]), who, interval(look["low"], look["high"]), share(look["time"])
 
 
 def _facts(report: Mapping[str, Any], dates: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,77 @@
+"""Looks from events on disk to the stored report: taken once a day, kept in the record, never taken back."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from experiments.clock import moment
+from experiments.errors import ExperimentError
+from experiments.experiment import Arm, Experiment
+from experiments.files import read_json
+from experiments.lifecycle import Step, audit_faults, draft, looks_of, record_looks, start, stop
+from experiments.migrate import migrate
+from experiments.tables import control_engine
+from tests.events.story import DAY, START, Story, send
+from web.reporting import report_path, write_reports
+
+ARMS = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
+PLAN = Experiment("related", "Does it pay?", "status_quo", ARMS, window_days=1.0, planned_days=28.0, smallest_uplift=0.1)
+BEGAN = moment(START)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """120 readers an arm in the first six days; those in ``front`` open twice as many articles."""
+    migrate(tmp_path)
+    engine, rng, story = control_engine(tmp_path), np.random.default_rng(1), Story()
+    draft(engine, PLAN, Step("test", BEGAN, "draft"))
+    start(engine, "related", Step("test", BEGAN, "start"))
+    for i in range(240):
+        arm, at = ("status_quo", "front")[i % 2], int(rng.integers(0, 6 * 24 * 60))
+        story.exposed(f"r{i:03d}", at, arm)
+        for k in range(int(rng.integers(0, 3)) + 3 * (i % 2)):
+            story.page(f"r{i:03d}", at + 1 + k)
+    send(tmp_path, story.events)
+    return tmp_path
+
+
+def stored(home: Path, day: float) -> dict[str, Any]:
+    """What the report job leaves for the pages on a day."""
+    write_reports(home, until_us=START + round(day * DAY), source="live")
+    found: dict[str, Any] | None = read_json(report_path(home, "related"))
+    assert found is not None
+    return found
+
+
+def test_a_look_is_taken_at_the_end_of_the_last_whole_day_and_only_once(home: Path) -> None:
+    assert stored(home, 6.9)["looks"] == []
+    first = stored(home, 7.3)
+    assert [look["day"] for look in first["looks"]] == [7]
+    assert first["verdict"]["key"] == "wait"
+    assert first["verdict"]["reasons"][0].startswith("Looked at on day 7:")
+    assert first["looks"][0]["difference_low"] > 0
+    assert stored(home, 7.9)["looks"] == first["looks"]
+    assert audit_faults(control_engine(home)) == []
+
+
+def test_a_lost_report_file_does_not_lose_a_look_nor_take_it_again(home: Path) -> None:
+    first = stored(home, 7.3)["looks"]
+    report_path(home, "related").unlink()
+    assert stored(home, 7.6)["looks"] == first
+    assert looks_of(control_engine(home), "related") == first
+
+
+def test_nothing_is_looked_at_after_the_end_and_no_look_is_recorded_for_a_stopped_test(home: Path) -> None:
+    looks = stored(home, 7.3)["looks"]
+    engine = control_engine(home)
+    stop(engine, "related", Step("test", BEGAN + timedelta(days=10), "enough"))
+    ended = stored(home, 20.0)
+    assert ended["looks"] == looks
+    assert ended["effects"][0]["family"]["level"] > 0.95
+    with pytest.raises(ExperimentError, match="is stopped"):
+        record_looks(engine, "related", [], Step("test", BEGAN, "late"))
