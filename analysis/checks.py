@@ -14,7 +14,19 @@ from scipy.stats import chi2
 from analysis.words import count, name, percent
 from experiments.errors import ExperimentError
 
-__all__ = ["Check", "Counted", "State", "balanced", "exposure", "fallback", "heavy_reader", "ran_long_enough", "split", "split_p_value"]
+__all__ = [
+    "Check",
+    "Counted",
+    "State",
+    "balanced",
+    "before",
+    "exposure",
+    "fallback",
+    "heavy_reader",
+    "ran_long_enough",
+    "split",
+    "split_p_value",
+]
 
 State = Literal["ok", "warn", "block"]
 STRENGTH = 1000.0  # of the Dirichlet prior of the split test: how closely the plan is believed
@@ -23,6 +35,7 @@ CROSSED_BLOCK, CROSSED_WARN = 0.01, 0.001
 FALLBACK_BLOCK, FALLBACK_WARN = 0.02, 0.005
 FALLBACK_LEAST = 100  # exposures per arm; below, one single fallback would be a point or more
 HEAVY_WARN = 0.5
+BEFORE_BLOCK = 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +264,24 @@ def ran_long_enough(*, days: float, planned_days: float, minimum_days: float, ru
     else:
         says = f"Stopped after {days:g} of {planned_days:g} days, so the measured effect may be too large."
     return Check("ran_long_enough", "ok" if done else "warn", days, planned_days if running else minimum_days, None, says)
+
+
+def before(p_values: Mapping[str, float]) -> Check:
+    """Check that the arms' readers did not differ before they saw anything.
+
+    Parameters
+    ----------
+    p_values : of every comparison of what was measured before the first exposure, by words; the smallest counts, times
+        how many there are.
+    """
+    if not p_values:
+        return Check("before", "ok", None, BEFORE_BLOCK, None, "Nothing is known about readers before their first exposure.")
+    what, smallest = min(p_values.items(), key=lambda item: (item[1], item[0]))
+    p = min(1.0, smallest * len(p_values))
+    if p >= BEFORE_BLOCK:
+        return Check("before", "ok", p, BEFORE_BLOCK, p, "Before their first exposure the readers of all arms were alike.")
+    says = f"The arms already differed before anything was shown: {what}. Chance does that once in {1 / max(p, 1e-12):,.0f} tests."
+    return Check("before", "block", p, BEFORE_BLOCK, p, says)
 
 
 def heavy_reader(shift: float, se: float) -> Check:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from analysis.checks import Check, Counted, balanced, exposure, fallback, heavy_reader, ran_long_enough, split
+from analysis.checks import Check, Counted, balanced, before, exposure, fallback, heavy_reader, ran_long_enough, split
 from analysis.comparison import Comparisons, pairs_of
+from analysis.effect import arm_value, compare
 from analysis.recompute import Recomputed, again, agreement
 from analysis.skew import largest_shift
-from analysis.totals import Totals
+from analysis.totals import Totals, pre_columns
 from analysis.verdict import Progress
+from analysis.words import name
 from experiments.experiment import Experiment, Phase
+from experiments.metric import metric
 
 __all__ = ["failed", "trust"]
 
@@ -24,6 +27,7 @@ IN_WORDS = {
     "nothing_lost": "events are missing or counted twice",
     "fallbacks": "one arm was replaced far more often than another",
     "recomputed": "a second computation gives another result",
+    "before": "the arms already differed before anything was shown",
 }
 
 
@@ -51,6 +55,7 @@ def trust(
         ),
         balanced(balance),
         fallback(shown, fallen),
+        before(_before(experiment, totals, compared)),
         _recomputed(experiment, totals, compared),
         ran_long_enough(
             days=progress.days, planned_days=progress.planned_days, minimum_days=experiment.minimum_days, running=not progress.ended
@@ -67,6 +72,23 @@ def _splits(experiment: Experiment, totals: Totals, phases: Sequence[Phase], *, 
         matured.setdefault(phase, {})[arm] = moments.n
     planned = {phase: shares.get(phase, experiment.shares) for phase in {0, *exposed, *matured}}
     return split("split", exposed, planned, ended=ended), split("split_matured", matured, planned, ended=ended)
+
+
+def _before(experiment: Experiment, totals: Totals, compared: Comparisons) -> dict[str, float]:
+    """p-values of the goal, and of having been there at all, before the first exposure: every arm against the control."""
+    goal = metric(experiment.goal)
+    top, bottom, present = pre_columns(goal)[0], pre_columns(goal)[-2], "has_pre"
+    if not totals.moments or any(not {top, bottom, present} <= set(cell.keys) for cell in totals.moments.values()):
+        return {}
+    found = {}
+    ones = {cell: moments.with_ones() for cell, moments in totals.moments.items()}
+    for words, columns in ((goal.says.lower(), (top, bottom)), ("how many had been here before", (present, "ones"))):
+        values = {a: arm_value(ones, a, numerator=columns[0], denominator=columns[1], shares=compared.shares) for a in experiment.shares}
+        for arm in experiment.shares:
+            contrast = compare(values[arm], values[experiment.control], level=experiment.level) if arm != experiment.control else None
+            if contrast is not None and contrast.absolute is not None:
+                found[f"{words}, {name(arm)} against {name(experiment.control)}"] = contrast.absolute.p
+    return found
 
 
 def _recomputed(experiment: Experiment, totals: Totals, compared: Comparisons) -> Check:

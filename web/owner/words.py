@@ -37,6 +37,7 @@ CHECKS = {
     "unknown_arms": "Only planned arms were shown",
     "clicks_without_exposure": "Every click has its slot",
     "nothing_lost": "Nothing was lost",
+    "before": "Alike before the test",
     "fallbacks": "Arms answered in time",
     "ran_long_enough": "Ran long enough",
     "heavy_reader": "No single reader decides",
