@@ -1,0 +1,20 @@
+"""Statistics of tests on readers; for notebooks: ``from analysis import analyse, wanted``."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from analysis.own_data import Analysis, analyse
+    from analysis.own_plan import Wanted, wanted
+
+__all__ = ["Analysis", "Wanted", "analyse", "wanted"]
+
+HOME = {"Analysis": "analysis.own_data", "analyse": "analysis.own_data", "Wanted": "analysis.own_plan", "wanted": "analysis.own_plan"}
+
+
+def __getattr__(name: str) -> Any:  # PEP 562: who imports one module of this folder loads no other
+    if name not in HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(HOME[name]), name)

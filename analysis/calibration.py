@@ -7,9 +7,9 @@ within three simulation errors of what was promised (on the safe side only, wher
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,7 @@ from analysis.skew import Skew
 from analysis.totals import Moments
 from experiments.experiment import Arm
 
-__all__ = ["LEVEL", "VISITS", "Process", "Row", "calibrate", "pair_row"]
+__all__ = ["LEVEL", "VISITS", "Process", "Row", "calibrate", "pair_row", "row_of"]
 
 Ints = npt.NDArray[np.int64]
 Readers = tuple[Ints, Ints]  # numerators and denominators, (runs, readers)
@@ -88,12 +88,14 @@ def calibrate(*, seed: int = 1, quick: bool = False, runs: int | None = None) ->
     Parameters
     ----------
     seed : of all simulations; the same seed gives the same rows.
-    quick : 4,000 instead of 40,000 runs per row (half a minute).
+    quick : 4,000 instead of 40,000 runs per row (three quarters of a minute); slow rows have fewer, as their error says.
     runs : another number of runs per row.
     """
-    from analysis.calibration_looks import anytime_row, planned_row, split_row  # it builds on the names above
+    from analysis.calibration_looks import anytime_row, planned_row, split_row  # they build on the names above
+    from analysis.calibration_rows import adjusted_row, quantile_row, small_counts_row
 
     runs = runs or (4_000 if quick else 40_000)
+    fewer = max(100, runs // 4)
     simulations: list[Callable[[np.random.Generator], Row]] = [
         lambda rng: pair_row(rng, "absolute", VISITS, sizes=(200, 200), runs=runs),
         lambda rng: pair_row(rng, "relative", VISITS, sizes=(200, 200), runs=runs),
@@ -110,6 +112,13 @@ def calibrate(*, seed: int = 1, quick: bool = False, runs: int | None = None) ->
         lambda rng: split_row(rng, looks=28, a_look=500, runs=runs),
         lambda rng: split_row(rng, looks=1_000, a_look=10, runs=max(100, runs // 10)),
         lambda rng: _posterior_row(rng, readers=400, runs=runs),
+        lambda rng: adjusted_row(rng, "relative", sizes=(300, 300), runs=fewer),
+        lambda rng: adjusted_row(rng, "absolute", sizes=(300, 300), runs=fewer),
+        lambda rng: small_counts_row(rng, "absolute", sizes=(60, 60), runs=runs),
+        lambda rng: small_counts_row(rng, "absolute", sizes=(150, 150), runs=runs),
+        lambda rng: small_counts_row(rng, "relative", sizes=(60, 60), runs=runs),
+        lambda rng: small_counts_row(rng, "relative", sizes=(150, 150), runs=runs),
+        lambda rng: quantile_row(rng, sizes=(300, 300), runs=fewer),
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(simulations))  # a row of its own draws the same whatever stands before it
     return [simulate(np.random.default_rng(own)).to_dict() for simulate, own in zip(simulations, seeds, strict=True)]
@@ -167,25 +176,55 @@ def pair_row(rng: np.random.Generator, estimator: str, process: Process, *, size
     sizes : readers (treated, control).
     ratio : treated over control where there is an effect.
     """
-    low = high = held = found = 0
-    absolute = estimator == "absolute"
-    change = process.mean * (ratio - 1) if absolute else ratio - 1
-    for true, truth in ((1.0, 0.0), (ratio, change)):
-        for contrast in _contrasts(rng, process, sizes, ratio=true, runs=runs, guard=estimator == "guarded"):
-            range_ = contrast.absolute if absolute else contrast.relative
+    absolute, guard = estimator == "absolute", estimator == "guarded"
+    return row_of(
+        estimator,
+        process.name,
+        sum(sizes),
+        runs=runs,
+        contrasts=lambda true: _contrasts(rng, process, sizes, ratio=true, runs=runs, guard=guard),
+        part="absolute" if absolute else "relative",
+        effect=(ratio, process.mean * (ratio - 1) if absolute else ratio - 1),
+        careful=guard,  # a range that takes over in the worst cases may be too wide, never too narrow
+    )
+
+
+def row_of(
+    estimator: str,
+    process: str,
+    readers: int,
+    *,
+    runs: int,
+    contrasts: Callable[[float], Iterable[Contrast]],
+    part: Literal["absolute", "relative"],
+    effect: tuple[float, float],
+    careful: bool = False,
+    unprinted: bool = False,
+) -> Row:
+    """Return the row of two arms: false alarms without an effect, coverage and power with one.
+
+    Parameters
+    ----------
+    readers : of both arms together.
+    contrasts : given treated over control, yields ``runs`` simulated comparisons.
+    part : the range that is judged.
+    effect : treated over control where there is an effect, and what this is in the unit of ``part``.
+    careful : the range may be too wide, never too narrow.
+    unprinted : a comparison may be without a range; coverage is that of the ranges there are. Otherwise it is a miss.
+    """
+    low = high = held = found = printed = 0
+    for true, truth in ((1.0, 0.0), effect):
+        for contrast in contrasts(true):
+            range_ = contrast.absolute if part == "absolute" else contrast.relative
             if range_ is not None and true == 1.0:
                 low, high = low + (range_.high < 0), high + (range_.low > 0)
             elif range_ is not None:
-                held, found = held + (range_.low <= truth <= range_.high), found + (range_.low > 0)
-    return _row(estimator, process.name, sum(sizes), runs=runs, low=low / runs, high=high / runs, coverage=held / runs, power=found / runs)
-
-
-def _row(estimator: str, process: str, readers: int, *, runs: int, low: float, high: float, coverage: float, power: float) -> Row:
-    error = math.sqrt(LEVEL * (1 - LEVEL) / runs)
-    careful = estimator == "guarded"  # a range that takes over in the worst cases may be too wide, never too narrow
-    passed = (careful or abs(low + high - (1 - LEVEL)) <= 3 * error) and (careful or abs(coverage - LEVEL) <= 3 * error)
-    passed &= low + high <= 1 - LEVEL + 3 * error and coverage >= LEVEL - 3 * error
-    return Row(estimator, process, readers, low + high, low, high, coverage, power, error, passed)
+                held, found, printed = held + (range_.low <= truth <= range_.high), found + (range_.low > 0), printed + 1
+    coverage, error = held / max(1, printed if unprinted else runs), math.sqrt(LEVEL * (1 - LEVEL) / runs)
+    rate = (low + high) / runs
+    passed = rate <= 1 - LEVEL + 3 * error and coverage >= LEVEL - 3 * error
+    passed &= careful or (rate >= 1 - LEVEL - 3 * error and coverage <= LEVEL + 3 * error)
+    return Row(estimator, process, readers, rate, low / runs, high / runs, coverage, found / runs, error, passed)
 
 
 def _family_row(rng: np.random.Generator, *, sizes: tuple[int, int, int], runs: int, ratio: float = 1.0) -> Row:

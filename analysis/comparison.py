@@ -26,6 +26,7 @@ __all__ = ["Anytime", "Comparisons", "Effect", "Family", "compare_all", "guardra
 Role = Literal["goal", "secondary", "guardrail"]
 METHOD = "planned end; delta method by reader, Welch, Fieller"
 GUARDED = "planned end; delta method by reader, spread pooled over arms"
+FEW = "events are few: what readers did before cannot narrow the range"
 RARE = "planned end; score test and intervals for rare events"
 
 
@@ -141,7 +142,7 @@ def compare_all(
                     shrunken=_shrunken(belief, pair, m, experiment.level) if role == "goal" else None,
                     anytime=_anytime(contrast, sides, experiment.level) if role == "guardrail" and not math.isnan(contrast.df) else None,
                     margin=experiment.guardrails.get(m.name),
-                    adjusted=adjusted_contrast(adjustment, pair, plain=contrast, level=experiment.level) if role == "goal" else None,
+                    adjusted=_adjusted(experiment, adjustment, pair, contrast) if role == "goal" else None,
                 )
             )
     return Comparisons(_with_q(effects), values, shares, dropped, belief)
@@ -179,6 +180,12 @@ def _adjustment(experiment: Experiment, totals: Totals, values: Mapping[tuple[st
     if not covariates or not arms:
         return Adjustment({}, reason="nothing is known about readers before their first exposure")
     return adjust(totals.moments, arms, columns=Columns(goal.numerator.key, goal.denominator.key, covariates), shares=shares)
+
+
+def _adjusted(experiment: Experiment, adjustment: Adjustment, pair: tuple[str, str], contrast: Contrast) -> Adjusted | None:
+    if contrast.absolute is not None and math.isnan(contrast.df):
+        return Adjusted(None, reason=FEW)
+    return adjusted_contrast(adjustment, pair, plain=contrast, level=experiment.level)
 
 
 def _skew(totals: Totals, metric: Metric) -> Skew | None:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis import shape
 from analysis.checks import Check, exposure, heavy_reader, split
-from analysis.comparison import Effect, Family
-from analysis.effect import Contrast, Value, arm_value, compare, interval_at
-from analysis.multiplicity import family_level
+from analysis.comparison import Effect
+from analysis.own_effects import Outcome, effects_of, records, written
 from analysis.own_plan import ONE, Wanted
 from analysis.recompute import Recomputed, again, agreement
 from analysis.skew import largest_shift, skew_of
@@ -24,6 +24,9 @@ from analysis.verdict import Candidate, Progress, Verdict, decide
 from analysis.words import count
 from experiments.errors import DataError, nearest
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["Analysis", "analyse"]
 
 SHARES_TOLERANCE = 1e-9
@@ -31,7 +34,7 @@ SHARES_TOLERANCE = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What the file says; :meth:`to_dict` has the shape of a report."""
+    """What the file says; :meth:`to_dict` has the shape of a report, a notebook shows :meth:`to_markdown`."""
 
     name: str
     control: str
@@ -67,16 +70,30 @@ class Analysis:
             "verdict": shape.of_verdict(self.verdict),
         }
 
+    def to_markdown(self) -> str:
+        """Return the verdict, the trust checks and a table of effects, rounded for reading."""
+        return written(self.verdict, self.checks, self.effects)
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per effect, in full precision; what cannot be estimated is missing, and ``reason`` says why."""
+        import pandas as pd
+
+        return pd.DataFrame(records(self.effects))
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was read of the file: moments per metric and arm, and distinct rows of the goal if they are few enough."""
+    """What was read of the file: the metrics, distinct rows of the goal if they are few enough, rows below zero per column."""
 
     rows: int
     crossed: int
     readers: Mapping[str, int]
-    cells: Mapping[str, Mapping[tuple[str, int], Moments]]
+    outcomes: tuple[Outcome, ...]
     distinct: tuple[Distinct, ...]
+    below_zero: Mapping[str, int]
 
 
 def analyse(
@@ -106,11 +123,8 @@ def analyse(
     """  # fmt: skip
     found = _read(path, metrics, reader=reader, arm=arm)
     arms = _arms(path, found.readers, control, shares)
-    values = {(m.name, a): _value(found.cells[m.name], m, a) for m in metrics for a in arms}
-    lopsided = max(found.readers.values()) > LOPSIDED * min(found.readers.values())
-    skew = skew_of(found.distinct) if lopsided and found.distinct else None
-    effects = _effects(metrics, [(a, control) for a in arms if a != control], values, level=level, skew=skew)
-    checks = (*_split(found, shares), *_crossed(found), _again(found, effects), *_heavy(found, effects))
+    effects = effects_of(found.outcomes, [(a, control) for a in arms if a != control], level=level)
+    checks = (*_split(found, shares), *_crossed(found), *_below_zero(found), _again(found, effects), *_heavy(found, effects))
     candidates = [_candidate(e, metrics[0], found.readers) for e in effects if e.role == "goal"]
     verdict = decide(candidates, control=control, failed=failed(checks), progress=Progress(0, 0, ended=True))
     with path.open("rb") as file:
@@ -124,18 +138,45 @@ def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str) -> _F
 
     if not metrics:
         raise DataError("no metric was named.", "Name at least one: NAME=NUM[/DEN].")
+    names = [m.name for m in metrics]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(f"two metrics are called '{twice[0]}'.", "Give each a name of its own.")
     sums = tuple(dict.fromkeys(c for m in metrics for c in (m.numerator, m.denominator) if c))
     before = tuple(dict.fromkeys(m.pre for m in metrics if m.pre))
     columns = Columns(reader, arm, sums, before, tuple(dict.fromkeys(m.denominator for m in metrics if m.denominator)))
     with open_reader_table(path, columns) as table:
         groups = [tuple(dict.fromkeys(c for c in (m.numerator, m.denominator, m.pre) if c)) for m in metrics]
         measured = table.sums(groups)
-        cells = {
-            m.name: {(row.arm, 0): _moments(row, group, table.scales) for row in measured} for m, group in zip(metrics, groups, strict=True)
-        }
-        rows = table.distinct(metrics[0].numerator, metrics[0].denominator) or []
-        distinct = tuple(Distinct(a, n, d, readers, 0) for a, n, d, readers in rows)  # type: ignore[arg-type]
-        return _Found(table.rows, table.crossed, dict(table.readers), cells, distinct)
+        cells = [{(row.arm, 0): _moments(row, group, table.scales) for row in measured} for group in groups]
+        lopsided = bool(table.readers) and max(table.readers.values()) > LOPSIDED * min(table.readers.values())
+        distinct = [_distinct(table, m) if m is metrics[0] or lopsided else () for m in metrics]
+        skews = [skew_of(rows) if lopsided and rows else None for rows in distinct]
+        outcomes = tuple(Outcome(m, own, _zero_or_one(table, m), skew) for m, own, skew in zip(metrics, cells, skews, strict=True))
+        return _Found(table.rows, table.crossed, dict(table.readers), outcomes, distinct[0], _negative_rows(table, metrics))
+
+
+def _distinct(table: Any, metric: Wanted) -> tuple[Distinct, ...]:
+    rows = table.distinct(metric.numerator, metric.denominator) or []
+    return tuple(Distinct(a, n, d, readers, 0) for a, n, d, readers in rows)
+
+
+def _zero_or_one(table: Any, metric: Wanted) -> bool:
+    """Whether every reader has 0 or 1: sums and squares alone cannot tell, where values need not be whole."""
+    scale = table.scales[metric.numerator]
+    if metric.denominator or scale.furthest * scale.unit > 1:
+        return False
+    rows = table.distinct(metric.numerator, most=2 * len(table.readers))
+    return rows is not None and {top for _, top, _, _ in rows} <= {0, 1}
+
+
+def _negative_rows(table: Any, metrics: Sequence[Wanted]) -> dict[str, int]:
+    from experiments.events.reader_file import quoted
+
+    names = list(dict.fromkeys(m.numerator for m in metrics))
+    wanted = ", ".join(f"count(*) FILTER (WHERE {quoted(name)} < 0)" for name in names)
+    counts = table.connection.execute(f"SELECT {wanted} FROM file").fetchone()
+    return {name: int(n) for name, n in zip(names, counts, strict=True) if n}
 
 
 def _moments(row: Any, names: Sequence[str], scales: Mapping[str, Any]) -> Moments:
@@ -168,37 +209,12 @@ def _arms(path: Path, readers: Mapping[str, int], control: str, shares: Mapping[
     return arms
 
 
-def _value(cells: Mapping[tuple[str, int], Moments], metric: Wanted, arm: str) -> Value:
-    return arm_value(cells, arm, numerator=metric.numerator, denominator=metric.denominator or ONE, shares={0: 1.0})
-
-
-def _effects(
-    metrics: Sequence[Wanted], pairs: Sequence[tuple[str, str]], values: Mapping[tuple[str, str], Value], *, level: float, skew: Any
-) -> tuple[Effect, ...]:
-    goal = metrics[0].name
-    judged = [pair for pair in pairs if all(values[goal, a].variance > 0 for a in pair)]
-    strict = family_level({a: values[goal, a].variance for pair in judged for a in pair}, judged, level=level)
-    effects = []
-    for m in metrics:
-        for arm, against in pairs:
-            sides = values[m.name, arm], values[m.name, against]
-            contrast = compare(*sides, level=level, skew=skew if m.name == goal else None)
-            role, family = ("goal", _family(contrast, sides, strict)) if m.name == goal else ("secondary", None)
-            effects.append(Effect(m.metric, role, arm, against, contrast, family=family))  # type: ignore[arg-type]
-    return tuple(effects)
-
-
-def _family(contrast: Contrast, sides: tuple[Value, Value], level: float) -> Family | None:
-    wide = interval_at(contrast, *sides, level=level).absolute if contrast.absolute else None
-    return Family(level, wide.low, wide.high) if wide else None
-
-
 def _again(found: _Found, effects: Sequence[Effect]) -> Check:
-    ours = [
-        Recomputed(e.arm, e.against, e.contrast.absolute.estimate, e.contrast.absolute.se)
-        for e in effects
-        if e.role == "goal" and e.contrast.absolute is not None and e.contrast.status != "guarded"
-    ]
+    goal, ours = found.outcomes[0], []
+    for e in effects:
+        se = math.sqrt(math.fsum(goal.value(arm).variance for arm in (e.arm, e.against)))  # before any guard or score test
+        if e.role == "goal" and e.contrast.absolute is not None and se > 0:
+            ours.append(Recomputed(e.arm, e.against, e.contrast.absolute.estimate, se))
     if ours and not found.distinct:
         return Check(
             "recomputed",
@@ -244,3 +260,12 @@ def _crossed(found: _Found) -> tuple[Check, ...]:
     return tuple(
         c for c in exposure(crossed=found.crossed, exposed=exposed, unknown_arms=0, clicks_without_exposure=0) if c.name == "one_arm"
     )
+
+
+def _below_zero(found: _Found) -> tuple[Check, ...]:
+    if not found.below_zero:
+        return ()
+    (first, n), *others = found.below_zero.items()
+    says = ", ".join([f"'{first}' is below zero in {count(n, 'row')}", *(f"'{column}' in {count(m, 'row')}" for column, m in others)])
+    total = float(sum(found.below_zero.values()))
+    return (Check("below_zero", "warn", total, 0.0, None, f"{says}; refunds are fine, counts are not."),)

@@ -42,7 +42,7 @@ def wanted(text: str) -> Wanted:
     Raises
     ------
     MetricError
-        The text has another form.
+        The text has another form, or the covariate is what is measured.
 
     Examples
     --------
@@ -54,6 +54,8 @@ def wanted(text: str) -> Wanted:
     pre = [option[4:] for option in options if option.startswith("pre=") and option != "pre="]
     if match is None or len(pre) > 1 or any(option != "down" and option[4:] not in pre for option in options):
         raise MetricError(f"'{text}' is not NAME=NUM[/DEN][:pre=COL][:down].", "For instance depth=views/visits:pre=views_before")
+    if pre and pre[0] in (match[2], match[3]):
+        raise MetricError(f"'{text}': '{pre[0]}' cannot explain itself.", "After pre= goes a column that was known before the test.")
     return Wanted(match[1], match[2], match[3] or "", pre[0] if pre else "", "down" if "down" in options else "up")
 
 

@@ -140,8 +140,14 @@ def agreement(first: Sequence[Recomputed], second: Sequence[Recomputed]) -> Chec
     both = [(r, other[r.arm, r.against]) for r in first if (r.arm, r.against) in other]
     if not both:
         return Check("recomputed", "warn", None, TOLERANCE, None, "The main result was not computed a second time: there is none yet.")
-    gap = max(max(abs(a.estimate - b.estimate) / max(abs(a.estimate), a.se), abs(a.se - b.se) / a.se) for a, b in both)
+    gap = max(_gap(a, b) for a, b in both)
     if not gap <= TOLERANCE:
         says = f"A second computation disagrees with the first: relative gap {gap:.1e}."
         return Check("recomputed", "block", gap, TOLERANCE, None, says)
     return Check("recomputed", "ok", gap, TOLERANCE, None, "A second, independent computation gives the same main result.")
+
+
+def _gap(one: Recomputed, other: Recomputed) -> float:
+    scale = max(abs(one.estimate), one.se)  # an arm where everybody did it against one where nobody did has no spread at all
+    apart = abs(one.estimate - other.estimate), abs(one.se - other.se)
+    return max(apart[0] / scale, apart[1] / (one.se or scale)) if scale else max(apart)

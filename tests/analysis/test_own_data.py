@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from statsmodels.regression.linear_model import WLS
+from statsmodels.regression.linear_model import OLS, WLS
+from statsmodels.stats.multitest import multipletests
 from typer.testing import CliRunner
 
 from analysis.own_data import Analysis, analyse
 from analysis.own_plan import shares_of, wanted
+from analysis.small_counts import small_count_contrast
+from analysis.words import change
 from experiments.errors import DataError, MetricError
 from web.cli.commands import install
 from web.cli.main import app
@@ -208,6 +213,203 @@ def test_a_covariate_must_be_the_same_in_all_rows_of_a_reader(tmp_path: Path) ->
     assert "'before' differs between rows of the same reader in 1 reader" in refusal(
         csv(tmp_path / "t.csv", columns), "depth=views/visits:pre=before"
     )
+
+
+def with_past(n: int = 400, *, seed: int = 1, more: float = 0.0) -> dict[str, list[Any]]:
+    """Half of the readers read one article more than before; under the new arm it is ``more`` of them more."""
+    columns = readers(n, seed=seed)
+    new = np.array(columns["arm"]) == "new"
+    extra = np.random.default_rng(seed + 100).random(n) < 0.5 + more * new
+    return {**columns, "before": columns["views"], "views": (np.array(columns["views"]) + extra).tolist()}
+
+
+def rare(columns: dict[str, list[Any]], **events: int) -> list[int]:
+    """1 for the first so many readers of every arm, 0 for the others."""
+    left = dict(events)
+    found = []
+    for arm in columns["arm"]:
+        found.append(int(left[arm] > 0))
+        left[arm] -= found[-1]
+    return found
+
+
+def test_every_metric_with_a_covariate_is_adjusted_by_least_squares_and_shown_beside_the_unadjusted(tmp_path: Path) -> None:
+    columns = with_past(more=0.1)
+    path = csv(tmp_path / "t.csv", columns)
+    found = run(path, "visits=visits", "views=views:pre=before").to_dict()["effects"]
+    new = np.array(columns["arm"]) == "new"
+    fit = OLS(np.array(columns["views"]), np.column_stack([np.ones(400), new, columns["before"]])).fit()
+    adjusted = found[1]["adjusted"]
+    assert adjusted["estimate"] == pytest.approx(fit.params[1], rel=1e-9)
+    assert adjusted["se"] == pytest.approx(fit.bse[1], rel=0.05)  # ours lets arms differ in spread
+    assert adjusted["covariates"] == ["before"]
+    assert adjusted["high"] - adjusted["low"] < 0.6 * (found[1]["absolute"]["high"] - found[1]["absolute"]["low"])
+    assert found[1]["absolute"] == run(path, "visits=visits", "views=views").to_dict()["effects"][1]["absolute"]
+    assert (found[0]["adjusted"], found[0]["adjusted_reason"]) == (None, "no covariate was named")
+
+
+def test_the_unadjusted_range_decides(tmp_path: Path) -> None:
+    columns = with_past(more=0.2)
+    found = run(csv(tmp_path / "t.csv", columns), "views=views:pre=before")
+    effect = found.effects[0]
+    assert effect.adjusted is not None
+    assert effect.adjusted.contrast is not None
+    assert effect.adjusted.contrast.absolute is not None
+    assert effect.contrast.absolute is not None
+    assert effect.adjusted.contrast.absolute.low > 0 > effect.contrast.absolute.low
+    assert found.verdict.arm != "new"
+
+
+def test_a_metric_cannot_explain_itself(tmp_path: Path) -> None:
+    for text in ("views=views:pre=views", "depth=views/visits:pre=visits"):
+        with pytest.raises(MetricError, match="cannot explain itself"):
+            wanted(text)
+    assert "two metrics are called 'a'" in refusal(csv(tmp_path / "t.csv", readers(10)), "a=views", "a=visits")
+
+
+@pytest.mark.parametrize("kind", ["csv", "whole", "bool", "float"])
+def test_few_events_are_judged_by_the_score_test(tmp_path: Path, kind: str) -> None:
+    columns = readers(uplift=0.1)
+    paid = rare(columns, control=3, new=12)
+    columns["paid"] = [{"bool": bool, "float": float}.get(kind, int)(value) for value in paid]
+    path = csv(tmp_path / "t.csv", columns) if kind == "csv" else parquet(tmp_path / "t.parquet", columns)
+    contrast = run(path, "views=views", "paid=paid").effects[1].contrast
+    assert contrast == small_count_contrast((12, 200), (3, 200), level=0.95)
+
+
+def test_ten_events_in_every_cell_are_enough_for_the_delta_method(tmp_path: Path) -> None:
+    columns = readers()
+    columns["paid"] = rare(columns, control=10, new=16)
+    found = run(csv(tmp_path / "t.csv", columns), "paid=paid").effects[0].contrast.absolute
+    assert found is not None
+    assert found.se == pytest.approx(math.sqrt((10 * 190 / 200 + 16 * 184 / 200) / 199 / 200), rel=1e-12)
+
+
+def test_shares_of_one_are_no_counts_however_much_their_moments_look_like_it(tmp_path: Path) -> None:
+    columns = readers()
+    columns["share"] = [0.9 * value for value in rare(columns, control=1, new=2)]
+    contrast = run(csv(tmp_path / "t.csv", columns), "share=share").effects[0].contrast
+    assert contrast.absolute is not None
+    assert contrast.absolute.estimate == pytest.approx(0.9 / 200, rel=1e-12)
+
+
+def test_a_goal_of_few_events_is_decided_at_the_level_of_its_family_and_computed_twice(tmp_path: Path) -> None:
+    columns = readers(600)
+    columns["arm"] = [("control", "new", "other")[i % 3] for i in range(600)]
+    columns["paid"], columns["before"] = rare(columns, control=1, new=8, other=4), list(range(600))
+    found = run(csv(tmp_path / "t.csv", columns), "paid=paid:pre=before")
+    new = found.effects[0]
+    assert new.family is not None
+    assert new.family.level > 0.97
+    wide = small_count_contrast((8, 200), (1, 200), level=new.family.level).absolute
+    assert wide is not None
+    assert (new.family.low, new.family.high) == (wide.low, wide.high)
+    assert new.contrast.absolute is not None
+    assert new.contrast.absolute.low > 0 >= new.family.low
+    assert found.verdict.arm != "new"
+    assert {c.name: c.state for c in found.checks}["recomputed"] == "ok"
+    assert new.adjusted is not None
+    assert (new.adjusted.contrast, new.adjusted.reason[:14]) == (None, "events are few")
+
+
+def test_all_against_none_is_an_effect_although_neither_arm_varies(tmp_path: Path) -> None:
+    columns = readers(80)
+    columns["paid"] = rare(columns, control=0, new=40)
+    found = run(csv(tmp_path / "t.csv", columns), "paid=paid")
+    assert found.effects[0].contrast.absolute is not None
+    assert found.effects[0].contrast.absolute.low > 0.8
+
+
+def test_secondary_metrics_carry_a_p_value_for_how_many_were_looked_at(tmp_path: Path) -> None:
+    columns = readers(900, uplift=0.04)
+    columns["arm"] = [("control", "new", "other")[i % 3] for i in range(900)]
+    columns["paid"] = rare(columns, control=2, new=9, other=4)
+    columns["nothing"] = [0] * 900
+    found = run(csv(tmp_path / "t.csv", columns), "depth=views/visits", "views=views", "paid=paid", "nothing=nothing")
+    effects = found.to_dict()["effects"]
+    measured = [e for e in effects if e["metric"] in ("views", "paid")]
+    assert len(measured) == 4
+    assert [e["q"] for e in measured] == pytest.approx(multipletests([e["absolute"]["p"] for e in measured], method="fdr_bh")[1])
+    assert all(e["q"] is None for e in effects if e["metric"] in ("depth", "nothing"))
+
+
+def test_all_metrics_of_unequal_arms_are_guarded_or_not_by_their_own_skew(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    columns = readers(3_000)
+    columns["arm"] = ["new" if i < 60 else "control" for i in range(3_000)]
+    columns["paid"], columns["before"] = rng.lognormal(0, 1.5, 3_000).round(2).tolist(), rng.integers(0, 9, 3_000).tolist()
+    found = run(csv(tmp_path / "t.csv", columns), "views=views", "paid=paid:pre=before")
+    assert [e.contrast.status for e in found.effects] == ["ok", "guarded"]
+    assert found.effects[1].adjusted is not None
+    assert found.effects[1].adjusted.contrast is None
+
+
+def test_numerators_below_zero_are_counted_in_words_and_do_not_stop_anything(tmp_path: Path) -> None:
+    columns = readers()
+    columns["paid"] = [-2.5 if i < 12 else 1.0 + i % 7 for i in range(400)]
+    columns["fines"] = [-1 if i == 5 else 2 + i % 3 for i in range(400)]
+    checks = {c.name: c for c in run(csv(tmp_path / "t.csv", columns), "paid=paid", "fines=fines", "more=paid/visits").checks}
+    assert checks["below_zero"].state == "warn"
+    assert checks["below_zero"].says == "'paid' is below zero in 12 rows, 'fines' in 1 row; refunds are fine, counts are not."
+    assert checks["below_zero"].figure == 13
+    assert "below_zero" not in {c.name for c in run(tmp_path / "t.csv", "views=views").checks}
+
+
+def test_a_notebook_shows_verdict_checks_and_effects(tmp_path: Path) -> None:
+    columns = with_past(more=0.3)
+    columns["arm"] = ["<b>|new" if arm == "new" else arm for arm in columns["arm"]]
+    columns["paid"] = rare(columns, **{"control": 0, "<b>|new": 6})
+    columns["nothing"] = [0] * 400
+    found = run(csv(tmp_path / "t.csv", columns), "depth=views/visits:pre=before", "paid=paid", "nothing=nothing")
+    shown = found._repr_markdown_()
+    assert shown == found.to_markdown()
+    assert shown.startswith("**")
+    assert "- ✓ A second, independent computation" in shown
+    assert "- ! No planned shares" in shown
+    head, _, goal, paid, nothing = [line for line in shown.splitlines() if line.startswith("| ")]
+    relative = found.effects[0].contrast.relative
+    assert relative is not None
+    assert f"| goal | &lt;b&gt;\\|new | control | {change(relative.estimate)} | {change(relative.low)} to {change(relative.high)} |" in goal
+    adjusted = found.effects[0].adjusted
+    assert adjusted is not None
+    assert adjusted.contrast is not None
+    assert adjusted.contrast.relative is not None
+    assert f"| {change(adjusted.contrast.relative.low)} to {change(adjusted.contrast.relative.high)} | – |" in goal
+    assert "| +0.03 | +0.0108 to +0.064 | – | 0.023 |" in paid
+    assert "| – | no reader of either arm has an event |" in nothing
+    assert {line.replace("\\|", "").count("|") for line in (head, goal, paid, nothing)} == {9}
+    assert "<b>" not in shown
+
+
+def test_a_frame_has_one_row_per_effect_in_full_precision(tmp_path: Path) -> None:
+    columns = {**with_past(more=0.1), "nothing": [0] * 400}
+    found = run(csv(tmp_path / "t.csv", columns), "depth=views/visits:pre=before", "views=views", "nothing=nothing")
+    frame = found.to_frame()
+    absolute, adjusted = found.effects[0].contrast.absolute, found.effects[0].adjusted
+    assert absolute is not None
+    assert adjusted is not None
+    assert adjusted.contrast is not None
+    assert adjusted.contrast.absolute is not None
+    assert list(frame["metric"]) == ["depth", "views", "nothing"]
+    assert (frame["low"][0], frame["p"][0], frame["adjusted_high"][0]) == (absolute.low, absolute.p, adjusted.contrast.absolute.high)
+    assert frame["q"].isna().tolist() == [True, False, True]
+    assert math.isnan(frame["estimate"][2])
+    assert frame["status"][2] == "no_variation"
+    assert frame.select_dtypes("number").shape[1] == 20  # nothing that is a number became text
+    lonely = {**readers(40), "arm": ["control"] * 40}
+    late = run(csv(tmp_path / "u.csv", lonely), shares={"control": 0.5, "late": 0.5}).to_frame()
+    assert late.select_dtypes("number").shape[1] == 20
+
+
+def test_a_notebook_needs_one_import_and_importing_the_folder_loads_nothing() -> None:
+    import analysis
+
+    assert (analysis.analyse, analysis.wanted, analysis.Analysis, analysis.Wanted) == (analyse, wanted, Analysis, type(DEPTH))
+    with pytest.raises(AttributeError, match="no attribute 'analyze'"):
+        _ = analysis.analyze
+    code = "import sys, analysis; print({'numpy', 'analysis.own_data'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("text", ["views", "a=b/c/d", "a=b:pre=", "a=b:up", "=b", "a=b:pre=c:pre=d"])

@@ -75,3 +75,10 @@ def test_a_numerator_without_denominator_is_refused():
 def test_rows_without_phase_are_refused_when_phases_matter():
     with pytest.raises(ValueError, match="phase"):
         again([Distinct("a", 1, 1, 2)], [("b", "a")], shares={1: 0.5, 2: 0.5})
+
+
+def test_arms_without_any_spread_agree_or_not_without_dividing_by_zero():
+    ours = [Recomputed("a", "b", 1.0, 0.0)]
+    assert agreement(ours, [Recomputed("a", "b", 1.0, 1e-16)]).state == "ok"
+    assert agreement(ours, [Recomputed("a", "b", 1.0, 0.01)]).state == "block"
+    assert agreement([Recomputed("a", "b", 0.0, 0.0)], [Recomputed("a", "b", 0.0, 0.0)]).state == "ok"

@@ -249,6 +249,14 @@ def test_a_goal_of_rare_events_is_decided_at_the_level_of_its_family():
     assert found["family"]["low"] < found["absolute"]["low"]
 
 
+def test_everybody_against_nobody_is_a_report_too_and_is_not_adjusted():
+    found = report(rare_world((0, 600, 5)), experiment=plan(goal="bounce_rate", secondary=(), guardrails={}, planned_days=14.0))
+    effect = found.to_dict()["effects"][0]
+    assert effect["values"] == {"front": 1.0, "status_quo": 0.0}
+    assert (effect["adjusted"], effect["absolute"]["low"] > 0.9) == (None, True)
+    assert effect["adjusted_reason"]
+
+
 def test_secondary_metrics_carry_a_p_value_for_how_many_were_looked_at():
     effects = report(rare_world()).to_dict()["effects"]
     secondary = [e for e in effects if e["role"] == "secondary"]
