@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from web.cli.output import print_table
+from web.owner.words import spoken
 
 __all__ = ["print_report", "print_summary"]
 
@@ -18,9 +19,9 @@ MARKS = {"ok": "✓", "warn": "!", "block": "✗"}
 def print_report(report: Mapping[str, Any]) -> None:
     """Write verdict, trust, effects and money."""
     out = Console(file=sys.stdout, highlight=False)
-    out.print(f"\n{report['question']}\n\n[bold]{report['verdict']['sentence']}[/bold]")
+    out.print(f"\n{report['question']}\n\n[bold]{spoken(report['verdict']['sentence'])}[/bold]")
     for reason in report["verdict"]["reasons"]:
-        out.print(f"  · {reason}")
+        out.print(f"  · {spoken(reason)}")
     out.print("\n[bold]Can we trust it?[/bold]")
     for check in report["checks"]:
         out.print(f"  {MARKS[check['state']]} {check['says']}")

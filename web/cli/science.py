@@ -39,7 +39,7 @@ def evaluate(
     ]
     print_table(title, ("arm", "hit rate at 10 ", "range", "MRR at 10 ", "seconds "), rows)
     print_table("Pairs on the same queries", ("a", "b", "only a hits ", "only b hits ", "p "),
-                [(p["a"], p["b"], p["wins"], p["losses"], f"{p['p']:.2g}") for p in found["pairs"]])  # fmt: skip
+                [(p["a"], p["b"], p["wins"], p["losses"], f"{p['p']:.2g}" if p["p"] else "below 1e-300") for p in found["pairs"]])  # fmt: skip
 
 
 @model.command("train")

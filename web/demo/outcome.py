@@ -13,6 +13,7 @@ from experiments.serving.artefacts import current
 from experiments.tables import control_engine
 from web.cli.output import print_json
 from web.jobs import last_runs
+from web.owner.words import spoken
 
 if TYPE_CHECKING:
     from web.demo.run import Demo
@@ -82,9 +83,9 @@ def show(result: dict[str, Any], console: Console, *, as_json: bool) -> None:
         print_json(result)
         return
     verdict = result["verdict"] or {}
-    console.print(f"\n[bold]{verdict.get('sentence', 'No verdict.')}[/bold]")
+    console.print(f"\n[bold]{spoken(verdict.get('sentence', 'No verdict.'))}[/bold]")
     for reason in verdict.get("reasons", ()):
-        console.print(f"  · {reason}")
+        console.print(f"  · {spoken(reason)}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (
         ("change in", "left"),
