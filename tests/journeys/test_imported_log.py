@@ -28,7 +28,7 @@ def test_after_importing_deskdrop_a_real_reader_gets_als_with_reasons_that_add_u
     assert again["kept"] == told["kept"]
     assert len(list((home / "lake").glob("*.parquet"))) == 1
 
-    trained = presslab("model", "train", "als", "--home", str(home))
+    trained = presslab("model", "train", "als", "--home", str(home), "--json")
     assert json.loads(trained.stdout.splitlines()[-1])["state"] == "published"
     explained = presslab("model", "explain", "als", f"--reader={READER}", "--home", str(home), "--json")
     found = json.loads(explained.stdout)

@@ -45,11 +45,14 @@ def evaluate(
 @model.command("train")
 def train(
     name: str,
+    *,
     until: Annotated[int, typer.Option(help="Data up to this time, UTC microseconds; 0 is just after the last read.")] = 0,
     seed: int = 0,
     home: Home = None,
+    as_json: Json = False,
 ) -> None:
     """Train an arm in a fresh process, compare it with the heuristic on the last days, publish it unless it is refused."""
+    import json
     import subprocess
     import sys
 
@@ -69,7 +72,15 @@ def train(
         "--seed",
         str(seed),
     ]
-    raise typer.Exit(subprocess.run(command, check=False).returncode)
+    ended = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    told = json.loads(ended.stdout.splitlines()[-1]) if ended.stdout.strip() else {}
+    if as_json or "state" not in told:
+        sys.stdout.write(ended.stdout)
+    else:
+        typer.echo(f"{name}, {told['state']}: {told.get('says') or told.get('reason')}")
+        if (told.get("gate") or {}).get("waived"):
+            typer.echo(f"It lost to {told['against']} and is published all the same: {told['gate']['waived']}.")
+    raise typer.Exit(ended.returncode)
 
 
 @model.command("list")
