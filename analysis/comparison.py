@@ -21,7 +21,7 @@ from analysis.verdict import Guardrail
 from experiments.experiment import Experiment
 from experiments.metric import Metric
 
-__all__ = ["Anytime", "Comparisons", "Effect", "Family", "compare_all", "guardrail_state", "pairs_of"]
+__all__ = ["FEW", "Anytime", "Comparisons", "Effect", "Family", "compare_all", "guardrail_state", "pairs_of"]
 
 Role = Literal["goal", "secondary", "guardrail"]
 METHOD = "planned end; delta method by reader, Welch, Fieller"

@@ -183,11 +183,8 @@ def _moments(row: Any, names: Sequence[str], scales: Mapping[str, Any]) -> Momen
     """Centre exact sums, take shift and unit back, and add the column of ones."""
     products = [[row.products.get((a, b), row.products.get((b, a))) for b in names] for a in names]
     exact = Moments.from_sums(row.n, names, [row.sums[name] for name in names], products)
-    k = len(names)
     unit, shift = (np.array([getattr(scales[name], part) for name in names]) for part in ("unit", "shift"))
-    cross = np.zeros((k + 1, k + 1))
-    cross[:k, :k] = exact.cross * np.outer(unit, unit)
-    return Moments(row.n, (*names, ONE), np.append(shift + exact.mean * unit, 1.0), cross)
+    return Moments(row.n, tuple(names), shift + exact.mean * unit, exact.cross * np.outer(unit, unit)).with_ones(ONE)
 
 
 def _arms(path: Path, readers: Mapping[str, int], control: str, shares: Mapping[str, float] | None) -> list[str]:

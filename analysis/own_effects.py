@@ -13,7 +13,7 @@ from typing import Any
 
 from analysis.adjustment import Adjusted, Adjustment, Columns, adjust, adjusted_contrast
 from analysis.checks import Check
-from analysis.comparison import Effect, Family, Role
+from analysis.comparison import FEW, Effect, Family, Role
 from analysis.effect import LEAST_READERS, Contrast, Value, arm_value, compare
 from analysis.multiplicity import exploratory, family_level
 from analysis.own_plan import ONE, Wanted
@@ -27,7 +27,6 @@ __all__ = ["Outcome", "effects_of", "records", "written"]
 
 Pair = tuple[str, str]  # (arm, against)
 NO_COVARIATE = "no covariate was named"
-TOO_FEW_EVENTS = "events are few: the adjusted range would need large numbers"
 
 HEADS = ("metric", "role", "arm", "against", "change", "range", "adjusted range", "q")
 MARKS = {"ok": "✓", "warn": "!", "block": "✗"}
@@ -115,7 +114,7 @@ def _adjustment(outcome: Outcome, pairs: Sequence[Pair]) -> Adjustment:
 
 def _adjusted(outcome: Outcome, found: Adjustment, pair: Pair, *, plain: Contrast, level: float) -> Adjusted:
     if not found.reason and _few_events(outcome, pair) is not None:
-        return Adjusted(None, dropped=found.dropped, reason=TOO_FEW_EVENTS)
+        return Adjusted(None, dropped=found.dropped, reason=FEW)
     return adjusted_contrast(found, pair, plain=plain, level=level)
 
 

@@ -127,12 +127,12 @@ class Moments:
         where = [self.keys.index(name) for name in names]
         return self.mean[where], self.cross[np.ix_(where, where)]
 
-    def with_ones(self) -> Moments:
-        """Return the same with a column ``ones``, 1 for every reader: the denominator of a mean."""
+    def with_ones(self, name: str = "ones") -> Moments:
+        """Return the same with one more column, 1 for every reader: the denominator of a mean."""
         k = len(self.keys)
         cross = np.zeros((k + 1, k + 1))
         cross[:k, :k] = self.cross
-        return Moments(self.n, (*self.keys, "ones"), np.append(self.mean, 1.0), cross)
+        return Moments(self.n, (*self.keys, name), np.append(self.mean, 1.0), cross)
 
     def pair(self, numerator: str, denominator: str) -> tuple[Floats, Floats]:
         """Return the means (2,) and the sample covariance (2, 2) of two columns; nan below two readers."""
