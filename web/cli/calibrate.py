@@ -41,7 +41,7 @@ def calibrate(
         row, said = _on_archive(archive)
         rows, notes = [*rows, row], [*notes, said]
     if page is not None:
-        replace_file(page, _markdown(rows, notes, quick=quick, seed=seed).encode())
+        replace_file(page, _markdown(rows, notes, command=_command(quick, seed, log=log, archive=archive)).encode())
     if as_json:
         print_json(rows)
     else:
@@ -90,7 +90,12 @@ def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.2%}"
 
 
-def _markdown(rows: Sequence[Row], notes: Sequence[str], *, quick: bool, seed: int) -> str:
+def _command(quick: bool, seed: int, *, log: Path | None, archive: Path | None) -> str:
+    parts = [f"presslab calibrate --seed {seed}", "--quick" if quick else "", f"--log {log.name}" if log else ""]
+    return " ".join(filter(None, [*parts, f"--archive {archive.name}" if archive else "", "--page FILE"]))
+
+
+def _markdown(rows: Sequence[Row], notes: Sequence[str], *, command: str) -> str:
     """The page for those who want to check us: what was simulated, how, and every figure."""
     line = "| " + " | ".join(HEADS) + " |"
     table = [line, "|" + "---|" * len(HEADS), *("| " + " | ".join(_cells(row)) + " |" for row in rows)]
@@ -99,7 +104,7 @@ def _markdown(rows: Sequence[Row], notes: Sequence[str], *, quick: bool, seed: i
     return "\n".join([
         "# Calibration", "",
         "What our own statistics do when the truth is known. Every row goes through the functions that make a report.", "",
-        f"Written by `presslab calibrate{' --quick' if quick else ''} --seed {seed} ... --page FILE`; the same seed gives the same figures. {state}", "",
+        f"Written by `{command}`; the same seed gives the same figures. {state}", "",
         "False alarms: share of runs without any effect in which the range excludes zero (promised: 5 %), and how many of them point down",
         "and up. Coverage: share of runs whose range holds the true effect. Power: share that find the stated effect. A row passes within",
         "three simulation errors of what is promised; methods that may be cautious pass on the safe side.", "",
