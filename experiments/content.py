@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import ConfigError
 from experiments.serving.recommender import Article, Catalogue
 
 __all__ = ["add_articles", "content_version", "load_catalogue"]
@@ -24,12 +25,28 @@ CREATE TABLE IF NOT EXISTS article (
 
 
 @contextmanager
-def _open(home: Path) -> Iterator[sqlite3.Connection]:
+def _written(home: Path) -> Iterator[sqlite3.Connection]:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     with closing(sqlite3.connect(home / "content.db", timeout=5, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute(SCHEMA)
         yield connection
+
+
+@contextmanager
+def _read(home: Path) -> Iterator[sqlite3.Connection | None]:
+    """Open the store without ever creating or changing it; None while nothing was written yet."""
+    path = home / "content.db"
+    try:
+        if not path.exists() or not path.stat().st_size:
+            yield None
+            return
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=5, isolation_level=None)) as connection:
+            yield connection
+    except sqlite3.Error as error:
+        raise ConfigError(
+            f"{path}: the articles cannot be read: {error}.", "Restore it from a backup or import the articles again."
+        ) from None
 
 
 def add_articles(home: Path, articles: Sequence[Article]) -> int:
@@ -52,7 +69,7 @@ def add_articles(home: Path, articles: Sequence[Article]) -> int:
         )
         for a in articles
     ]
-    with _open(home) as connection:
+    with _written(home) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.executemany("INSERT OR REPLACE INTO article VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
         connection.execute(f"PRAGMA user_version = {_version(connection) + 1}")
@@ -62,15 +79,15 @@ def add_articles(home: Path, articles: Sequence[Article]) -> int:
 
 def load_catalogue(home: Path) -> Catalogue:
     """Return all articles of the site, also those whose publication time lies ahead (the pool leaves them out)."""
-    with _open(home) as connection:
-        rows = connection.execute("SELECT * FROM article").fetchall()
+    with _read(home) as connection:
+        rows = connection.execute("SELECT * FROM article").fetchall() if connection and _version(connection) else []
     return Catalogue([_article(row) for row in rows])
 
 
 def content_version(home: Path) -> int:
-    """Return a number that grows with every change of the articles."""
-    with _open(home) as connection:
-        return _version(connection)
+    """Return a number that grows with every change of the articles; 0 while there are none."""
+    with _read(home) as connection:
+        return _version(connection) if connection else 0
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -75,6 +75,8 @@ def _content(home: Path, now: Published) -> Published:
     version = content_version(home)
     if version == now.content:
         return now
+    if not version:
+        raise ConfigError(f"{home / 'content.db'} holds no articles any more.", "Restore it from a backup or import the articles again.")
     catalogue = load_catalogue(home)
     if catalogue.version == now.catalogue.version:
         return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue), content=version)

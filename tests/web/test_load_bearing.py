@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -95,15 +97,40 @@ def test_when_the_scheduler_dies_the_jobs_page_says_so_and_readers_are_served(ho
     stand.site.close()
 
 
-def test_a_content_store_that_cannot_be_read_is_named_and_the_last_good_articles_are_served(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("damage", "named"),
+    [
+        (lambda path: path.write_bytes(b"this is no database" * 100), "file is not a database"),
+        (lambda path: path.write_bytes(b""), "holds no articles any more"),
+        (lambda path: path.unlink(), "holds no articles any more"),
+    ],
+    ids=["overwritten", "emptied", "gone"],
+)
+def test_a_content_store_that_cannot_be_read_is_named_and_the_last_good_articles_are_served(
+    home: Path, damage: Callable[[Path], object], named: str
+) -> None:
     stand = Stand(home)
     stand.site.watch(0.01)
-    (home / "content.db").write_bytes(b"this is no database" * 100)
-    for _ in range(500):
-        if "published" in stand.site.published.faults:
-            break
-        time.sleep(0.01)
+    damage(home / "content.db")
+    until(lambda: named in stand.site.published.faults.get("content", ""))
     client = stand.reader_in("front")
-    assert "file is not a database" in client.get("/console/en/health", headers=PHONE).text
+    assert named in client.get("/console/en/health", headers=PHONE).text
     assert 'class="slot"' in client.get(f"/en/article/{stand.article}", headers=PHONE).text
     stand.site.close()
+
+
+def test_a_broken_content_store_does_not_hold_up_a_change_of_the_plan(home: Path) -> None:
+    stand = Stand(home)
+    (home / "content.db").write_bytes(b"this is no database" * 100)
+    now = refresh(home, replace(stand.site.published, plan="an older one"))
+    assert "file is not a database" in now.faults["content"]
+    assert now.plan == stand.site.published.plan
+    stand.site.close()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for a thread of the site; what is then asserted says what is missing."""
+    for _ in range(1000):
+        if holds():
+            return
+        time.sleep(0.01)
