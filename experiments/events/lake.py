@@ -17,7 +17,8 @@ from ibis import _
 
 from experiments.events.counts import Counts, count_up
 from experiments.events.lake_partitions import READS, remove_reader, seal_import, sealed_reads
-from experiments.events.lake_rules import DAY_US, HAS_PRE, agreed_readers, arrow, bound, entered, in_sessions, needed, pre, run, sql
+from experiments.events.lake_rules import DAY_US, HAS_PRE, agreed_readers, entered, in_sessions, needed, pre
+from experiments.events.lake_tables import arrow, bound, run, sql
 from experiments.events.tail import Tail, open_tail
 from experiments.experiment import Experiment
 from experiments.metric import Measure, Metric
