@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import fcntl
 import os
 import random
 import shutil
@@ -15,51 +13,39 @@ from pathlib import Path
 
 import pytest
 
+from experiments.errors import ConfigError
 from experiments.events.loader import Loader
 from experiments.events.outbox_file import OutboxFile, outbox_files, read_part, wal_tail
+from experiments.events.power import Disk, small_disk
 from experiments.events.store import balance
 from experiments.events.wire import encode
 from tests.events.story import START, view
 from tests.faults.harness import kill_after, killed_at, start, strace, until_it_dies, verdict
 
-SHUTDOWN = 0x8004587D  # FS_IOC_SHUTDOWN; flag 2: without flushing the journal
 MANY = 100_000
-LINUX_ROOT = os.name == "posix" and os.geteuid() == 0 and bool(shutil.which("mkfs.ext4")) and os.path.exists("/dev/loop-control")
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small ext4 that can lose its power."""
-    if not LINUX_ROOT:
-        pytest.skip("needs root, mkfs.ext4 and a loop device")
-    image, folder = tmp_path / "disk.img", tmp_path / "disk"
-    folder.mkdir()
-    with image.open("wb") as file:
-        file.truncate(48 << 20)
-    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
-    if subprocess.run(["mount", "-o", "loop", str(image), str(folder)], capture_output=True, check=False).returncode:
-        pytest.skip("needs the right to mount a loop device")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    try:
+        with small_disk(tmp_path) as made:
+            yield made
+    except ConfigError as error:
+        pytest.skip(str(error))
 
 
-def cut_power(process: subprocess.Popen[bytes], disk: Path, lines: int) -> list[bytes]:
+def cut_power(process: subprocess.Popen[bytes], disk: Disk, lines: int) -> list[bytes]:
     """Stop the writer, cut the power of its disk, and return what had been acknowledged; the disk is mounted again."""
     assert process.stdout is not None
     seen = [process.stdout.readline() for _ in range(lines)]
     process.send_signal(signal.SIGSTOP)  # else a running fdatasync may falsely return 0
     os.waitpid(process.pid, os.WUNTRACED)
-    descriptor = os.open(disk, os.O_RDONLY)
-    fcntl.ioctl(descriptor, SHUTDOWN, ctypes.c_uint32(2))
-    os.close(descriptor)
+    disk.cut_power()
     process.send_signal(signal.SIGKILL)
     seen += process.stdout.readlines()
     process.stdout.close()
     process.wait()
-    device = subprocess.run(["findmnt", "-no", "SOURCE", str(disk)], capture_output=True, check=True, text=True).stdout.strip()
-    image = subprocess.run(["losetup", "-nO", "BACK-FILE", device], capture_output=True, check=True, text=True).stdout.strip()
-    subprocess.run(["umount", str(disk)], check=True)
-    subprocess.run(["mount", "-o", "loop", image, str(disk)], check=True)
+    disk.power_on()
     return [bytes.fromhex(line.decode()) for line in seen if line.endswith(b"\n")]
 
 
@@ -71,9 +57,9 @@ def test_a_writer_that_acknowledges_before_it_commits_is_caught(tmp_path: Path) 
     assert verdict(tmp_path, acknowledged).lost == len(acknowledged) >= 50
 
 
-def test_a_writer_that_does_not_sync_is_caught_by_a_power_cut(disk: Path) -> None:
-    acknowledged = cut_power(start("writer", disk, "OFF", 0, MANY), disk, lines=500)
-    assert verdict(disk, acknowledged).lost > 0
+def test_a_writer_that_does_not_sync_is_caught_by_a_power_cut(disk: Disk) -> None:
+    acknowledged = cut_power(start("writer", disk.folder, "OFF", 0, MANY), disk, lines=500)
+    assert verdict(disk.folder, acknowledged).lost > 0
 
 
 def test_a_loader_that_forgets_where_it_was_is_caught_by_the_balance(tmp_path: Path) -> None:
@@ -89,9 +75,9 @@ def test_a_loader_that_forgets_where_it_was_is_caught_by_the_balance(tmp_path: P
 # Faults
 
 
-def test_power_cuts_lose_nothing_acknowledged(disk: Path) -> None:
-    acknowledged = cut_power(start("writer", disk, "FULL", 0, MANY), disk, lines=500)
-    found = verdict(disk, acknowledged)
+def test_power_cuts_lose_nothing_acknowledged(disk: Disk) -> None:
+    acknowledged = cut_power(start("writer", disk.folder, "FULL", 0, MANY), disk, lines=500)
+    found = verdict(disk.folder, acknowledged)
     assert (found.lost, found.integrity) == (0, "ok")
     assert len(acknowledged) >= 500
 

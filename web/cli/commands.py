@@ -7,6 +7,6 @@ __all__ = ["install"]
 
 def install() -> None:
     """Import the modules that declare commands; they import nothing heavy themselves."""
-    from web.cli import calibrate, data, experiment, operate, science
+    from web.cli import calibrate, data, experiment, operate, science, selftest
 
-    _ = (calibrate, data, experiment, operate, science)
+    _ = (calibrate, data, experiment, operate, science, selftest)

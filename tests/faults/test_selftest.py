@@ -1,0 +1,46 @@
+"""``presslab selftest``: what users run to see the promise kept on their own disk."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import ConfigError
+from experiments.events.selftest import selftest
+
+
+def test_killed_writers_and_loaders_lose_and_double_nothing(tmp_path: Path) -> None:
+    found = selftest(tmp_path, kills=6, measure_s=0.1)
+    assert (found.lost, found.duplicates, found.balance, found.kept) == (0, 0, "exact", True)
+    assert found.acknowledged > 100
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_writer_that_does_not_sync_is_caught(tmp_path: Path) -> None:
+    try:
+        found = selftest(tmp_path, kills=1, power_cuts=1, synchronous="OFF", measure_s=0.1)
+    except ConfigError as error:
+        pytest.skip(str(error))
+    assert found.lost > 0
+    assert not found.kept
+
+
+def test_without_the_right_to_cut_the_power_it_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1_000)
+    with pytest.raises(ConfigError, match=r"root, mkfs\.ext4 and the right to mount"):
+        selftest(tmp_path, kills=1, power_cuts=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_quick_command_prints_one_object(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "web", "selftest", "--quick", "--json", "--home", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = json.loads(ended.stdout)
+    keys = ("kills", "power_cuts", "acknowledged", "lost", "duplicates", "balance")
+    assert (ended.returncode, set(keys) <= set(found), found["lost"], found["balance"]) == (0, True, 0, "exact")
