@@ -12,7 +12,7 @@ from experiments.errors import BusyError, ConfigError
 from experiments.migrate import LATEST, layout
 from experiments.settings import Settings
 
-__all__ = ["check_address", "serve"]
+__all__ = ["check_address", "serve", "server_options"]
 
 NUMERIC_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -46,7 +46,7 @@ def serve(settings: Settings) -> None:
 
     class _Server(BaseApplication):  # type: ignore[misc]
         def load_config(self) -> None:
-            for name, value in _options(settings).items():
+            for name, value in server_options(settings).items():
                 self.cfg.set(name, value)
 
         def load(self) -> Any:
@@ -63,7 +63,8 @@ def serve(settings: Settings) -> None:
     _Server().run()
 
 
-def _options(settings: Settings) -> dict[str, Any]:
+def server_options(settings: Settings) -> dict[str, Any]:
+    """Return gunicorn's settings."""
     return {
         "bind": f"{settings.host}:{settings.port}",
         "workers": settings.workers,

@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 import threading
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 from hashlib import blake2b, sha256
@@ -27,6 +27,7 @@ KEY_ID = re.compile(r"[A-Za-z0-9]{1,8}")
 PAGE_VIEW = re.compile(r"[0-9a-f]{32}")
 LINK_MAC_BYTES = 10
 MAC_BYTES = 16
+TO_URL, FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/=", b"+/!!!")  # what is no URL spelling decodes to nothing
 RANDOM_BITS = 74  # of a UUIDv7: 12 before the variant, 62 after it
 
 Reason = Literal["bad", "foreign", "expired"]
@@ -156,6 +157,7 @@ class Tokens:
             if not KEY_ID.fullmatch(name) or len(key) < 16:
                 raise ConfigError(f"key '{name}' cannot sign.", "A key id is 1 to 8 letters or digits, a key at least 16 bytes.")
         self._keys = dict(keys)
+        self._subkeys: dict[tuple[str, str], bytes] = {}  # purposes are few and our own
         self._current = current
 
     def reader_hash(self, reader: str, key: str | None = None) -> str:
@@ -227,7 +229,11 @@ class Tokens:
         return (key, payload.decode()) if good else None
 
     def _subkey(self, key: str, purpose: str) -> bytes:
-        return blake2b(purpose.encode(), key=sha256(self._keys[key]).digest(), digest_size=32).digest()
+        known = self._subkeys.get((key, purpose))
+        if known is None:
+            known = blake2b(purpose.encode(), key=sha256(self._keys[key]).digest(), digest_size=32).digest()
+            self._subkeys[key, purpose] = known
+        return known
 
     def _mac(self, key: str, purpose: str, message: bytes) -> bytes:
         return hmac.digest(self._subkey(key, purpose), message, "sha256")
@@ -241,12 +247,14 @@ def _link_payload(page_view: str, slot: str, position: int) -> bytes:
 
 
 def _text(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
+    return b2a_base64(data, newline=False).translate(TO_URL, b"=").decode()
 
 
 def _data(text: str) -> bytes | None:
+    """Decode base64; one spelling only, so that there is no second token for the same claims."""
     try:
-        data = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        coded = text.encode("ascii").translate(FROM_URL) + b"=" * (-len(text) % 4)
+        data = a2b_base64(coded, strict_mode=True)
     except ValueError:  # not ASCII, or not base64
         return None
-    return data if _text(data) == text else None  # one spelling only: no second token for the same claims
+    return data if b2a_base64(data, newline=False) == coded else None

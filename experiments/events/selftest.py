@@ -27,7 +27,7 @@ from experiments.events.power import small_disk
 from experiments.events.selftest_writer import batch
 from experiments.events.store import balance, read_store, store_path
 
-__all__ = ["SelfTest", "selftest"]
+__all__ = ["SelfTest", "fdatasyncs", "selftest"]
 
 BESIDE = 16  # threads that append one event each, when speed is measured
 Tell = Callable[[str, float], None]
@@ -102,7 +102,7 @@ def selftest(
             tell("cutting the power", (kills + n) / steps)
             parts.append(_under_power_cut(home / f"cut-{n}", chance, synchronous=synchronous))
         tell("measuring this disk", (kills + power_cuts) / steps)
-        syncs = _fdatasyncs(home, measure_s)
+        syncs = fdatasyncs(home, measure_s)
         rate, p99 = _speed(home / "speed", measure_s)
     exact = "exact" if all(part.exact for part in parts) else "off"
     acknowledged, lost, duplicates = (sum(getattr(part, name) for part in parts) for name in ("acknowledged", "lost", "duplicates"))
@@ -177,7 +177,7 @@ def _compare(home: Path, said: list[bytes]) -> _Left:
     return _Left(len(acknowledged), len(acknowledged - set(stored)), len(stored) - len(set(stored)), exact)
 
 
-def _fdatasyncs(folder: Path, seconds: float) -> float:
+def fdatasyncs(folder: Path, seconds: float) -> float:
     """Return how many appends of 512 bytes, each with its fdatasync, this disk does in a second."""
     path = folder / "syncs"
     with path.open("wb", buffering=0) as file:

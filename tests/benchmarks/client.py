@@ -1,0 +1,81 @@
+"""A quick HTTP client in a process of its own: ``python -m tests.benchmarks.client JOB.json``; prints one JSON object.
+
+Closed loop: every connection sends its next request when the last was answered. With ``per_second`` requests are due at
+fixed times and their wait counts from there, so that a slow server cannot hide behind a slow client.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+
+class Connection:
+    """One kept-alive connection that sends prepared bytes and reads whole answers."""
+
+    def __init__(self, port: int) -> None:
+        self.port = port
+        self.file = self.socket = None
+
+    def send(self, request: bytes) -> int:
+        """Return the status of the answer."""
+        if self.socket is None:
+            self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=30)
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.file = self.socket.makefile("rb")
+        self.socket.sendall(request)
+        status = int(self.file.readline().split()[1])
+        length, close = 0, False
+        while (line := self.file.readline()) not in (b"\r\n", b""):
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+            close = close or (name.lower() == b"connection" and b"close" in value.lower())
+        self.file.read(length)
+        if close:
+            self.file.close()
+            self.socket.close()
+            self.socket = None
+        return status
+
+
+def main(job: dict[str, Any]) -> dict[str, Any]:
+    """Send ``requests`` in turn over ``connections`` for ``seconds``; the first tenth only warms up."""
+    prepared = [request.encode("latin-1") for request in job["requests"]]
+    waits: list[tuple[float, float]] = []
+    codes: Counter[int] = Counter()
+    begun = time.perf_counter()
+    end = begun + job["seconds"]
+    turn = iter(range(10**9))
+
+    def run() -> None:
+        connection = Connection(job["port"])
+        while True:
+            number = next(turn)
+            due = begun + number / job["per_second"] if job.get("per_second") else time.perf_counter()
+            if due >= end:
+                return
+            if (early := due - time.perf_counter()) > 0:
+                time.sleep(early)
+            codes[connection.send(prepared[number % len(prepared)])] += 1
+            waits.append((due, time.perf_counter() - due))
+
+    threads = [threading.Thread(target=run) for _ in range(job["connections"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    warm = begun + job["seconds"] / 10
+    counted = sorted(1_000 * wait for due, wait in waits if due >= warm)
+    rate = len(counted) / (0.9 * job["seconds"])
+    return {"per_second": rate, "p50": counted[len(counted) // 2], "p99": counted[int(0.99 * (len(counted) - 1))], "codes": dict(codes)}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(json.loads(Path(sys.argv[1]).read_text("utf-8")))))

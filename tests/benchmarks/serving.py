@@ -1,0 +1,199 @@
+"""The site under load beside a bare Flask page on the same server, in turns: ``python -m tests.benchmarks.serving``.
+
+Runs on a finished demo (PRESSLAB_BENCH_HOME names one; without it a small one is made first).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from experiments.assignment import assign, reader_key
+from experiments.events.selftest import fdatasyncs
+from web.keys import tokens_of
+from web.published import refresh
+
+AGENT = "Mozilla/5.0 (iPhone) Mobile Safari"
+TOKEN = re.compile(r'data-token="([^"]+)"')
+ROUNDS, SECONDS = 3, 4.0
+Row = tuple[str, str, str]
+
+
+def main() -> None:
+    """Print the table."""
+    table = Table("what", "figure", "beside", box=None, header_style="bold")
+    with tempfile.TemporaryDirectory() as name:
+        for row in measure(Path(name)):
+            table.add_row(*row)
+    Console(file=sys.stdout).print(table)
+
+
+def measure(folder: Path) -> Iterator[Row]:
+    """Yield one row per figure."""
+    home = _home(folder)
+    ours, bare = _free_port(), _free_port()
+    with _process("web", "serve", "--home", str(home), "--port", str(ours)):
+        _wait(ours, "/-/ready")
+        readers = {arm: _reader(home, ours, arm) for arm in ("front", "ranked")}
+        text = folder / "page.html"
+        text.write_text(_get(ours, _article(home), readers["front"])[1], "utf-8")
+        with _process("tests.benchmarks.bare", str(bare), str(text)):
+            _wait(bare, "/")
+            yield from _pages(folder, home, (ours, bare), readers)
+            yield from _waits(folder, home, ours, readers["front"])
+            yield from _ingest(folder, home, ours, readers["front"])
+
+
+def _pages(folder: Path, home: Path, ports: tuple[int, int], readers: dict[str, str]) -> Iterator[Row]:
+    jobs = {arm: (ports[0], [_page(path, cookie) for path in _articles(home)]) for arm, cookie in readers.items()}
+    jobs["bare"] = (ports[1], [_page("/", "")])
+    rates: dict[str, list[float]] = {arm: [] for arm in jobs}
+    for _ in range(ROUNDS):
+        for arm, (port, requests) in jobs.items():
+            rates[arm].append(_load(folder, port, requests, connections=16)["per_second"])
+    peer = statistics.median(rates.pop("bare"))
+    for arm, found in rates.items():
+        rate = statistics.median(found)
+        yield (
+            f"article page, slate of {arm}, durable",
+            f"{rate:,.0f}/s",
+            f"{rate / peer:.2f} of a bare Flask page of that size ({peer:,.0f}/s)",
+        )
+
+
+def _waits(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
+    requests = [_page(path, cookie) for path in _articles(home)]
+    found = _load(folder, port, requests, connections=32, per_second=200)
+    sync_ms = 1_000 / fdatasyncs(home, 1.0)
+    yield (
+        "99 in 100 pages at 200 requests/s",
+        f"{found['p99']:.1f} ms",
+        f"two fdatasync: {2 * sync_ms:.1f} ms; half within {found['p50']:.1f} ms",
+    )
+
+
+def _ingest(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
+    tokens = [TOKEN.search(_get(port, _article(home), cookie)[1]) for _ in range(50)]
+    requests = []
+    for n in range(400):
+        events = [{"token": token[1], "active_ms": 1_000 + n, "depth": 50} for token in tokens if token]
+        requests.append(_post("/e", json.dumps({"events": events}), cookie))
+    found = [_load(folder, port, requests, connections=4) for _ in range(ROUNDS)]
+    rate, p99 = statistics.median(50 * f["per_second"] for f in found), statistics.median(f["p99"] for f in found)
+    codes = {code for f in found for code in f["codes"]}
+    assert codes == {"202"}, codes
+    sync_ms = 1_000 / fdatasyncs(home, 1.0)
+    yield (
+        "durable events over HTTP, 50 a request, 4 clients",
+        f"{rate:,.0f}/s",
+        f"99 in 100 within {p99:.1f} ms; one fdatasync {sync_ms:.1f} ms",
+    )
+
+
+def _load(folder: Path, port: int, requests: Sequence[str], *, connections: int, per_second: float = 0) -> dict[str, Any]:
+    job = folder / "job.json"
+    asked = {"port": port, "requests": requests, "connections": connections, "seconds": SECONDS, "per_second": per_second}
+    job.write_text(json.dumps(asked), "utf-8")
+    done = subprocess.run([sys.executable, "-m", "tests.benchmarks.client", str(job)], capture_output=True, check=True)
+    return json.loads(done.stdout)  # type: ignore[no-any-return]
+
+
+def _home(folder: Path) -> Path:
+    made = folder / "home"
+    if given := os.environ.get("PRESSLAB_BENCH_HOME"):
+        shutil.copytree(given, made)
+    else:
+        command = [sys.executable, "-m", "web", "demo", "--exit", "--readers", "300", "--days", "7", "--home", str(made)]
+        subprocess.run([*command, "--port", str(_free_port())], check=True, stdout=subprocess.DEVNULL)
+    return made
+
+
+@contextmanager
+def _process(*arguments: str) -> Iterator[None]:
+    known = {k: v for k, v in os.environ.items() if k != "PRESSLAB_BENCH_HOME"}
+    process = subprocess.Popen([sys.executable, "-m", *arguments], env=known)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _reader(home: Path, port: int, arm: str) -> str:
+    """The cookie of a reader who gets ``arm``."""
+    published, tokens = refresh(home, None), tokens_of(home)
+    live = next(x for x in published.experiments if arm in x.experiment.shares)
+    for _ in range(200):
+        cookie = _get(port, "/en/", "")[0]
+        reader = (tokens.unsign("id", cookie.partition("=")[2]) or "").partition(".")[0]
+        given = assign(live.allocation, reader_key(reader))
+        if given is not None and given.arm == arm:
+            return cookie
+    raise SystemExit(f"no reader got {arm}")
+
+
+def _articles(home: Path) -> list[str]:
+    published = refresh(home, None)
+    newest = sorted(
+        (a for a in published.catalogue.articles if a.published_at.timestamp() <= published.signals.at), key=lambda a: a.published_at
+    )
+    return [f"/en/article/{a.id}" for a in newest[-40:]]
+
+
+def _article(home: Path) -> str:
+    return _articles(home)[-1]
+
+
+def _get(port: int, path: str, cookie: str) -> tuple[str, str]:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", path, headers={"User-Agent": AGENT, "Cookie": cookie})
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    connection.close()
+    assert answer.status == 200, (path, answer.status)
+    return (answer.getheader("Set-Cookie") or "").partition(";")[0], text
+
+
+def _page(path: str, cookie: str) -> str:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {AGENT}\r\nCookie: {cookie}\r\n\r\n"
+
+
+def _post(path: str, body: str, cookie: str) -> str:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {AGENT}\r\nCookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(port: int, path: str) -> None:
+    for _ in range(600):
+        try:
+            _get(port, path, "")
+            return
+        except (OSError, AssertionError):
+            time.sleep(0.05)
+    raise SystemExit(f"nothing answers on {port}{path}")
+
+
+if __name__ == "__main__":
+    main()
