@@ -71,6 +71,8 @@ def _errors(app: Flask, site: NewsSite) -> None:
     @app.errorhandler(HTTPException)
     def known(error: HTTPException) -> tuple[str, int] | tuple[Response, int]:
         code = error.code or 500
+        if request.path == "/e":
+            site.edge.count(refused=str(code)) if code == 429 else site.edge.count(rejected=[str(code)])
         if request.path == "/e" or request.path.startswith("/-/"):
             return jsonify(error=error.description), code
         return render_template("error.html", code=code, reference="", site=site), code

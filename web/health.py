@@ -10,6 +10,8 @@ from typing import Any
 
 from experiments.errors import PresslabError
 from experiments.events.store import balance
+from experiments.files import read_json
+from web.edge import edge_counts
 from web.published import Published
 from web.stored import Stored
 from web.worker_state import worker_state
@@ -17,6 +19,8 @@ from web.worker_state import worker_state
 __all__ = ["health_of"]
 
 PACKAGES = ("presslab", "flask", "implicit", "mlflow", "shap", "apscheduler", "statsmodels", "scikit-learn")
+COUNTED = ("received", "stored", "compacted", "duplicate", "conflict", "dead", "erased", "pending")
+ALWAYS = ("received", "stored", "duplicate", "dead", "pending")
 LEAST_FREE_GIB = 1.0
 
 
@@ -29,15 +33,14 @@ def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any
     for name in PACKAGES:
         with suppress(PackageNotFoundError):
             versions[name] = version(name)
-    counted = [
-        {"kind": r.kind, "arm": r.arm, **{key: getattr(r, key) for key in ("received", "stored", "duplicate", "dead", "pending")}}
-        for r in rows
-    ]
+    counted = [{"kind": r.kind, "arm": r.arm, **{key: getattr(r, key) for key in COUNTED}} for r in rows]
     return {
         "state": "broken" if broken else "ok",
         "says": broken[0]["says"] if broken else "",
         "checks": checks,
         "balance": counted,
+        "counted": [key for key in COUNTED if key in ALWAYS or any(row[key] for row in counted)],
+        "edge": edge_counts(stored.home, until_us=stored.clock()),
         "versions": versions,
     }
 
@@ -66,6 +69,9 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
                 "",
                 f"{job['name']} {'is overdue' if job['overdue'] else 'failed'}: {job['reason'] or 'no reason was recorded'}",
             )
+    anew = read_json(stored.home / "checks" / "assignment.json")
+    if anew is not None:
+        yield _check("readers assigned anew", anew["p"] is None or anew["p"] >= 0.001, anew["says"], anew["says"])
     free = shutil.disk_usage(stored.home).free / 2**30
     yield _check(
         "disk", free > LEAST_FREE_GIB, f"{free:.0f} GiB are free.", f"Only {free:.2f} GiB are free; below 0.5 GiB events are refused."

@@ -28,6 +28,7 @@ from experiments.settings import Settings
 from web import reasons
 from web.degraded import leave_degraded
 from web.desk import Desk, load_desk
+from web.edge import Edge
 from web.explaining import explain_slate
 from web.health import health_of
 from web.held import Held
@@ -83,6 +84,7 @@ class NewsSite:
         self.outbox = Outbox(self.home / "outbox", clock=self.clock, give_up=give_up)
         self.shadow = Shadow(self.outbox, self.page_views, self.clock, processes=settings.workers)
         self.objections = Objections(self.outbox, self.page_views, self.clock)
+        self.edge = Edge(self.outbox, self.page_views, self.clock)
         held, stored = Held(self), Stored(settings, self.clock)
         self.export, self.erase, self.why = held.export, held.erase, held.why
         self.report, self.reports, self.jobs, self.run_job = stored.report, stored.reports, stored.jobs, stored.run_job

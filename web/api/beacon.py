@@ -23,7 +23,11 @@ KNOWN = {"token", "active_ms", "depth", "client_at", "sent_at"}
 
 
 class Refused(ValueError):
-    """One event cannot be taken; the message is the reason."""
+    """One event cannot be taken; the message is the reason, ``kind`` the word under which it is counted."""
+
+    def __init__(self, kind: str, says: str = "") -> None:
+        self.kind = kind
+        super().__init__(says or kind)
 
 
 @beacon.post("/e")
@@ -33,32 +37,43 @@ def receive() -> tuple[Response, int]:
     try:
         body = json.loads(request.get_data(cache=False, as_text=True))
     except (ValueError, RecursionError):
-        return jsonify(error="the body is not JSON"), 400
+        return _whole(site, "the body is not JSON", 400)
     rows = body.get("events") if isinstance(body, dict) and "events" in body else [body]
     if not isinstance(rows, list) or not rows:
-        return jsonify(error="'events' must be a list of 1 to 50 events"), 422
+        return _whole(site, "'events' must be a list of 1 to 50 events", 422)
     if len(rows) > MOST_EVENTS:
-        return jsonify(error=f"{len(rows)} events in one request; at most {MOST_EVENTS}"), 413
+        return _whole(site, f"{len(rows)} events in one request; at most {MOST_EVENTS}", 413)
     who, now = site.identify(request), site.clock()
     events: list[Event] = []
-    rejected: list[dict[str, Any]] = []
+    rejected: dict[int, Refused] = {}
     for index, row in enumerate(rows):
         try:
             events.append(_dwell(site, row, who, now))
         except Refused as reason:
-            rejected.append({"i": index, "reason": str(reason)})
+            rejected[index] = reason
     return _kept(site, events, rejected)
 
 
-def _kept(site: NewsSite, events: list[Event], rejected: list[dict[str, Any]]) -> tuple[Response, int]:
+def _whole(site: NewsSite, says: str, status: int) -> tuple[Response, int]:
+    """Nothing of this request can be read as events."""
+    site.edge.count(rejected=[str(status)])
+    return jsonify(error=says), status
+
+
+def _kept(site: NewsSite, events: list[Event], refusals: dict[int, Refused]) -> tuple[Response, int]:
+    rejected = [{"i": index, "reason": str(reason)} for index, reason in refusals.items()]
+    kinds = [reason.kind for reason in refusals.values()]
     if not events:
+        site.edge.count(rejected=kinds)
         return jsonify(accepted=0, rejected=rejected), 422
     try:
         site.outbox.append(events)
     except OutboxError as error:
+        site.edge.count(rejected=kinds, refused="503", events=len(events))
         answer = jsonify(error=error.what)
         answer.headers["Retry-After"] = "1"
         return answer, 503
+    site.edge.count(accepted=len(events), rejected=kinds)
     return jsonify(accepted=len(events), rejected=rejected), 202
 
 
@@ -66,7 +81,7 @@ def _dwell(site: NewsSite, row: Any, who: Identity, now: int) -> Event:
     if not isinstance(row, dict):
         raise Refused("not an object")
     if unknown := sorted(set(row) - KNOWN):
-        raise Refused(f"unknown field {unknown[0]!r}")
+        raise Refused("unknown field", f"unknown field {unknown[0]!r}")
     if not who.measured:
         raise Refused("this reader is not measured")
     claims = _claims(site, row.get("token"), who, now)
@@ -93,5 +108,5 @@ def _number(row: dict[str, Any], key: str) -> int:
     """A whole number from 0 to 2**53, however the client wrote it."""
     value = row.get(key, 0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or not 0 <= value <= 2**53:
-        raise Refused(f"{key} must be a number from 0 on, not {str(value)[:40]!r}")
+        raise Refused("bad number", f"{key} must be a number from 0 on, not {str(value)[:40]!r}")
     return int(value)
