@@ -4,7 +4,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE  # jobs are fresh processes: without compiled modules each would start seconds later
 INSTALL := $(if $(shell command -v uv),uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off)
 
-.PHONY: demo test check bench calibrate install install-test lock clean
+.PHONY: demo test check bench soak calibrate install install-test lock clean
 
 demo: install            ## build the newspaper, simulate readers, write the report, keep serving (ARGS="--exit" stops)
 	$(BIN)/presslab demo $(ARGS)
@@ -21,6 +21,9 @@ check: install-test      ## lint, types, layers, doctests
 
 bench: install-test      ## ratios to peers and to the machine's limits
 	$(BIN)/python -m tests.benchmarks
+
+soak: install-test       ## an hour of load: memory flat, nothing lost (ARGS=minutes)
+	$(BIN)/python -m tests.benchmarks.soak $(ARGS)
 
 calibrate: install-test  ## simulation gates of the statistics (slow)
 	$(BIN)/presslab calibrate

@@ -46,23 +46,23 @@ def main() -> None:
 
 def measure(folder: Path) -> Iterator[Row]:
     """Yield one row per figure."""
-    home = _home(folder)
-    ours, bare = _free_port(), _free_port()
-    with _process("web", "serve", "--home", str(home), "--port", str(ours)):
-        _wait(ours, "/-/ready")
-        readers = {arm: _reader(home, ours, arm) for arm in ("front", "ranked")}
+    home = demo_home(folder)
+    ours, bare = free_port(), free_port()
+    with site_process("web", "serve", "--home", str(home), "--port", str(ours)):
+        served(ours, "/-/ready")
+        readers = {arm: reader_cookie(home, ours, arm) for arm in ("front", "ranked")}
         text = folder / "page.html"
-        text.write_text(_get(ours, _article(home), readers["front"])[1], "utf-8")
-        with _process("tests.benchmarks.bare", str(bare), str(text)):
-            _wait(bare, "/")
+        text.write_text(get(ours, _article(home), readers["front"])[1], "utf-8")
+        with site_process("tests.benchmarks.bare", str(bare), str(text)):
+            served(bare, "/")
             yield from _pages(folder, home, (ours, bare), readers)
             yield from _waits(folder, home, ours, readers["front"])
             yield from _ingest(folder, home, ours, readers["front"])
 
 
 def _pages(folder: Path, home: Path, ports: tuple[int, int], readers: dict[str, str]) -> Iterator[Row]:
-    jobs = {arm: (ports[0], [_page(path, cookie) for path in _articles(home)]) for arm, cookie in readers.items()}
-    jobs["bare"] = (ports[1], [_page("/", "")])
+    jobs = {arm: (ports[0], [page(path, cookie) for path in articles(home)]) for arm, cookie in readers.items()}
+    jobs["bare"] = (ports[1], [page("/", "")])
     rates: dict[str, list[float]] = {arm: [] for arm in jobs}
     for _ in range(ROUNDS):
         for arm, (port, requests) in jobs.items():
@@ -78,7 +78,7 @@ def _pages(folder: Path, home: Path, ports: tuple[int, int], readers: dict[str, 
 
 
 def _waits(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
-    requests = [_page(path, cookie) for path in _articles(home)]
+    requests = [page(path, cookie) for path in articles(home)]
     found = _load(folder, port, requests, connections=32, per_second=200)
     sync_ms = 1_000 / fdatasyncs(home, 1.0)
     yield (
@@ -89,7 +89,7 @@ def _waits(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
 
 
 def _ingest(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
-    tokens = [TOKEN.search(_get(port, _article(home), cookie)[1]) for _ in range(50)]
+    tokens = [TOKEN.search(get(port, _article(home), cookie)[1]) for _ in range(50)]
     requests = []
     for n in range(400):
         events = [{"token": token[1], "active_ms": 1_000 + n, "depth": 50} for token in tokens if token]
@@ -114,33 +114,33 @@ def _load(folder: Path, port: int, requests: Sequence[str], *, connections: int,
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 
-def _home(folder: Path) -> Path:
+def demo_home(folder: Path) -> Path:
     made = folder / "home"
     if given := os.environ.get("PRESSLAB_BENCH_HOME"):
         shutil.copytree(given, made)
     else:
         command = [sys.executable, "-m", "web", "demo", "--exit", "--readers", "300", "--days", "7", "--home", str(made)]
-        subprocess.run([*command, "--port", str(_free_port())], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, "--port", str(free_port())], check=True, stdout=subprocess.DEVNULL)
     return made
 
 
 @contextmanager
-def _process(*arguments: str) -> Iterator[None]:
+def site_process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     known = {k: v for k, v in os.environ.items() if k != "PRESSLAB_BENCH_HOME"}
     process = subprocess.Popen([sys.executable, "-m", *arguments], env=known)
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         process.wait()
 
 
-def _reader(home: Path, port: int, arm: str) -> str:
+def reader_cookie(home: Path, port: int, arm: str) -> str:
     """The cookie of a reader who gets ``arm``."""
     published, tokens = refresh(home, None), tokens_of(home)
     live = next(x for x in published.experiments if arm in x.experiment.shares)
     for _ in range(200):
-        cookie = _get(port, "/en/", "")[0]
+        cookie = get(port, "/en/", "")[0]
         reader = (tokens.unsign("id", cookie.partition("=")[2]) or "").partition(".")[0]
         given = assign(live.allocation, reader_key(reader))
         if given is not None and given.arm == arm:
@@ -148,7 +148,7 @@ def _reader(home: Path, port: int, arm: str) -> str:
     raise SystemExit(f"no reader got {arm}")
 
 
-def _articles(home: Path) -> list[str]:
+def articles(home: Path) -> list[str]:
     published = refresh(home, None)
     newest = sorted(
         (a for a in published.catalogue.articles if a.published_at.timestamp() <= published.signals.at), key=lambda a: a.published_at
@@ -157,10 +157,10 @@ def _articles(home: Path) -> list[str]:
 
 
 def _article(home: Path) -> str:
-    return _articles(home)[-1]
+    return articles(home)[-1]
 
 
-def _get(port: int, path: str, cookie: str) -> tuple[str, str]:
+def get(port: int, path: str, cookie: str) -> tuple[str, str]:
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", path, headers={"User-Agent": AGENT, "Cookie": cookie})
     answer = connection.getresponse()
@@ -170,7 +170,7 @@ def _get(port: int, path: str, cookie: str) -> tuple[str, str]:
     return (answer.getheader("Set-Cookie") or "").partition(";")[0], text
 
 
-def _page(path: str, cookie: str) -> str:
+def page(path: str, cookie: str) -> str:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {AGENT}\r\nCookie: {cookie}\r\n\r\n"
 
 
@@ -179,16 +179,16 @@ def _post(path: str, body: str, cookie: str) -> str:
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
-def _wait(port: int, path: str) -> None:
+def served(port: int, path: str) -> None:
     for _ in range(600):
         try:
-            _get(port, path, "")
+            get(port, path, "")
             return
         except (OSError, AssertionError):
             time.sleep(0.05)

@@ -1,0 +1,65 @@
+"""Hours of load on a real site and worker: does a web worker's memory grow, is anything lost? ``make soak ARGS=60`` (minutes).
+
+Runs on a finished demo (PRESSLAB_BENCH_HOME names one; without it a small one is made first).
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from experiments.events.store import balance
+from tests.benchmarks.serving import articles, demo_home, free_port, page, reader_cookie, served, site_process
+
+PER_SECOND = 20
+EVERY_S = 30.0
+
+
+def main(minutes: float) -> int:
+    """Print a line every minute or so, then the slope; returns 1 when memory grows or something is lost."""
+    with tempfile.TemporaryDirectory() as name:
+        home, port = demo_home(Path(name)), free_port()
+        with (
+            site_process("web", "worker", "--home", str(home)),
+            site_process("web", "serve", "--home", str(home), "--port", str(port)) as web,
+        ):
+            served(port, "/-/ready")
+            job = Path(name) / "job.json"
+            cookies = [reader_cookie(home, port, arm) for arm in ("front", "ranked")]
+            requests = [page(path, cookie) for path in articles(home) for cookie in cookies]
+            job.write_text(
+                json.dumps({"port": port, "requests": requests, "connections": 8, "seconds": 60 * minutes, "per_second": PER_SECOND})
+            )
+            client = subprocess.Popen([sys.executable, "-m", "tests.benchmarks.client", str(job)], stdout=subprocess.PIPE, text=True)
+            samples: list[tuple[float, float]] = []
+            begun = time.monotonic()
+            while client.poll() is None:
+                samples.append(((time.monotonic() - begun) / 3600, _megabytes(web)))
+                sys.stdout.write(f"{60 * samples[-1][0]:6.1f} min {samples[-1][1]:7.2f} MB\n")
+                sys.stdout.flush()
+                time.sleep(EVERY_S)
+            answered = json.loads(client.communicate()[0])
+        exact = all(row.exact for row in balance(home))
+    settled = np.array(samples[len(samples) // 4 :])  # caches fill in the first quarter
+    slope = float(np.polyfit(settled[:, 0], settled[:, 1], 1)[0]) if len(settled) > 2 else float("nan")
+    sys.stdout.write(
+        f"slope {slope:+.2f} MB/h over the last three quarters; balance {'exact' if exact else 'off'}; {json.dumps(answered)}\n"
+    )
+    return 0 if slope < 1.0 and exact and set(answered["codes"]) == {"200"} else 1
+
+
+def _megabytes(process: subprocess.Popen[bytes]) -> float:
+    """Resident memory of all web workers together."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    pages = [int(Path(f"/proc/{child}/statm").read_text().split()[1]) for child in children]
+    return sum(pages) * 4096 / 2**20
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 60.0))
