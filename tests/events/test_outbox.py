@@ -66,10 +66,12 @@ def test_waiting_appends_share_one_commit(folder: Path) -> None:
     outbox.append([view(0)])
     blocker = sqlite3.connect(outbox_files(folder)[0], isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")  # the commit in flight waits, the rest queues behind it
-    threads = [threading.Thread(target=outbox.append, args=([view(n)],), kwargs={"timeout_s": 30}) for n in range(1, 41)]
+    waiting, first = outbox._queued([view(1)])
+    assert wait_for(lambda: first not in waiting.waiting)
+    threads = [threading.Thread(target=outbox.append, args=([view(n)],), kwargs={"timeout_s": 30}) for n in range(2, 41)]
     for thread in threads:
         thread.start()
-    assert wait_for(lambda: sum(line.events for line in outbox._lines.values()) >= 38)
+    assert wait_for(lambda: waiting.events == 39)
     blocker.execute("ROLLBACK")
     blocker.close()
     for thread in threads:

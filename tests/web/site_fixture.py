@@ -41,7 +41,7 @@ class Stand:
         start(engine, "related", step)
         publish_plan(home, engine, at=NOW)
         self.app: Flask = create_app(
-            Settings(**{"home": home, "profile": "demo", "page_budget_ms": 10_000, "deadline_ms": 500, **settings})
+            Settings(**{"home": home, "profile": "demo", "page_budget_ms": 10_000, "deadline_ms": 1_000, **settings})
         )
         self.site: NewsSite = self.app.extensions["presslab"]
         self.article = next(a.id for a in self.site.catalogue.articles if a.published_at < NOW and not a.evergreen)
