@@ -46,10 +46,15 @@ def _install(state: BlueprintSetupState) -> None:
 
 
 def _addresses() -> Callable[..., str]:
-    """Return ``url_for`` that remembers addresses within the site: a page holds about forty, always the same few hundred."""
+    """Return ``url_for`` that remembers addresses within the site: a page holds about forty, always the same few hundred.
+
+    Those with a token are made for one page and never asked for again.
+    """
     remembered = lru_cache(maxsize=8_192)(lambda _host, endpoint, values: url_for(endpoint, **dict(values)))
 
     def address(endpoint: str, **values: Any) -> str:
+        if "token" in values:
+            return url_for(endpoint, **values)
         return remembered(request.host_url if "_external" in values else "", endpoint, tuple(values.items()))
 
     return address
