@@ -1,4 +1,4 @@
-"""Bring the control database to the current layout: the only place where tables are made or changed."""
+"""Bring the stores of a home to the current layout: the only place where tables are made or changed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import inspect, text
 
+from experiments.events.store import upgrade_store
 from experiments.tables import control_engine
 
 __all__ = ["LATEST", "layout", "migrate"]
@@ -25,6 +26,7 @@ def migrate(home: Path) -> str:
     descriptor = os.open(home / "migrate.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+        upgrade_store(home)
         if layout(home) == LATEST:
             return LATEST
         config = Config()

@@ -20,7 +20,19 @@ from experiments.errors import NotFoundError, nearest
 from experiments.settings import Settings
 from experiments.tables import JobRunRow
 
-__all__ = ["Job", "Outcome", "claim", "finish_run", "job_named", "last_runs", "latest_slot", "request_run", "requested", "timetable"]
+__all__ = [
+    "Job",
+    "Outcome",
+    "abandon",
+    "claim",
+    "finish_run",
+    "job_named",
+    "last_runs",
+    "latest_slot",
+    "request_run",
+    "requested",
+    "timetable",
+]
 
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 ON_REQUEST = 10_000 * DAY
@@ -35,6 +47,7 @@ class Job:
     name, says : a word for commands, a sentence for people.
     every_s, offset_s : due at every multiple of ``every_s`` since the epoch, plus ``offset_s``.
     longest_s : after which the child process is killed.
+    most_mb : of memory for the child process; a larger request fails.
     command : arguments of a fresh Python process (``{home}`` and ``{until}`` are filled in); empty for work inside the worker.
     """
 
@@ -44,6 +57,7 @@ class Job:
     offset_s: int
     longest_s: int
     command: tuple[str, ...] = ()
+    most_mb: int = 8_192
 
     def latest_slot(self, now: datetime) -> datetime:
         """Return the last due time at or before ``now``."""
@@ -100,7 +114,23 @@ JOBS = (
         900,
         ("recsys.drift", "--home", "{home}", "--until", "{until}"),
     ),
+    Job(
+        "assignment",
+        "Readers assigned anew 1,000 times: does assigning alone make a difference?",
+        30 * DAY,
+        4 * HOUR,
+        900,
+        ("web.assignment_job", "--home", "{home}", "--until", "{until}"),
+    ),
     Job("explanation", "What the ranker looks at (SHAP)", DAY, 3 * HOUR + 30 * MINUTE, 1_800, ("recsys.explanation", "--home", "{home}")),
+    Job(
+        "sealing",
+        "Days that are over go from the event store into files",
+        DAY,
+        30 * MINUTE,
+        1_800,
+        ("experiments.events.sealed_days", "--home", "{home}", "--until", "{until}"),
+    ),
     Job("retention", "Raw events past their time are deleted", DAY, 5 * HOUR + 30 * MINUTE, 3_600),
 )
 DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY}  # simulated days last seconds; everything else runs on request there
@@ -178,6 +208,18 @@ def requested(engine: Engine, *, at: datetime) -> list[JobRunRow]:
             session.add(row)
         session.commit()
     return rows
+
+
+def abandon(engine: Engine, jobs: Sequence[Job], *, at: datetime) -> None:
+    """Close the runs of a worker that ended while they ran; each is asked for once more. Only the holder of the lease may call it."""
+    known = {job.name for job in jobs}
+    with Session(engine) as session:
+        for row in session.exec(select(JobRunRow).where(JobRunRow.state == "running")).all():
+            row.state, row.ended_at, row.reason = "failed", at, "the worker ended while it ran"
+            session.add(row)
+            if row.attempt == 1 and row.job in known:
+                session.add(JobRunRow(job=row.job, slot=row.slot, attempt=2, state="requested", started_at=at))
+        session.commit()
 
 
 def last_runs(engine: Engine, *, each: int = 12) -> dict[str, list[JobRunRow]]:

@@ -9,11 +9,13 @@ import os
 import resource
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime
+from contextlib import suppress
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +24,13 @@ from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Engine
 
 from experiments.clock import Clock, FileClock, moment, system_clock
-from experiments.errors import BusyError
+from experiments.errors import BusyError, DataError
 from experiments.events.erase import erase_reader
 from experiments.events.loader import Loader
 from experiments.files import read_json
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
-from web.jobs import Job, Outcome, arguments, claim, finish_run, job_named, latest_slot, requested, timetable
+from web.jobs import DAY, Job, Outcome, abandon, arguments, claim, finish_run, job_named, latest_slot, requested, timetable
 from web.signal_job import SignalJob
 from web.worker_state import beat as write_beat
 
@@ -36,6 +38,8 @@ __all__ = ["Worker"]
 
 log = logging.getLogger("presslab.worker")
 HEARTBEAT_S = 2.0
+NICE = 10  # of a job: readers come first
+JUMP_S = 3_600  # by which clock and uptime may differ before events are deleted
 PAUSE_S = 0.2  # between two looks at the outboxes: an event is in the store well within two seconds
 QUIET_ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "",
@@ -62,8 +66,9 @@ class Worker:
         self.jobs = timetable(settings)
         self.loader = Loader(self.home, clock=self.clock)
         self.signals = SignalJob(settings)
-        self.inside: dict[str, Callable[[int], str]] = {"signals": self.signals.run, "retention": self._retention}
+        self.inside: dict[str, Callable[[int], str]] = {"signals": self.signals.run, "retention": self._retention, "sealing": self._sealing}
         self.stopping = threading.Event()
+        self._began_s = self._ahead_s()
         self._slots: dict[str, datetime] = {}
         self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._heavy = threading.BoundedSemaphore(2)
@@ -79,6 +84,7 @@ class Worker:
 
     def work(self) -> None:
         """Load events and keep the timetable until ``stopping`` is set."""
+        abandon(self.engine, self.jobs, at=moment(self.clock()))
         loading = threading.Thread(target=self._load, daemon=True, name="loader")
         loading.start()
         scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
@@ -101,10 +107,13 @@ class Worker:
         os.close(self._lease)
 
     def run_due(self, job: Job) -> None:
-        """Run a job if its latest due time has not been claimed yet; missed due times are caught up once."""
+        """Run a job if its latest due time has not been claimed yet; missed due times are caught up once.
+
+        A claim more than a day ahead was made by a clock that was wrong: it would keep the job from ever running again.
+        """
         now = moment(self.clock())
         slot = job.latest_slot(now)
-        if job.schedule() == "on request" or self._claimed(job) >= slot:
+        if job.schedule() == "on request" or timedelta(0) <= self._claimed(job) - slot <= timedelta(seconds=DAY):
             return
         row = claim(self.engine, job, slot, at=now)
         self._slots[job.name] = slot
@@ -139,13 +148,14 @@ class Worker:
         return Outcome("done", self.inside[job.name](until_us))
 
     def _outside(self, job: Job, until_us: int) -> Outcome:
-        """Run a job in a fresh process, niced, killed after its longest time."""
+        """Run a job in a fresh process, niced, with a limit of memory, killed after its longest time."""
         environment = {**os.environ, **QUIET_ENVIRONMENT, "PRESSLAB_HOME": str(self.home), "PRESSLAB_PROFILE": self.settings.profile}
         with self._heavy:
             child = subprocess.Popen(
                 arguments(job, home=self.home, until_us=until_us), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
                 start_new_session=True,
             )  # fmt: skip
+            _restrain(child.pid, job.most_mb)
             try:
                 out, errors = child.communicate(timeout=job.longest_s)
             except subprocess.TimeoutExpired:
@@ -155,10 +165,36 @@ class Worker:
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         return _ended(child.returncode, out, errors, peak_mb)
 
+    def _ahead_s(self) -> float:
+        """By how much the clock is ahead of the time since the machine was started."""
+        return self.clock() / 1e6 - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+    def _check_clock(self) -> None:
+        """Refuse what cannot be undone while the clock is in doubt: a year ahead, retention would delete everything."""
+        jumped_h = (self._ahead_s() - self._began_s) / 3_600
+        if abs(jumped_h) * 3_600 > JUMP_S and not isinstance(self.clock, FileClock):
+            raise DataError(
+                f"the clock of this machine jumped by {jumped_h:+,.1f} h since the worker started; no event is sealed or deleted.",
+                "Set the clock, then restart the worker.",
+            )
+
     def _retention(self, until_us: int) -> str:
         from experiments.events.retention import expire
 
-        return expire(until_us=until_us, days=self.settings.retention_days, loader=self.loader)
+        self._check_clock()
+        return expire(self.home, until_us=until_us, days=self.settings.retention_days, loader=self.loader)
+
+    def _sealing(self, until_us: int) -> str:
+        from experiments.events.sealing import seal
+
+        self._check_clock()
+        return seal(self.home, until_us=until_us, loader=self.loader, write=self._write_days)
+
+    def _write_days(self, until_us: int) -> None:
+        """In a process of its own: what Parquet takes of memory goes with it."""
+        ended = self._outside(job_named(self.jobs, "sealing"), until_us)
+        if ended.state != "done":
+            raise DataError(f"events could not be sealed: {ended.reason}")
 
     def _erase(self) -> None:
         """Erase the readers who asked for it; a request stays until it is done."""
@@ -189,6 +225,14 @@ class Worker:
     def beat(self) -> None:
         """Say that this worker lives; pages show the age of these words."""
         write_beat(self.home, pid=os.getpid(), clock=self.clock, loaded=self.loaded, faults=self.faults)
+
+
+def _restrain(process: int, most_mb: int) -> None:
+    """Let readers come first, and let a job that needs too much memory fail by itself before the machine has none left."""
+    with suppress(ProcessLookupError):
+        os.setpriority(os.PRIO_PROCESS, process, NICE)
+        if sys.platform == "linux":
+            resource.prlimit(process, resource.RLIMIT_DATA, (most_mb << 20, most_mb << 20))
 
 
 def _take_lease(home: Path) -> int:

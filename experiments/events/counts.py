@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-__all__ = ["Counts", "ExposureGroup", "count_up"]
+__all__ = ["Counts", "ExposureGroup", "ReaderGroup", "count_up"]
 
+ReaderGroup = tuple[str, int, bool, bool, int, int]  # arm, phase, matured, seen in more than one arm, readers, sessions
 ExposureGroup = tuple[str, str, str, int, int, int]  # arm, outcome, reason, bot, late, rows
 
 
@@ -48,7 +48,7 @@ class Counts:
 
 def count_up(
     arms: Sequence[str],
-    readers: Sequence[Mapping[str, Any]],
+    readers: Sequence[ReaderGroup],
     groups: Sequence[ExposureGroup],
     *,
     clicks_without_exposure: int,
@@ -60,28 +60,27 @@ def count_up(
     Parameters
     ----------
     arms : of the plan, in its order.
-    readers : one mapping per exposed reader: arm, phase, matured, session (their number), arms (how many were met).
-    groups : exposure rows, grouped.
+    readers : exposed readers, grouped. groups : exposure rows, grouped.
     """
-    matured = [reader for reader in readers if reader["matured"]]
-    phases = sorted({reader["phase"] for reader in readers})
+    matured = [group for group in readers if group[2]]
+    phases = sorted({group[1] for group in readers})
     left_out = {name: [group for group in groups if _left_out(group) == name] for name in ("bot", "late", "forced", "")}
 
     def rows(name: str, outcome: str = "") -> dict[str, int]:
         return _per_arm(arms, ((group[0], group[5]) for group in left_out[name] if outcome in ("", group[1])))
 
     return Counts(
-        exposed=_per_arm(arms, ((reader["arm"], 1) for reader in readers)),
-        matured=_per_arm(arms, ((reader["arm"], 1) for reader in matured)),
-        exposed_by_phase={phase: _per_arm(arms, ((r["arm"], 1) for r in readers if r["phase"] == phase)) for phase in phases},
-        sessions=_per_arm(arms, ((reader["arm"], reader["session"]) for reader in matured)),
+        exposed=_per_arm(arms, ((group[0], group[4]) for group in readers)),
+        matured=_per_arm(arms, ((group[0], group[4]) for group in matured)),
+        exposed_by_phase={phase: _per_arm(arms, ((g[0], g[4]) for g in readers if g[1] == phase)) for phase in phases},
+        sessions=_per_arm(arms, ((group[0], int(group[5])) for group in matured)),
         exposures=rows(""),
         fallbacks=rows("", "fallback"),
         degraded=rows("", "degraded"),
         bots=rows("bot"),
         late=rows("late"),
         forced=rows("forced"),
-        crossed=sum(reader["arms"] > 1 for reader in readers),
+        crossed=sum(group[4] for group in readers if group[3]),
         unknown_arms=dict(sum((Counter({group[0]: group[5]}) for group in groups if group[0] not in arms), Counter())),
         clicks_without_exposure=clicks_without_exposure,
         views_per_day=views_per_day,

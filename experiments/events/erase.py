@@ -6,15 +6,21 @@ Erasing is done by whoever holds the loader (the worker): a second writer could 
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from experiments.errors import DataError
 from experiments.events.loader import ADD_OUTCOME, Loader
 from experiments.events.outbox import request_rotation
 from experiments.events.outbox_file import outbox_files
+from experiments.events.sealed import Partition, damaged, locked, partitions, sealed_folder, sweep
+from experiments.events.store import OutcomeKey
 
 __all__ = ["Erased", "erase_reader"]
 
@@ -28,7 +34,7 @@ class Erased:
 
     Parameters
     ----------
-    rows : events deleted from the store. dead_letters : payloads deleted. imported : rows deleted from partitions.
+    rows : events deleted from the store and from sealed files. dead_letters : payloads deleted. imported : rows deleted from partitions.
     outboxes_left : files that may still hold the reader, because their owner did not start a new one in time.
     wiped : False when a long-running reader of the store kept old pages from being overwritten; run it again.
     """
@@ -61,6 +67,7 @@ def erase_reader(home: Path, reader: str, *, until_us: int, loader: Loader | Non
         own.refuse(reader)
         left = _empty_outboxes(home, own)
         rows, dead = _delete(own, reader)
+        rows += _remove_sealed(home, own, reader)
         wiped = own.wipe()
     return Erased(rows, dead, _remove_imported(home, reader), left, wiped)
 
@@ -81,12 +88,48 @@ def _empty_outboxes(home: Path, loader: Loader) -> int:
 def _delete(loader: Loader, reader: str) -> tuple[int, int]:
     about, written = "instr(payload, CAST(? AS BLOB)) > 0", json.dumps(reader)[1:-1]  # as it stands in an entry
     with loader.transaction() as store:
-        rows = store.execute("SELECT kind, arm, count(*) FROM event WHERE reader = ? GROUP BY kind, arm", (reader,)).fetchall()
+        rows = store.execute("SELECT kind, arm, count(*) FROM fresh WHERE reader = ? GROUP BY kind, arm", (reader,)).fetchall()
         dead = store.execute(f"SELECT kind, arm, count(*) FROM dead_letter WHERE {about} GROUP BY kind, arm", (written,)).fetchall()
         store.execute("DELETE FROM event WHERE reader = ?", (reader,))
         store.execute(f"DELETE FROM dead_letter WHERE {about}", (written,))
         store.executemany(ADD_OUTCOME, [(kind, arm, "erased", n) for kind, arm, n in (*rows, *dead)])
     return sum(row[2] for row in rows), sum(row[2] for row in dead)
+
+
+def _remove_sealed(home: Path, loader: Loader, reader: str) -> int:
+    """Write the sealed files that hold the reader again without them; whatever a kill left behind goes too."""
+    if not sealed_folder(home).exists():
+        return 0
+    from experiments.events.sealed_files import without  # Arrow is loaded only where sealed files exist
+
+    removed = 0
+    with locked(home):
+        with loader.transaction() as store:
+            found = partitions(store, home)
+        damaged(found)
+        for one in found:
+            left = without(one, reader, home=home)
+            if left is not None:
+                manifest, gone = left
+                with loader.transaction() as store:
+                    _replace(store, one, manifest, gone)
+                removed += gone.total()
+        with loader.transaction() as store:
+            sweep(store, home)
+    return removed
+
+
+def _replace(store: sqlite3.Connection, one: Partition, manifest: Mapping[str, Any], gone: Counter[OutcomeKey]) -> None:
+    key = (one.day, one.source)
+    store.execute(
+        "UPDATE sealed SET file = ?, bytes = ?, sha256 = ? WHERE day = ? AND source = ?",
+        (manifest["file"], manifest["bytes"], manifest["sha256"], *key),
+    )
+    store.executemany(
+        "UPDATE sealed_count SET n = n - ? WHERE day = ? AND source = ? AND kind = ? AND arm = ?",
+        [(n, *key, *cell) for cell, n in gone.items()],
+    )
+    store.executemany(ADD_OUTCOME, [(*cell, "erased", n) for cell, n in gone.items()])
 
 
 def _remove_imported(home: Path, reader: str) -> int:

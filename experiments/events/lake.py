@@ -1,29 +1,46 @@
 """From events to one row per reader and to exact sums: the only module that knows Arrow, DuckDB and Ibis.
 
 Every rule of counting is written once, as an Ibis expression (sessions, entry, windows, measures), and runs on DuckDB
-over Arrow tables. Values are integers all the way, so that shuffled or repeated input cannot change a bit.
+over sealed and fresh events alike. Values are integers all the way, so that shuffled or repeated input cannot change a bit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ibis
 import pyarrow as pa
+import pyarrow.compute as pc
 from ibis import _
 
 from experiments.events.counts import Counts, count_up
 from experiments.events.lake_partitions import READS, remove_reader, seal_import, sealed_reads
 from experiments.events.lake_rules import DAY_US, HAS_PRE, agreed_readers, entered, in_sessions, needed, pre
-from experiments.events.lake_tables import arrow, bound, run, sql
-from experiments.events.tail import Tail, open_tail
+from experiments.events.lake_shown import article_views, clicks_without_exposure, exposure_groups
+from experiments.events.lake_tables import bound, evaluate, run, sql
+from experiments.events.tail import open_tail
 from experiments.experiment import Experiment
 from experiments.metric import Measure, Metric
 
-__all__ = ["Counts", "MomentRow", "ReaderRows", "add_import", "counts", "distinct_rows", "moments", "reader_rows", "reads", "remove_reader"]
+__all__ = [
+    "Counts",
+    "MomentRow",
+    "ReaderRows",
+    "add_import",
+    "counts",
+    "distinct_rows",
+    "moments",
+    "reader_rows",
+    "reads",
+    "remove_reader",
+    "rows_and_counts",
+]
+
+SESSION = Measure(count="session")
+VIEWED = ("page_view", "reader", "issued_at", "page_type", "article", "agreed", "seq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +88,16 @@ def reads(home: Path, *, until_us: int, since_us: int = 0, source: str | None = 
     source : one source; None takes all, imported partitions included.
     agreed_only : only readers whose latest view says that they agreed to personal choice (imports count as agreed).
     """
-    with open_tail(home, until_us=until_us, source=source) as tail:
-        tables = {kind: arrow(tail, kind) for kind in (("view", "exposure") if agreed_only else ("view",))}
     views = in_sessions(bound("view"))
     article = views.filter((_.page_type == "article") & (_.issued_at >= since_us))
     if agreed_only:
         article = article.semi_join(agreed_readers(), "reader")
     columns = {"session": _.first_page, "at": _.issued_at, "weight": ibis.literal(1.0)}
-    live = run(article.select("reader", "article", "seq", **columns), tables).select(READS.names).cast(READS)
-    sealed = sealed_reads(home, since_us=since_us, until_us=until_us) if source in (None, "import") else []
-    return pa.concat_tables([live, *(part.cast(READS) for part in sealed)]).sort_by(
+    needs: dict[str, tuple[str, ...]] = {"view": VIEWED} | ({"exposure": ("page_view", "reader", "audience")} if agreed_only else {})
+    with open_tail(home, until_us=until_us, source=source) as tail:
+        live = evaluate(tail, article.select("reader", "article", "seq", **columns), needs).select(READS.names).cast(READS)
+    imported = sealed_reads(home, since_us=since_us, until_us=until_us) if source in (None, "import") else []
+    return pa.concat_tables([live, *(part.cast(READS) for part in imported)]).sort_by(
         [("at", "ascending"), ("reader", "ascending"), ("article", "ascending"), ("seq", "ascending")]
     )
 
@@ -136,15 +153,43 @@ def reader_rows(
     MetricError
         A measure filters by a field its rows do not have.
     """
+    return rows_and_counts(home, experiment, metrics, until_us=until_us, source=source, session_of_exposure=session_of_exposure)[0]
+
+
+def counts(home: Path, experiment: Experiment, *, until_us: int, source: str, session_of_exposure: bool = False) -> Counts:
+    """Return the counts behind the trust checks, of the same readers as :func:`reader_rows`."""
+    return rows_and_counts(home, experiment, (), until_us=until_us, source=source, session_of_exposure=session_of_exposure)[1]
+
+
+def rows_and_counts(
+    home: Path,
+    experiment: Experiment,
+    metrics: Sequence[Metric],
+    *,
+    until_us: int,
+    source: str,
+    session_of_exposure: bool = False,
+) -> tuple[ReaderRows, Counts]:
+    """Return :func:`reader_rows` and :func:`counts` from one reading of one snapshot of the events."""
     measures = {m.key: m for metric in metrics for m in (metric.numerator, metric.denominator)}
     before = {m.key: m for metric in metrics if metric.name == experiment.goal for m in (metric.numerator, metric.denominator)}
+    asked = measures | {SESSION.key: SESSION}
     with open_tail(home, until_us=until_us, source=source, experiment=experiment.name) as tail:
-        table = _entered(tail, experiment, measures, session_of_exposure=session_of_exposure, before=before)
-        seq = tail.last_seq
-    matured = table.filter(table["matured"])
-    crossed = sum(table["arms"].to_numpy() > 1)
+        rule = entered(experiment, asked, until_us=until_us, session_of_exposure=session_of_exposure, before=before)
+        table = evaluate(tail, rule, needed(asked.values(), experiment.segments)).sort_by("reader")
+        start = pc.min(table["exposed_at"]).as_py()
+        counted = count_up(
+            tuple(experiment.shares),
+            sql(f"SELECT arm, phase, matured, arms > 1, count(*), sum({SESSION.key}) FROM rows GROUP BY ALL ORDER BY ALL", table),
+            exposure_groups(tail),
+            clicks_without_exposure=clicks_without_exposure(tail),
+            views_per_day=0.0 if start is None else article_views(tail, since_us=start) * DAY_US / (until_us - start),
+            snapshot_seq=tail.last_seq,
+        )
+    dropped = {"matured", "arms", *(() if SESSION.key in measures else (SESSION.key,))}
     keys = (*measures, *map(pre, before), *([HAS_PRE] if before else []))
-    return ReaderRows(matured.drop_columns(["matured", "arms"]), keys, int(crossed), until_us, source, seq)
+    matured = table.filter(table["matured"]).drop_columns([name for name in table.column_names if name in dropped])
+    return ReaderRows(matured, keys, counted.crossed, until_us, source, counted.snapshot_seq), counted
 
 
 def moments(rows: ReaderRows, *, by_bucket: bool = False) -> list[MomentRow]:
@@ -177,29 +222,3 @@ def distinct_rows(rows: ReaderRows, numerator: str, denominator: str) -> list[tu
     """Return (arm, numerator, denominator, readers) per distinct pair of values, sorted."""
     query = f'SELECT arm, "{numerator}", "{denominator}", count(*) FROM rows GROUP BY ALL ORDER BY ALL'
     return [(arm, int(n), int(d), int(count)) for arm, n, d, count in sql(query, rows.table)]
-
-
-def counts(home: Path, experiment: Experiment, *, until_us: int, source: str, session_of_exposure: bool = False) -> Counts:
-    """Return the counts behind the trust checks, of the same readers as :func:`reader_rows`."""
-    session = {"session": Measure(count="session")}
-    with open_tail(home, until_us=until_us, source=source, experiment=experiment.name) as tail:
-        table = _entered(tail, experiment, session, session_of_exposure=session_of_exposure)
-        groups = tail.exposure_groups()
-        unexposed, seq = tail.clicks_without_exposure(), tail.last_seq
-        start = min(table["exposed_at"].to_pylist(), default=None)
-        views = 0.0 if start is None else tail.article_views(since_us=start) * DAY_US / (until_us - start)
-    readers = table.select(["arm", "phase", "matured", "session", "arms"]).to_pylist()
-    return count_up(tuple(experiment.shares), readers, groups, clicks_without_exposure=unexposed, views_per_day=views, snapshot_seq=seq)
-
-
-def _entered(
-    tail: Tail,
-    experiment: Experiment,
-    measures: Mapping[str, Measure],
-    *,
-    session_of_exposure: bool,
-    before: Mapping[str, Measure] | None = None,
-) -> Any:
-    tables = {kind: arrow(tail, kind, names) for kind, names in needed(measures.values()).items()}
-    rule = entered(experiment, measures, until_us=tail.until_us, session_of_exposure=session_of_exposure, before=before)
-    return run(rule, tables).sort_by("reader")

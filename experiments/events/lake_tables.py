@@ -1,17 +1,24 @@
-"""Tables of events for the rules of counting: their shape for Ibis, their rows as Arrow, and DuckDB to run a rule over them."""
+"""Tables of events for the rules of counting: their shape for Ibis, and DuckDB to run a rule over sealed and fresh events alike."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
 import ibis
 import pyarrow as pa
 
-from experiments.events.tail import FACTS, Tail
+from experiments.errors import DataError
+from experiments.events.sealed import SHARDS, damaged, spill_folder
+from experiments.events.tail import FACTS, SLOT_KINDS, Tail
 
-__all__ = ["arrow", "bound", "run", "sql"]
+__all__ = ["arrow", "bound", "evaluate", "query", "run", "sql"]
+
+MEMORY = "2GB"  # of DuckDB; beyond it intermediate results go to disk
+EVENTS_AT_ONCE = 8_000_000  # more are worked through in parts, each with some of the readers
+MARKS = ("experiment", "bot", "late")
 
 
 def bound(kind: str) -> Any:
@@ -19,17 +26,41 @@ def bound(kind: str) -> Any:
     return ibis.table({column.name: "string" if column.type == "text" else "int64" for column in FACTS[kind]}, name=kind)
 
 
+def evaluate(tail: Tail, rule: Any, needs: Mapping[str, Collection[str]]) -> Any:
+    """Return the result of an expression over the events of a snapshot as an Arrow table, in no particular order.
+
+    Parameters
+    ----------
+    rule : over :func:`bound` tables. Every row of its result must depend on the events of one reader alone: many events
+        are worked through in parts, each with some of the readers.
+    needs : kinds of events, and the columns of each that the rule looks at (all if empty).
+    """
+    parts = _parts(tail)
+    text = str(ibis.to_sql(rule, dialect="duckdb"))
+    with _engine(tail, needs, sharded=len(parts) > 1) as engine:
+        found = []
+        for first, last in parts:
+            _define(engine, tail, needs, shards=(first, last) if len(parts) > 1 else None)
+            found.append(engine.sql(text).to_arrow_table())
+    return _narrow(pa.concat_tables(found))
+
+
+def query(tail: Tail, text: str, needs: Mapping[str, Collection[str]]) -> list[tuple[Any, ...]]:
+    """Return the rows of an SQL query over the events of a snapshot.
+
+    Beside the table of a kind there is ``all_<kind>``, with bots and late events, and their columns ``experiment``,
+    ``bot`` and ``late``.
+    """
+    with _engine(tail, needs) as engine:
+        _define(engine, tail, needs, shards=None)
+        return engine.sql(text).fetchall()  # type: ignore[no-any-return]
+
+
 def arrow(tail: Tail, kind: str, names: Collection[str] = ()) -> Any:
-    """The same table with its rows, as Arrow; columns not among ``names`` (all if empty) stay blank, reading them costs."""
-    columns = FACTS[kind]
-    facts = tail.facts(kind, [column.name for column in columns if not names or column.name in names])
-    rows = len(next(iter(facts.values())))
-    table = {}
-    for column in columns:
-        kind_of = pa.string() if column.type == "text" else pa.int64()
-        blank = pa.scalar("" if column.type == "text" else 0, kind_of)
-        table[column.name] = pa.array(facts[column.name], kind_of) if column.name in facts else pa.repeat(blank, rows)
-    return pa.table(table)
+    """One kind as an Arrow table; columns not among ``names`` (all if empty) stay blank, reading them costs."""
+    with _engine(tail, {kind: names}) as engine:
+        _define(engine, tail, {kind: names}, shards=None)
+        return _narrow(engine.sql(f'SELECT {", ".join(column.name for column in FACTS[kind])} FROM "{kind}"').to_arrow_table())
 
 
 def run(expression: Any, tables: Mapping[str, Any]) -> Any:
@@ -37,10 +68,7 @@ def run(expression: Any, tables: Mapping[str, Any]) -> Any:
     with duckdb.connect() as engine:
         for name, table in tables.items():
             engine.register(name, table)
-        found = engine.sql(str(ibis.to_sql(expression, dialect="duckdb"))).to_arrow_table()
-    # DuckDB sums 64-bit integers into 128 bits; what does not fit back raises instead of wrapping
-    whole = [f.with_type(pa.int64()) if pa.types.is_decimal(f.type) or pa.types.is_integer(f.type) else f for f in found.schema]
-    return found.cast(pa.schema(whole))
+        return _narrow(engine.sql(str(ibis.to_sql(expression, dialect="duckdb"))).to_arrow_table())
 
 
 def sql(query: str, rows: Any) -> list[tuple[Any, ...]]:
@@ -48,3 +76,79 @@ def sql(query: str, rows: Any) -> list[tuple[Any, ...]]:
     with duckdb.connect() as engine:
         engine.register("rows", rows)
         return engine.sql(query).fetchall()  # type: ignore[no-any-return]
+
+
+def _parts(tail: Tail) -> list[tuple[int, int]]:
+    """The first and last shard of every part; one part holds a power of two of them."""
+    n, events = 1, tail.size()
+    while n < SHARDS and events > n * EVENTS_AT_ONCE:
+        n *= 2
+    return [(i * SHARDS // n, (i + 1) * SHARDS // n - 1) for i in range(n)]
+
+
+@contextmanager
+def _engine(tail: Tail, needs: Mapping[str, Collection[str]], *, sharded: bool = False) -> Iterator[Any]:
+    """DuckDB with the fresh events; when it cannot read a file, the damaged one is named."""
+    with duckdb.connect() as engine:
+        engine.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false; SET enable_progress_bar = false")
+        engine.execute(f"SET temp_directory = {_quoted(str(spill_folder(tail.home)))}")
+        for kind, names in needs.items():
+            engine.register(f"fresh_{kind}", _fresh(tail, kind, [*_columns(kind, names), *(["shard"] if sharded else [])]))
+        try:
+            yield engine
+        except duckdb.Error as error:
+            damaged(tail.partitions)
+            raise DataError(f"the events could not be read: {error}", "Free memory or disk space, then try again.") from error
+
+
+def _columns(kind: str, names: Collection[str]) -> list[str]:
+    """Columns of a kind that are read, and those that hold the marks of an event."""
+    own = [column.name for column in FACTS[kind] if not names or column.name in names]
+    needed = {"exposure": ("page_view", "reader", "outcome")}.get(kind, ())
+    return list(dict.fromkeys((*own, *needed, *MARKS)))
+
+
+def _fresh(tail: Tail, kind: str, columns: list[str]) -> Any:
+    text = {column.name for column in FACTS[kind] if column.type == "text"} | {"experiment"}
+    facts = tail.fresh(kind, columns)
+    return pa.table({name: pa.array(facts[name], pa.string() if name in text else pa.int64()) for name in columns})
+
+
+def _define(engine: Any, tail: Tail, needs: Mapping[str, Collection[str]], *, shards: tuple[int, int] | None) -> None:
+    """Make the views: ``all_<kind>``, and ``<kind>`` as analyses see it, columns that are not needed blank."""
+    for kind, names in needs.items():
+        columns = _columns(kind, names)
+        engine.execute(f"CREATE OR REPLACE VIEW all_{kind} AS {_union(tail, kind, columns, shards)}")
+        blank = {column.name: "''" if column.type == "text" else "0::BIGINT" for column in FACTS[kind]}
+        chosen = [column.name if column.name in columns else f"{blank[column.name]} AS {column.name}" for column in FACTS[kind]]
+        counted = "bot = 0 AND late = 0"
+        source = f"all_{kind}" if kind != "exposure" else ONCE
+        engine.execute(f'CREATE OR REPLACE VIEW "{kind}" AS SELECT {", ".join(chosen)} FROM {source} WHERE {counted}')
+
+
+# A page whose events were late went out as in the status quo, and may be stored as served all the same: then only the
+# degraded exposure counts.
+ONCE = """(SELECT s.* FROM all_exposure s ANTI JOIN (SELECT page_view, reader, experiment FROM all_exposure WHERE outcome = 'degraded' AND late = 0) d
+    ON s.outcome <> 'degraded' AND s.page_view = d.page_view AND s.reader = d.reader AND s.experiment = d.experiment)"""
+
+
+def _union(tail: Tail, kind: str, columns: list[str], shards: tuple[int, int] | None) -> str:
+    chosen = ", ".join(columns)
+    part = f" AND shard >= {shards[0]} AND shard <= {shards[1]}" if shards else ""
+    own = f" AND experiment = {_quoted(tail.experiment)}" if kind in SLOT_KINDS and tail.experiment else ""
+    fresh = f"SELECT {chosen} FROM fresh_{kind}{part.replace(' AND', ' WHERE', 1)}"
+    if not tail.partitions:
+        return fresh
+    files = ", ".join(_quoted(str(partition.path)) for partition in tail.partitions)
+    where = f"kind = '{kind}' AND issued_at < {tail.until_us} AND reader <> ''{own}{part}"
+    return f"SELECT {chosen} FROM read_parquet([{files}]) WHERE {where} UNION ALL {fresh}"
+
+
+def _narrow(found: Any) -> Any:
+    # DuckDB sums 64-bit integers into 128 bits; what does not fit back raises instead of wrapping
+    whole = [f.with_type(pa.int64()) if pa.types.is_decimal(f.type) or pa.types.is_integer(f.type) else f for f in found.schema]
+    return found.cast(pa.schema(whole))
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"

@@ -19,6 +19,7 @@ from zlib import crc32
 
 from experiments.errors import BusyError
 from experiments.events.outbox_file import Part, outbox_files, owner_alive, read_part, remove, sweep, wal_tail
+from experiments.events.sealed import late_for_their_day
 from experiments.events.store import OutcomeKey, open_store, reader_key, store_path, stored_payloads
 from experiments.events.wire import COLUMNS, RefusedError, StoredRow, decode, kind_and_arm, payload
 
@@ -219,6 +220,7 @@ class Loader:
             except RefusedError as refused:
                 dead.append((outbox, seq, self._clock(), str(refused), *kind_and_arm(body), body))
         new, outcomes = self._sort_out(store, rows)
+        new = late_for_their_day(store, new)
         store.executemany(INSERT, new)
         store.executemany("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", dead)
         store.executemany(ADD_OUTCOME, [(*key, n) for key, n in outcomes.items()])

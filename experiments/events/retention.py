@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from experiments.events.loader import ADD_OUTCOME, Loader
+from experiments.events.sealed import DAY_US, locked, sealed_folder, sweep
 
 __all__ = ["expire"]
 
-DAY_US = 86_400_000_000
+OLD = "SELECT day, source FROM sealed WHERE file <> '' AND cleared = 1 AND last_received < ?"
 
 
-def expire(*, until_us: int, days: int, loader: Loader) -> str:
-    """Delete events received more than ``days`` ago; returns one sentence.
+def expire(home: Path, *, until_us: int, days: int, loader: Loader) -> str:
+    """Delete events received more than ``days`` ago; returns one sentence. Of sealed days all events go together, with the last.
 
     Parameters
     ----------
@@ -19,8 +22,15 @@ def expire(*, until_us: int, days: int, loader: Loader) -> str:
     before_us = until_us - days * DAY_US
     with loader.transaction() as store:
         old = store.execute(
-            "SELECT kind, arm, 'compacted', count(*) FROM event WHERE received_at < ? GROUP BY kind, arm", (before_us,)
+            "SELECT kind, arm, 'compacted', count(*) FROM fresh WHERE received_at < ? GROUP BY kind, arm", (before_us,)
         ).fetchall()
         store.execute("DELETE FROM event WHERE received_at < ?", (before_us,))
+        for day in store.execute(OLD, (before_us,)).fetchall():
+            old += store.execute("SELECT kind, arm, 'compacted', n FROM sealed_count WHERE day = ? AND source = ?", day).fetchall()
+            store.execute("DELETE FROM sealed_count WHERE day = ? AND source = ?", day)
+            store.execute("UPDATE sealed SET file = '', bytes = 0, sha256 = '' WHERE day = ? AND source = ?", day)
         store.executemany(ADD_OUTCOME, old)  # else the balance would call them lost
+    if sealed_folder(home).exists():
+        with locked(home), loader.transaction() as store:
+            sweep(store, home)
     return f"{sum(row[3] for row in old):,} events older than {days} days were deleted"

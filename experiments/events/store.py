@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 import sqlite3
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote
 
-from experiments.errors import DataError, NotFoundError
+from experiments.errors import BusyError, DataError, NotFoundError
 from experiments.events.outbox_file import fsync_folder, outbox_files, pending_counts
 from experiments.events.wire import COLUMNS, StoredRow, payload
 
-__all__ = ["BalanceRow", "OutcomeKey", "balance", "open_store", "read_store", "reader_key", "store_path", "stored_payloads"]
+__all__ = [
+    *("BalanceRow", "OutcomeKey", "balance", "last_seq", "open_store", "read_store", "reader_key", "store_path", "stored_payloads"),
+    "upgrade_store",
+]
 
-VERSION = 1
+VERSION = 2
 OutcomeKey = tuple[str, str]  # kind, arm
+# Days that went into Parquet. Rows of the store up to ``through_seq`` are in the file; they are deleted afterwards, in
+# chunks, and ``fresh`` leaves them out from the moment the catalogue names the file, so that none is ever seen twice.
+SEALED = """
+CREATE TABLE sealed(
+  day INTEGER NOT NULL, source TEXT NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
+  through_seq INTEGER NOT NULL, last_received INTEGER NOT NULL, cleared INTEGER NOT NULL, PRIMARY KEY(day, source)) WITHOUT ROWID;
+CREATE INDEX sealed_uncleared ON sealed(day, source, through_seq) WHERE cleared = 0;
+CREATE TABLE sealed_count(
+  day INTEGER NOT NULL, source TEXT NOT NULL, kind TEXT NOT NULL, arm TEXT NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY(day, source, kind, arm)) WITHOUT ROWID;
+CREATE VIEW fresh AS SELECT * FROM event WHERE NOT EXISTS (
+  SELECT 1 FROM sealed WHERE cleared = 0 AND day = event.issued_at / 86400000000 AND sealed.source = event.source
+  AND event.seq <= through_seq);
+"""
 SCHEMA = f"""
 CREATE TABLE event(
   seq INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, page_view TEXT NOT NULL, reader TEXT NOT NULL,
@@ -37,6 +56,7 @@ CREATE TABLE outcome(kind TEXT NOT NULL, arm TEXT NOT NULL, name TEXT NOT NULL, 
   PRIMARY KEY(kind, arm, name)) WITHOUT ROWID;
 CREATE TABLE lease(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
 CREATE TABLE erased(key BLOB PRIMARY KEY, at INTEGER NOT NULL);
+{SEALED}
 PRAGMA user_version={VERSION};
 """
 WRITER_PRAGMAS = (
@@ -71,13 +91,10 @@ def open_store(path: Path, *, create: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     for pragma in WRITER_PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0 and create:
+    if create and connection.execute("PRAGMA user_version").fetchone()[0] == 0:
         connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
         fsync_folder(path.parent)
-    elif version != VERSION:
-        connection.close()
-        raise DataError(f"the event store {path} has layout {version}, this program reads {VERSION}.", "Run `presslab migrate`.")
+    _check_layout(connection, path)
     return connection
 
 
@@ -88,13 +105,56 @@ def read_store(path: Path) -> sqlite3.Connection:
     ------
     NotFoundError
         There is no store yet.
+    DataError
+        The file has another layout.
     """
     if not path.exists():
         raise NotFoundError(f"there is no event store at {path}.", "Start the worker, or run `presslab migrate`.")
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=5, check_same_thread=False)
     for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
         connection.execute(f"PRAGMA {pragma}")
+    _check_layout(connection, path)
     return connection
+
+
+def upgrade_store(home: Path) -> None:
+    """Bring the event store of a home to the current layout; does nothing where there is none or it is current.
+
+    Raises
+    ------
+    BusyError
+        A loader works on the store.
+    """
+    path = store_path(home)
+    if not path.exists():
+        return
+    descriptor = os.open(home / "loader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        with closing(sqlite3.connect(path, isolation_level=None)) as store:
+            if store.execute("PRAGMA user_version").fetchone()[0] != 1:
+                return
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            for pragma in WRITER_PRAGMAS:
+                store.execute(f"PRAGMA {pragma}")
+            store.executescript(f"BEGIN IMMEDIATE; {SEALED} PRAGMA user_version={VERSION}; COMMIT;")
+    except BlockingIOError:
+        raise BusyError(
+            f"a worker uses the event store of {home}, its layout is old.", "Stop the worker, then run `presslab migrate`."
+        ) from None
+    finally:
+        os.close(descriptor)
+
+
+def last_seq(store: sqlite3.Connection) -> int:
+    """Return the number of the last event that was ever stored, 0 in an empty store: the name of a data cut."""
+    return int(store.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'").fetchone()[0])
+
+
+def _check_layout(connection: sqlite3.Connection, path: Path) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != VERSION:
+        connection.close()
+        raise DataError(f"the event store {path} has layout {version}, this program reads {VERSION}.", "Run `presslab migrate`.")
 
 
 def reader_key(home: Path, reader: str) -> bytes:
@@ -127,9 +187,10 @@ class BalanceRow:
 
     Parameters
     ----------
-    stored : rows in the store.
+    stored : rows in the store and in sealed partitions.
     duplicate, conflict : the same id came again with the same, or another, payload; the first was kept.
-    dead : kept as dead letters. erased : deleted or refused on a reader's request. compacted : deleted after their time.
+    dead : kept as dead letters. erased : deleted or refused on a reader's request. compacted : deleted after their time, or
+        reports of visible time that a later one of the same page view contains.
     pending : durable in an outbox, not loaded yet.
     """
 
@@ -192,7 +253,8 @@ def _store_counts(home: Path) -> _Counts:
     try:
         connection.execute("BEGIN")
         for name, query in (
-            ("stored", "SELECT kind, arm, count(*) FROM event GROUP BY kind, arm"),
+            ("stored", "SELECT kind, arm, count(*) FROM fresh GROUP BY kind, arm"),
+            ("stored", "SELECT kind, arm, sum(n) FROM sealed_count GROUP BY kind, arm"),
             ("dead", "SELECT kind, arm, count(*) FROM dead_letter GROUP BY kind, arm"),
         ):
             for kind, arm, n in connection.execute(query):

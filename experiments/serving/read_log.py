@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.events.sealed import DAY_US, Partition, partitions, present
 from experiments.events.store import read_store, store_path
 from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, WINDOWS_H, Reads
@@ -16,8 +19,9 @@ __all__ = ["ReadLog", "sessions_of"]
 
 GAP_S = 30 * 60.0
 NEW_VIEWS = """SELECT seq, reader, issued_at, CASE json_extract(body, '$.page_type') WHEN 'article' THEN json_extract(body, '$.article') ELSE '' END
-    FROM event WHERE seq > ? AND kind = 'view' AND bot = 0 AND late = 0 AND reader <> '' AND coalesce(json_extract(body, '$.prefetch'), 0) = 0
+    FROM fresh WHERE seq > ? AND kind = 'view' AND bot = 0 AND late = 0 AND reader <> '' AND coalesce(json_extract(body, '$.prefetch'), 0) = 0
     ORDER BY seq"""
+SealedViews = Callable[[Sequence[Partition], int], Iterable[tuple[int, str, int, str]]]
 
 
 def sessions_of(reader: npt.NDArray[np.int64], at: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -41,24 +45,41 @@ def sessions_of(reader: npt.NDArray[np.int64], at: npt.NDArray[np.float64]) -> n
 
 
 class ReadLog:
-    """Page views of the last 120 hours as arrays; :meth:`catch_up` adds what the loader stored since."""
+    """Page views of the last 120 hours as arrays; :meth:`catch_up` adds what the loader stored since.
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    Parameters
+    ----------
+    sealed : reads page views stored after a sequence number out of sealed files
+        (:func:`experiments.events.sealed_files.views_after`; this folder knows no Parquet).
+    """
+
+    def __init__(self, home: Path, *, sealed: SealedViews | None = None) -> None:
+        self.home, self._sealed = home, sealed
         self.last_seq = 0
         self._codes: dict[str, int] = {}
         self._reader, self._at = np.zeros(0, np.int64), np.zeros(0)
         self._article: list[str] = []
 
-    def catch_up(self) -> int:
-        """Read the rows stored since the last call; returns how many."""
+    def catch_up(self, *, since_us: int = 0) -> int:
+        """Read the rows stored since the last call; returns how many.
+
+        Parameters
+        ----------
+        since_us : sealed days that ended before (UTC microseconds) are passed over.
+
+        Raises
+        ------
+        DataError
+            A sealed file is missing or was cut.
+        """
         if not store_path(self.home).exists():
             return 0
-        store = read_store(store_path(self.home))
-        try:
+        with closing(read_store(store_path(self.home))) as store:
+            store.execute("BEGIN")
             rows = store.execute(NEW_VIEWS, (self.last_seq,)).fetchall()
-        finally:
-            store.close()
+            files = [one for one in partitions(store, self.home) if one.through_seq > self.last_seq and (one.day + 1) * DAY_US > since_us]
+            if files and self._sealed:
+                rows = sorted([*self._sealed(present(files), self.last_seq), *rows])
         if rows:
             self._add(rows)
         return len(rows)

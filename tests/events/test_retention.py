@@ -14,6 +14,6 @@ def test_events_past_their_time_go_and_the_balance_stays_exact(tmp_path: Path) -
         story.page("anna", day * 1440)
     send(tmp_path, story.events)
     with Loader(tmp_path, clock=lambda: START) as loader:
-        said = expire(until_us=START + 6 * DAY, days=4, loader=loader)
+        said = expire(tmp_path, until_us=START + 6 * DAY, days=4, loader=loader)
     assert said == "2 events older than 4 days were deleted"
     assert [(row.received, row.stored, row.compacted, row.exact) for row in balance(tmp_path)] == [(3, 1, 2, True)]

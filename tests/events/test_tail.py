@@ -8,6 +8,8 @@ import pytest
 
 from analysis.checks import fallback
 from experiments.events import lake
+from experiments.events.lake_shown import exposure_groups
+from experiments.events.lake_tables import arrow
 from experiments.events.tail import open_tail
 from experiments.experiment import Arm, Experiment
 from experiments.metric import Measure, Metric
@@ -38,12 +40,12 @@ def a_late_page(home: Path) -> None:
 def test_a_page_stored_as_served_and_as_degraded_is_one_degraded_exposure(tmp_path: Path) -> None:
     a_late_page(tmp_path)
     with open_tail(tmp_path, until_us=LATER, source="live", experiment="related") as tail:
-        assert tail.exposure_groups() == [
+        assert exposure_groups(tail) == [
             ("front", "degraded", "assigned", 0, 0, 2),
             ("front", "served", "assigned", 0, 0, 1),
             ("status_quo", "empty", "assigned", 0, 0, 1),
         ]
-        assert sorted(tail.facts("exposure", ["outcome"])["outcome"]) == ["degraded", "degraded", "empty", "served"]
+        assert sorted(arrow(tail, "exposure", ["outcome"])["outcome"].to_pylist()) == ["degraded", "degraded", "empty", "served"]
 
 
 def test_the_fallback_check_sees_each_late_page_once(tmp_path: Path) -> None:

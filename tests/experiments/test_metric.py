@@ -7,6 +7,7 @@ import pytest
 from experiments.errors import MetricError
 from experiments.metric import built_in, load_metrics, metric
 
+LATE = '[metrics.x]\nsays = "X"\nquantile = 0.95\nof = "impression.latency_us"\n'
 GOOD = '[metrics.x]\nsays = "X"\nnumerator = { count = "view" }\ndenominator = "session"\n'
 
 
@@ -24,12 +25,30 @@ def test_the_built_in_metrics_can_be_read() -> None:
         (GOOD.replace('count = "view"', 'count = "view", where = { colour = "red" }'), "filters by 'colour'"),
         (GOOD.replace('{ count = "view" }', '{ sum = "dwell.activ_ms" }'), "did you mean 'dwell.active_ms'"),
         ("[metrics.x", "not readable as TOML"),
+        (LATE.replace("0.95", "95"), "quantile is 95, it must be a share between 0 and 1"),
+        (LATE.replace("impression.latency_us", "impression.latency"), "did you mean 'impression.latency_us'"),
+        (LATE.replace("impression.latency_us", "conversion.value"), "is a quantile of 'conversion.value'"),
+        (LATE.replace('of = "impression.latency_us"', ""), "lacks 'of'"),
+        (LATE + 'denominator = "session"', "takes 'of', and no numerator, denominator or cap"),
+        (LATE + "divide_by = 0", "it must be a whole number of at least 1"),
+        (GOOD + "divide_by = 10", "only these take divide_by"),
+        (GOOD + "cap = 0.999", "its numerator must be a sum and its denominator 'reader'"),
     ],
 )
 def test_a_wrong_block_is_refused_in_words(text: str, says: str) -> None:
     with pytest.raises(MetricError) as refused:
         load_metrics(text)
     assert says in str(refused.value)
+
+
+def test_a_quantile_is_of_the_events_of_its_field() -> None:
+    found = load_metrics(LATE + "divide_by = 1000\n")["x"]
+    assert (found.quantile, found.divide_by, found.numerator.sum, found.denominator.count) == (
+        0.95,
+        1000,
+        "impression.latency_us",
+        "impression",
+    )
 
 
 def test_all_wrong_blocks_are_listed_at_once() -> None:

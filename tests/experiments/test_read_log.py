@@ -11,6 +11,8 @@ from experiments.events.event import Event
 from experiments.events.ids import PageViews, event_id
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
+from experiments.events.sealed_files import views_after
+from experiments.events.sealing import seal
 from experiments.serving.read_log import ReadLog
 from experiments.serving.recommender import Catalogue
 from recsys.interactions import to_reads
@@ -53,6 +55,21 @@ def test_log_and_lake_give_the_same_reads_and_sessions(home: Path, catalogue: Ca
     for one, other in ((mine.session, lakes.session), (mine.reader, lakes.reader)):
         pairs = set(zip(one.tolist(), other.tolist(), strict=True))
         assert len(pairs) == len(set(one.tolist())) == len(set(other.tolist()))
+
+
+def test_after_a_restart_views_are_read_out_of_sealed_days_too(home: Path, catalogue: Catalogue) -> None:
+    views = [("r", hours * HOUR_US, f"a00{number}") for number, hours in enumerate((100, 80, 60, 1))]
+    store(home, views)
+    whole, running = ReadLog(home), ReadLog(home, sealed=views_after)
+    whole.catch_up()
+    store(home, [("s", 70 * HOUR_US, "a009")])
+    with Loader(home, clock=lambda: 0) as loader:
+        assert "4 events" in seal(home, until_us=round(NOW.timestamp() * 1e6), loader=loader)
+    running.last_seq = whole.last_seq
+    assert running.catch_up() == 1
+    again = ReadLog(home, sealed=views_after)
+    assert again.catch_up() == 5
+    assert again.reads(catalogue, at=NOW.timestamp()).article.tolist() == [0, 1, 9, 2, 3]
 
 
 def test_what_comes_later_is_added_and_what_is_old_is_forgotten(home: Path, catalogue: Catalogue) -> None:

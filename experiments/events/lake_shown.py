@@ -1,0 +1,34 @@
+"""Counts of single events behind the trust checks: exposures by outcome, clicks and views, over one snapshot."""
+
+from __future__ import annotations
+
+from experiments.events.lake_tables import ONCE, query
+from experiments.events.tail import Tail
+
+__all__ = ["article_views", "clicks_without_exposure", "exposure_groups", "exposures_left_out"]
+
+
+def exposure_groups(tail: Tail) -> list[tuple[str, str, str, int, int, int]]:
+    """Return (arm, outcome, reason, bot, late, rows) of the experiment; a page with two rows is degraded, not both."""
+    needs = {"exposure": ("arm", "outcome", "reason", "page_view", "reader")}
+    return query(tail, f"SELECT arm, outcome, reason, bot, late, count(*) FROM {ONCE} GROUP BY ALL ORDER BY ALL", needs)
+
+
+def exposures_left_out(tail: Tail) -> list[tuple[str, str, int, int, int]]:
+    """Return (reader, arm, phase, bot, late), each once, of the experiment's exposures that bots caused or that came late."""
+    needs = {"exposure": ("reader", "arm", "phase", "reason")}
+    text = "SELECT DISTINCT reader, arm, phase, bot, late FROM all_exposure WHERE (bot = 1 OR late = 1) AND reason <> 'forced' ORDER BY ALL"
+    return query(tail, text, needs)
+
+
+def clicks_without_exposure(tail: Tail) -> int:
+    """Return how many counted clicks of the experiment name a page view on which this reader had no exposure."""
+    needs = {"click": ("page_view", "reader"), "exposure": ("page_view", "reader")}
+    return int(query(tail, "SELECT count(*) FROM click ANTI JOIN all_exposure USING (page_view, reader)", needs)[0][0])
+
+
+def article_views(tail: Tail, *, since_us: int) -> int:
+    """Return the number of counted article views from ``since_us`` on."""
+    needs = {"view": ("issued_at", "page_type", "prefetch")}
+    text = f"SELECT count(*) FROM \"view\" WHERE page_type = 'article' AND prefetch = 0 AND issued_at >= {since_us}"
+    return int(query(tail, text, needs)[0][0])

@@ -1,0 +1,111 @@
+"""Backups: what was acknowledged comes back, once; what was erased stays erased; a damaged copy is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import ConfigError, DataError, NotFoundError
+from experiments.events.backup import back_up
+from experiments.events.erase import erase_reader
+from experiments.events.loader import Loader
+from experiments.events.outbox import Outbox
+from experiments.events.restoring import drill, newest, restore
+from experiments.events.store import balance, store_path
+from experiments.migrate import migrate
+from tests.events.story import DAY, SMALL, START, send, view
+from tests.events.test_erase import READER, hits
+from tests.faults.harness import verdict
+
+
+@pytest.fixture
+def kept(home: Path) -> Path:
+    """A home with ten events, six of one reader, and a pointer to a model."""
+    migrate(home)
+    send(home, [view(n, READER if n < 6 else "other-1") for n in range(10)])
+    (home / "models" / "als").mkdir(parents=True)
+    (home / "models" / "als" / "current.json").write_text("{}")
+    return home
+
+
+def test_a_backup_comes_back_as_it_was(kept: Path, tmp_path: Path) -> None:
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    done = restore(newest(tmp_path / "copies"), tmp_path / "new", at_us=START)
+    assert (made.last_seq, done.last_seq, done.erased) == (10, 10, 0)
+    assert balance(tmp_path / "new") == balance(kept)
+    assert (tmp_path / "new" / "models" / "als" / "current.json").read_text() == "{}"
+    assert drill(made.path, at_us=START).last_seq == 10
+    assert list((tmp_path / "copies").iterdir()) == [made.path]
+
+
+def test_events_that_still_wait_in_an_outbox_are_in_the_backup(kept: Path, tmp_path: Path) -> None:
+    outbox = Outbox(kept / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(n) for n in range(10, 15)])
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    outbox.close()
+    restore(made.path, tmp_path / "new", at_us=START)
+    assert verdict(tmp_path / "new", [view(n).id for n in range(15)]).stored == 15
+
+
+def test_a_reader_erased_after_the_backup_does_not_come_back(kept: Path, tmp_path: Path) -> None:
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    erase_reader(kept, READER, until_us=START)
+    assert restore(made.path, tmp_path / "new", at_us=START, erased_in=kept).erased == 6
+    assert hits(tmp_path / "new", READER) == []
+    assert send(tmp_path / "new", [view(20, READER)]).erased == 1
+    assert all(row.exact for row in balance(tmp_path / "new"))
+
+
+def test_a_later_backup_knows_who_was_erased_since(kept: Path, tmp_path: Path) -> None:
+    first = back_up(kept, tmp_path / "copies", at_us=START)
+    erase_reader(kept, READER, until_us=START)
+    back_up(kept, tmp_path / "copies", at_us=START + DAY)
+    assert restore(first.path, tmp_path / "new", at_us=START).erased == 6
+
+
+def test_backups_older_than_thirty_days_are_deleted(kept: Path, tmp_path: Path) -> None:
+    made = [back_up(kept, tmp_path / "copies", at_us=START + day * DAY).path for day in (0, 1, 31)]
+    back_up(kept, tmp_path / "copies", at_us=START + 32 * DAY)
+    assert [path.exists() for path in made] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [(lambda path: path.unlink(), "is missing"), (lambda path: path.write_bytes(path.read_bytes()[:-1] + b"x"), "was changed")],
+)
+def test_a_damaged_backup_restores_nothing_and_names_the_file(kept: Path, tmp_path: Path, damage: object, words: str) -> None:
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    damage(store_path(made.path))  # type: ignore[operator]
+    with pytest.raises(DataError, match="damaged") as caught:
+        restore(made.path, tmp_path / "new", at_us=START)
+    assert f"events.db {words}" in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_home_in_use_is_never_overwritten(kept: Path, tmp_path: Path) -> None:
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    with pytest.raises(ConfigError, match="not empty"):
+        restore(made.path, kept, at_us=START)
+
+
+def test_a_backup_inside_its_own_home_or_of_nothing_is_refused(kept: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="inside"):
+        back_up(kept, kept / "copies", at_us=START)
+    with pytest.raises(NotFoundError):
+        back_up(tmp_path / "nothing", tmp_path / "copies", at_us=START)
+    with pytest.raises(NotFoundError):
+        newest(tmp_path)
+
+
+def test_a_damaged_database_leaves_no_copy(kept: Path, tmp_path: Path) -> None:
+    (kept / "content.db").write_bytes(b"SQLite format 3\0" + b"x" * 5_000)
+    with pytest.raises(DataError, match=r"content\.db"):
+        back_up(kept, tmp_path / "copies", at_us=START)
+    assert list((tmp_path / "copies").iterdir()) == []
+
+
+def test_a_backup_may_be_taken_while_the_worker_loads(kept: Path, tmp_path: Path) -> None:
+    with Loader(kept, clock=lambda: START) as loader:
+        loader.load()
+        assert back_up(kept, tmp_path / "copies", at_us=START).last_seq == 10
