@@ -23,6 +23,7 @@ from experiments.serving.signals import Signals
 __all__ = ["Live", "Published", "refresh"]
 
 log = logging.getLogger("presslab.published")
+UNREADABLE = (PresslabError, OSError, ValueError, KeyError, TypeError, AttributeError)  # the last two: JSON of another shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def refresh(home: Path, before: Published | None) -> Published:
     for part in (_content, _plan, _signals, _arms):
         try:
             now = part(home, now)
-        except (PresslabError, OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             faults[part.__name__.strip("_")] = str(error)
             if now.faults.get(part.__name__.strip("_")) != str(error):
                 log.error("%s not taken over, the last good version stays: %s", part.__name__.strip("_"), error)
@@ -120,7 +121,7 @@ def _arms(home: Path, now: Published) -> Published:
                 continue
             arrays, manifest = read_bundle(home / "models" / name / pointer.version, sha256=pointer.sha256)
             arms[name], bundles[name] = kind.load(arrays, manifest, now.catalogue), pointer.version
-        except (PresslabError, OSError, ValueError, KeyError) as error:
+        except UNREADABLE as error:
             faults[f"model {name}"] = str(error)
     if classes is now.classes and arms.keys() == now.arms.keys() and bundles == now.bundles and faults == dict(now.faults):
         return now

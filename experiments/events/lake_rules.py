@@ -6,7 +6,7 @@ DuckDB's SQL, so the same rules can be compiled for another engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import ibis
@@ -20,7 +20,8 @@ from experiments.experiment import Experiment
 from experiments.metric import Measure
 
 __all__ = [
-    *("BEFORE_DAYS", "DAY_US", "GAP_US", "HAS_PRE", "agreed_readers", "entered", "in_sessions", "needed", "pre"),
+    *("BEFORE_DAYS", "DAY_US", "GAP_US", "HAS_PRE", "agreed_readers", "entered", "event_values", "in_sessions", "needed", "pre"),
+    "segment",
 ]
 
 DAY_US = 86_400_000_000
@@ -29,7 +30,8 @@ DWELL_CAP_MS = 30 * 60_000
 BUCKETS = 200
 BEFORE_DAYS = 14  # before the first exposure, over which the same measures are taken as covariates
 HAS_PRE = "has_pre"
-PAGE_FIELDS = ("page_type", "referrer", "section")
+PAGE_FIELDS = ("page_type", "referrer", "section", "most_read")
+SEGMENT_FIELDS: Mapping[str, str] = {"device": "device", "audience": "agreed", "section": "section"}  # of the first exposure's page
 # What may be filtered by, per kind, beside the fields of the page view.
 OWN_FIELDS: Mapping[str, tuple[str, ...]] = {
     "view": (),
@@ -43,6 +45,11 @@ OWN_FIELDS: Mapping[str, tuple[str, ...]] = {
 def pre(key: str) -> str:
     """The column of a measure taken before the first exposure."""
     return f"pre:{key}"
+
+
+def segment(name: str) -> str:
+    """The column that says to which group of a segment a reader belonged at the first exposure."""
+    return f"segment:{name}"
 
 
 def in_sessions(views: Any) -> Any:
@@ -74,11 +81,12 @@ def agreed_readers() -> Any:
     return told.mutate(rank=ibis.row_number().over(latest)).filter((_.rank == 0) & (_.agreed == 1)).select("reader")
 
 
-def needed(measures: Iterable[Measure]) -> dict[str, frozenset[str]]:
-    """Return the kinds of events and their columns that measures, entry and sessions need."""
+def needed(measures: Iterable[Measure], segments: Iterable[str] = ()) -> dict[str, frozenset[str]]:
+    """Return the kinds of events and their columns that measures, segments, entry and sessions need."""
     measures = list(measures)
     kinds = {"view", "exposure"} | {kind for kind in map(_kind, measures) if kind in FACTS}
     asked = {name for measure in measures for name in (*measure.where, measure.sum.partition(".")[2])}
+    asked = {"article" if name == "most_read" else name for name in asked} | {SEGMENT_FIELDS.get(name, "") for name in segments}
     always = {"page_view", "reader", "issued_at", "arm", "phase", "bucket", "reason", "prefetch", "filled"}
     return {kind: frozenset(always | asked) for kind in kinds}
 
@@ -90,6 +98,7 @@ def entered(
     until_us: int,
     session_of_exposure: bool,
     before: Mapping[str, Measure] | None = None,
+    most_read: Sequence[str] = (),
 ) -> Any:
     """One row per exposed reader: reader, arm, phase, exposed_at, bucket, matured, arms (how many were met), measures.
 
@@ -98,6 +107,36 @@ def entered(
     session_of_exposure : also count the session in which the first exposure fell, though it started earlier.
     before : measures to take also over the sessions before the first exposure, as columns :func:`pre` and ``has_pre``.
     """
+    views, entry, joined = _windows(experiment, until_us=until_us, session_of_exposure=session_of_exposure)
+    views = views.mutate(most_read=ibis.ifelse(views.article.isin(most_read), "yes", "no") if most_read else ibis.literal("no"))
+    rows = _added(entry, measures, sessions=_inside(joined), views=views, entry=entry)
+    values = {key: ibis.literal(1, "int64") if measure.count == "reader" else rows[key].fill_null(0) for key, measure in measures.items()}
+    if before or (before is not None and experiment.segments):
+        rows, extra = _before(rows, before, joined=joined, views=views, entry=entry)
+        rows, groups = _segments(rows, experiment.segments)
+        values |= extra | groups
+    return rows.select("reader", "arm", "phase", "exposed_at", "bucket", "matured", "arms", **values)
+
+
+def event_values(experiment: Experiment, measure: Measure, *, until_us: int, session_of_exposure: bool) -> Any:
+    """How many events of every matured reader had which value: reader, arm, phase, value, events.
+
+    The same windows and sessions as :func:`entered`. A blank slot took its time too, so its impression counts here.
+
+    Parameters
+    ----------
+    measure : a sum; its field is the value.
+    """
+    views, entry, joined = _windows(experiment, until_us=until_us, session_of_exposure=session_of_exposure)
+    pages = views.join(_inside(joined).select("reader", "session"), ["reader", "session"]).select("reader", "page_view")
+    facts = _facts(_kind(measure), pages, entry, blank=True).mutate(value=_[measure.sum.partition(".")[2]])
+    found = facts.group_by(["reader", "value"]).agg(events=_.count())
+    matured = entry.filter(_.matured).select("reader", "arm", "phase")
+    return found.join(matured, "reader").select("reader", "arm", "phase", "value", "events")
+
+
+def _windows(experiment: Experiment, *, until_us: int, session_of_exposure: bool) -> tuple[Any, Any, Any]:
+    """Page views in sessions, readers with their window, and every session of these readers."""
     window_us = round(experiment.window_days * DAY_US)
     views = in_sessions(bound("view").filter(_.prefetch == 0))
     entry = _entry(tuple(experiment.shares)).mutate(
@@ -106,14 +145,29 @@ def entered(
     sessions = views.group_by(["reader", "session"]).agg(start=_.issued_at.min(), last=_.issued_at.max(), pages=_.count())
     if session_of_exposure:
         entry = _from_its_session(entry, sessions)
-    joined = sessions.join(entry.select("reader", "exposed_at", "counts_from", "ends_at"), "reader")
-    counted = joined.filter((_.start >= _.counts_from) & (_.start < _.ends_at))
-    rows = _added(entry, measures, sessions=counted, views=views, entry=entry)
-    values = {key: ibis.literal(1, "int64") if measure.count == "reader" else rows[key].fill_null(0) for key, measure in measures.items()}
-    if before:
-        rows, extra = _before(rows, before, joined=joined, views=views, entry=entry)
-        values |= extra
-    return rows.select("reader", "arm", "phase", "exposed_at", "bucket", "matured", "arms", **values)
+    return views, entry, sessions.join(entry.select("reader", "exposed_at", "counts_from", "ends_at"), "reader")
+
+
+def _inside(joined: Any) -> Any:
+    return joined.filter((_.start >= _.counts_from) & (_.start < _.ends_at))
+
+
+def _segments(rows: Any, names: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """The rows with what was known of a reader at the first exposure, and those columns by name."""
+    fields = {name: _[column] for name, column in SEGMENT_FIELDS.items() if name in names}
+    if fields:
+        pages = bound("view").select("reader", entry_page=_.page_view, **fields)
+        rows = rows.left_join(pages, ["reader", "entry_page"])
+    found = {}
+    for name in names:
+        if name == "audience":
+            value = ibis.cases((rows.audience == 1, "agreed"), (rows.audience == 0, "not agreed"))
+        elif name == "returning":
+            value = ibis.ifelse(rows[HAS_PRE].fill_null(0) > 0, "returning", "new")
+        else:
+            value = rows[name].nullif("")
+        found[segment(name)] = value.fill_null("not known")
+    return rows, found
 
 
 def _added(rows: Any, measures: Mapping[str, Measure], *, sessions: Any, views: Any, entry: Any) -> Any:
@@ -122,7 +176,9 @@ def _added(rows: Any, measures: Mapping[str, Measure], *, sessions: Any, views: 
     for kind in sorted({_kind(measure) for measure in measures.values()} - {"reader"}):
         wanted = {key: measure for key, measure in measures.items() if _kind(measure) == kind}
         facts = sessions if kind == "session" else _facts(kind, inside.select("reader", "page_view", *PAGE_FIELDS), entry)
-        sums = facts.group_by("reader").agg(**{key: _amount(facts, measure).sum() for key, measure in wanted.items()})
+        amounts = {key: _amount(facts, measure) for key, measure in wanted.items()}
+        once = {key for key, measure in wanted.items() if measure.count == "returned"}  # a reader came back or did not
+        sums = facts.group_by("reader").agg(**{key: amount.max() if key in once else amount.sum() for key, amount in amounts.items()})
         rows = rows.left_join(sums, "reader").drop("reader_right")
     return rows
 
@@ -153,7 +209,7 @@ def _entry(arms: tuple[str, ...]) -> Any:
     met = shown.group_by("reader").agg(arms=_.arm.nunique())
     order = ibis.window(group_by=shown.reader, order_by=[shown.issued_at, shown.page_view, shown.arm, shown.phase])
     first = shown.mutate(rank=ibis.row_number().over(order)).filter(_.rank == 0)
-    columns = {"exposed_at": _.issued_at, "bucket": _.bucket % BUCKETS}
+    columns = {"exposed_at": _.issued_at, "bucket": _.bucket % BUCKETS, "entry_page": _.page_view}
     return first.select("reader", "arm", "phase", **columns).join(met, "reader")
 
 
@@ -169,8 +225,8 @@ def _kind(measure: Measure) -> str:
     return "session" if measure.count in ("session", "bounce", "returned") else measure.count
 
 
-def _facts(kind: str, pages: Any, entry: Any) -> Any:
-    """Rows of one kind inside counted sessions, with the fields of their page view."""
+def _facts(kind: str, pages: Any, entry: Any, *, blank: bool = False) -> Any:
+    """Rows of one kind inside counted sessions, with the fields of their page view; ``blank``: of empty slots too."""
     if kind == "view":
         return pages
     facts = bound(kind)
@@ -180,7 +236,7 @@ def _facts(kind: str, pages: Any, entry: Any) -> Any:
     if kind == "dwell":  # heartbeats are cumulative: the largest counts, however many arrived and in whichever order
         facts = facts.group_by(["page_view", "reader"]).agg(active_ms=_.active_ms.max(), depth_percent=_.depth_percent.max())
         facts = facts.mutate(active_ms=ibis.least(_.active_ms, DWELL_CAP_MS))
-    if kind == "impression":
+    if kind == "impression" and not blank:
         facts = facts.filter(_.filled == 1)
     if kind == "exposure":
         facts = facts.filter(_.reason != "forced")

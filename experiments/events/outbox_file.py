@@ -22,7 +22,7 @@ from urllib.parse import quote
 from zlib import crc32
 
 __all__ = [
-    *("OutboxFile", "Part", "Synchronous", "fsync_folder", "outbox_files", "owner_alive"),
+    *("OutboxFile", "Part", "Synchronous", "copy_outbox", "fsync_folder", "outbox_files", "owner_alive"),
     *("pending_counts", "read_part", "remove", "sweep", "wal_tail"),
 ]
 
@@ -99,7 +99,13 @@ class OutboxFile:
         self._connection.execute("BEGIN IMMEDIATE")
         self._connection.execute("INSERT INTO sealed VALUES (?)", (self.last_seq,))
         self._connection.execute("COMMIT")
-        self._connection.close()
+        # the last connection to close copies the log into the database, which holds up every page; a reading one cannot
+        try:
+            with _Reading(self.path) as last:
+                last.execute("SELECT last_seq FROM sealed").fetchone()
+                self._connection.close()
+        except (OSError, sqlite3.Error):  # somebody has removed the file
+            self._connection.close()
         os.close(self._lock)
 
 
@@ -116,9 +122,15 @@ def _lay_out(folder: Path, name: str) -> None:
     """Create the empty database under another name and rename it: a ``.db`` that exists is complete."""
     hidden = folder / f"{name}.new"
     with closing(sqlite3.connect(hidden, isolation_level=None)) as connection:
+        connection.execute("PRAGMA synchronous=OFF")  # one sync below instead of one per step: pages may be waiting
         connection.execute("PRAGMA journal_mode=WAL")
         connection.executescript(f"BEGIN; {LAYOUT} COMMIT;")
-    # that was the only connection: closing it has checkpointed, synced and removed the log
+    # that was the only connection: closing it has copied the log into the database and removed it, and no lock is left to lose
+    descriptor = os.open(hidden, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
     os.rename(hidden, folder / f"{name}.db")
 
 
@@ -140,6 +152,12 @@ def owner_alive(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def copy_outbox(path: Path, target: Path) -> None:
+    """Write what an outbox file holds now, its log included, to the new file ``target``; the owner may go on writing."""
+    with _Reading(path) as source, closing(sqlite3.connect(target)) as copy:
+        source.backup(copy)
 
 
 def remove(path: Path) -> None:

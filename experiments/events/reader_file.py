@@ -11,7 +11,7 @@ import duckdb
 
 from experiments.errors import DataError, nearest
 
-__all__ = ["WHOLE", "check_suffix", "load_file", "quoted", "refuse", "value_faults"]
+__all__ = ["WHOLE", "check_suffix", "load_file", "load_text", "quoted", "refuse", "value_faults"]
 
 MOST_FAULTS = 20
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -92,22 +92,43 @@ def _load_parquet(connection: Any, path: Path, who: tuple[str, str], measured: S
     return {name: "TINYINT" if name in booleans else types[name] for name in measured}
 
 
-def _load_csv(connection: Any, path: Path, who: tuple[str, str], measured: Sequence[str]) -> dict[str, str]:
-    """All columns are read as text; what is a whole number, a number or neither is decided by every row, not by a sample."""
+def load_text(connection: Any, path: Path, names: Sequence[str]) -> None:
+    """Make the relation ``text``: ``row``, from 1, and the named columns as text.
+
+    Raises
+    ------
+    DataError
+        A column is missing, or a line is cut.
+    """
+    if path.suffix.lower() == ".csv":
+        _csv_as_text(connection, path, names)
+        return
+    source = f"read_parquet({_literal(str(path))}, file_row_number = true)"
+    _missing(path, names, [str(column[0]) for column in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()])
+    kept = ", ".join(f"{quoted(name)}::VARCHAR AS {quoted(name)}" for name in dict.fromkeys(names))
+    connection.execute(f"CREATE TEMP TABLE text AS SELECT file_row_number + 1 AS row, {kept} FROM {source}")
+
+
+def _csv_as_text(connection: Any, path: Path, names: Sequence[str]) -> None:
     with path.open(encoding="utf-8-sig", newline="") as file:
         first = file.readline()
     delimiter = max(DELIMITERS, key=first.count)
     header = [name.strip() for name in next(csv.reader([first], delimiter=delimiter), [])]
     twice = sorted({name for name in header if header.count(name) > 1})
     refuse(path, [f"column '{name}' is named twice." for name in twice])
-    _missing(path, (*who, *measured), header)
+    _missing(path, names, header)
     columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in header)
     layout = f"auto_detect = false, header = true, delim = {_literal(delimiter)}, quote = '\"', escape = '\"', columns = {{{columns}}}"
-    kept = ", ".join(quoted(name) for name in dict.fromkeys((*who, *measured)))
+    kept = ", ".join(quoted(name) for name in dict.fromkeys(names))
     connection.execute(f"CREATE TEMP TABLE text AS SELECT row_number() OVER () AS row, {kept} FROM "
                        f"read_csv({_literal(str(path))}, {layout}, store_rejects = true, rejects_limit = 1000)")  # fmt: skip
     cut = connection.execute("SELECT line, min(error_message) FROM reject_errors GROUP BY line ORDER BY line").fetchall()
     refuse(path, [f"line {line}: {message}" for line, message in cut])
+
+
+def _load_csv(connection: Any, path: Path, who: tuple[str, str], measured: Sequence[str]) -> dict[str, str]:
+    """All columns are read as text; what is a whole number, a number or neither is decided by every row, not by a sample."""
+    _csv_as_text(connection, path, (*who, *measured))
     refuse(path, [fault for name in measured if (fault := _not_numbers(connection, name))])
     whole = {name: not _count(connection, f"NOT regexp_full_match({quoted(name)}, '{INTEGER}')") for name in measured}
     types = {name: "BIGINT" if whole[name] else "DOUBLE" for name in measured}

@@ -87,7 +87,7 @@ class Picker:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="arm")
-            if self.stuck.get(arm.name, 0) >= self.threads // 2:
+            if self.stuck.get(arm.name, 0) and sum(self.stuck.values()) >= self.threads // 2:
                 return Ranking.empty(), "earlier calls of the arm are still stuck"
         return self._guarded(arm, lambda: self._on_pool(arm, context))
 

@@ -6,10 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 from experiments.events.loader import Loader
 from experiments.events.store import balance, open_store, store_path
@@ -82,3 +85,21 @@ def strace() -> str:
 def killed_at(syscall: str, n: int) -> list[str]:
     """The command line that kills a process when it makes its n-th such call."""
     return ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={syscall}", "-e", f"inject={syscall}:signal=KILL:when={n}"]
+
+
+@contextmanager
+def injected(fault: str, *, process: int) -> Iterator[None]:
+    """Let system calls of a running process fail or take longer, for example ``fdatasync:error=EIO``; skips where that is not allowed."""
+    call = fault.partition(":")[0]
+    command = ["strace", "-f", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={fault}", "-p", str(process)]
+    tracer = subprocess.Popen(command, stderr=subprocess.PIPE)
+    assert tracer.stderr is not None
+    with tracer.stderr as says:
+        if b"attached" not in (first := says.readline()):
+            tracer.wait()
+            pytest.skip(f"needs strace on a running process: {first.decode().strip()}")
+        try:
+            yield
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait()

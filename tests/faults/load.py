@@ -1,7 +1,12 @@
-"""A process that loads everything in small transactions; the fault tests kill it: ``python -m tests.faults.load HOME``."""
+"""A process that loads everything in small transactions; the fault tests kill it: ``python -m tests.faults.load HOME [STOPS]``.
+
+With STOPS it stops itself after that many transactions, as a process does on a machine that was suspended.
+"""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -9,8 +14,12 @@ from experiments.events.loader import Loader
 from tests.events.story import START
 
 if __name__ == "__main__":
+    stops = int(sys.argv[2]) if len(sys.argv) > 2 else -1
     with Loader(Path(sys.argv[1]), clock=lambda: START) as loader:
         while True:
+            if not stops:
+                os.kill(os.getpid(), signal.SIGSTOP)
+            stops -= 1
             part = loader.load(most=100)
             if not part.moved and not part.pending_files:
                 break

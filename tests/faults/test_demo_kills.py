@@ -33,7 +33,7 @@ from fixtures.library import DAY, Library
 from fixtures.readers import population
 from fixtures.worlds import world_called
 from tests.faults import harness
-from tests.faults.test_processes import children, free_port
+from tests.faults.site import children, free_port
 from web.demo.browse import TOKEN, Browser, Wire, WireError, browser_of
 from web.demo.history import Stretch
 from web.demo.life import Life, live

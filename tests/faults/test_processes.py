@@ -5,14 +5,11 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import signal
-import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
@@ -21,36 +18,17 @@ import pytest
 from experiments.errors import BusyError
 from experiments.events.loader import Loader
 from experiments.events.store import balance, read_store, store_path
-from experiments.experiment import Arm, Experiment
-from experiments.lifecycle import Step, draft, publish_plan, start
-from experiments.migrate import migrate
 from experiments.settings import Settings
-from experiments.tables import control_engine
-from web.demo.newspaper import build_newspaper
+from tests.faults.site import AGENT, ARTICLES, TOKEN, children, free_port, with_experiment
 from web.demo.processes import Processes
 from web.serve import check_address
 
-AGENT = {"User-Agent": "Mozilla/5.0 (X11) Firefox/150"}
-TOKEN = re.compile(r'data-token="([^"]+)"')
 KILLS, READ_BETWEEN, LONGEST_S = 5, 12, 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
 def running(home: Path) -> Iterator[Processes]:
-    now = datetime.now(UTC)
-    migrate(home)
-    build_newspaper(home, now)
-    arms = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
-    engine, step = control_engine(home), Step("test", now, "a test")
-    draft(engine, Experiment("related", "?", "status_quo", arms), step)
-    start(engine, "related", step)
-    publish_plan(home, engine, at=now)
+    with_experiment(home)
     processes = Processes(Settings(home=home, profile="demo", port=free_port(), workers=2, threads=4))
     for name in ("worker", "serve"):
         processes.start(name)
@@ -98,11 +76,6 @@ class Reader(threading.Thread):
                 self.acknowledged.add((page_view, "dwell"))
 
 
-def children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children")
-    return [int(word) for word in found.read_text().split()] if found.exists() else []
-
-
 def stored(home: Path) -> list[tuple[str, str]]:
     with closing(read_store(store_path(home))) as store:
         return [(page_view, kind) for page_view, kind in store.execute("SELECT page_view, kind FROM event WHERE kind IN ('view', 'dwell')")]
@@ -110,8 +83,7 @@ def stored(home: Path) -> list[tuple[str, str]]:
 
 def test_killing_web_and_worker_processes_loses_and_doubles_nothing(running: Processes) -> None:
     home, port = Path(running.settings.home), running.settings.port
-    articles = [path.stem for path in (Path(__file__).parents[2] / "fixtures/newspaper/articles").rglob("*.md")][:40]
-    readers = [Reader(port, articles, time.monotonic() + LONGEST_S) for _ in range(3)]
+    readers = [Reader(port, ARTICLES, time.monotonic() + LONGEST_S) for _ in range(3)]
     for reader in readers:
         reader.start()
     for kill in range(1, KILLS + 1):

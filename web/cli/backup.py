@@ -1,0 +1,62 @@
+"""``presslab backup`` and ``presslab restore``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from web.cli.main import Home, Json, app
+
+__all__ = ["backup", "restore"]
+
+
+@app.command("backup")
+def backup(
+    folder: Annotated[Path, typer.Argument(help="Where copies are kept; not inside the home folder, best on another disk.")],
+    *,
+    drill: Annotated[bool, typer.Option("--drill", help="Also restore the copy aside and check that it balances.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Copy all state while everything runs; copies older than 30 days are deleted."""
+    from experiments.clock import system_clock
+    from experiments.events.backup import back_up
+    from experiments.events.restoring import drill as rehearse
+    from experiments.settings import load_settings
+    from web.cli.output import print_json, tell
+
+    made = back_up(load_settings(home).home, folder, at_us=system_clock())
+    if drill:
+        rehearse(made.path, at_us=system_clock())
+    if as_json:
+        print_json({**asdict(made), "path": str(made.path), "drilled": drill})
+        return
+    tell(f"{made.path}: {made.files:,} files, {made.bytes / 1e6:,.1f} MB, events up to number {made.last_seq:,}.")
+    if drill:
+        tell("It was restored aside: every event is accounted for.")
+
+
+@app.command("restore")
+def restore(
+    folder: Annotated[Path, typer.Argument(help="A backup, or the folder with the backups (then the newest).")],
+    *,
+    erased_in: Annotated[Path | None, typer.Option(help="An older home folder: readers who were erased there stay erased.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Bring a backup back to an empty home folder; readers who were erased since stay erased."""
+    from experiments.clock import system_clock
+    from experiments.events.restoring import newest
+    from experiments.events.restoring import restore as bring_back
+    from experiments.settings import load_settings
+    from web.cli.output import print_json, tell
+
+    done = bring_back(newest(folder), load_settings(home).home, at_us=system_clock(), erased_in=erased_in)
+    if as_json:
+        print_json({**asdict(done), "home": str(done.home)})
+        return
+    tell(f"{done.home}: {done.files:,} files, events up to number {done.last_seq:,}; {done.erased:,} events of erased readers left out.")
+    tell("Next: presslab migrate, then presslab worker and presslab serve")
