@@ -1,5 +1,8 @@
 """The rule a senior editor respects: what is read now, and what readers of this article read next."""
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from experiments.experiment import Audience, Kind
 from experiments.serving.recommender import Context, Ranking, register
 
@@ -13,6 +16,12 @@ class Front:
     name = "front"
     kind: Kind = "heuristic"
     audience: Audience = "all"
+    card: ClassVar[Mapping[str, str]] = {
+        "limits": "Knows nothing of the reader; a new article waits for its first reads or its section's credit.",
+        "cost": "None beyond the signals every arm uses.",
+        "owner": "newsroom",
+        "retrain": "Never: it follows the signals, which are refreshed every minute.",
+    }
 
     def rank(self, context: Context) -> Ranking:
         if not len(context.pool):

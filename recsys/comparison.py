@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr
 
-__all__ = ["Compared", "compare", "mcnemar", "paired", "wilson"]
+__all__ = ["PLACES", "Compared", "bootstrap_difference", "compare", "mcnemar", "paired", "wilson"]
 
 PLACES = 10
 Z95 = 1.959963984540054
@@ -69,6 +69,25 @@ def paired(a: str, b: str, *, hits: tuple[npt.NDArray[np.bool_], npt.NDArray[np.
     clustered = np.bincount(codes, weights=gaps - mean)
     half = Z95 * math.sqrt(float((clustered**2).sum())) / len(gaps)
     return Compared(a, b, wins, losses, mcnemar(wins, losses), mean, mean - half, mean + half)
+
+
+def bootstrap_difference(gaps: Floats, readers: npt.NDArray[np.int64], *, seed: int = 0, draws: int = 2_000) -> tuple[float, float, float]:
+    """Return the mean of paired differences and its 95 % percentile interval over readers drawn whole.
+
+    Parameters
+    ----------
+    gaps : (n,) one arm minus the other on the same page view. readers : (n,) codes.
+
+    Examples
+    --------
+    >>> bootstrap_difference(np.array([1.0, 1.0]), np.array([7, 8]), draws=10)
+    (1.0, 1.0, 1.0)
+    """
+    _, codes = np.unique(readers, return_inverse=True)
+    sums, counts = np.bincount(codes, weights=gaps), np.bincount(codes)
+    chosen = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
+    low, high = np.percentile(sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1), [2.5, 97.5])
+    return float(gaps.mean()), float(low), float(high)
 
 
 def mcnemar(wins: int, losses: int) -> float:

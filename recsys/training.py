@@ -32,7 +32,7 @@ from recsys.comparison import compare, paired
 from recsys.interactions import to_reads
 from recsys.requests import Request, Site, contexts, next_reads
 
-__all__ = ["Judged", "Source", "Trainer", "judge", "main", "read_source", "train"]
+__all__ = ["Judged", "Source", "Trainer", "judge", "later_requests", "main", "place_of", "read_source", "train"]
 
 HISTORY_H = 800.0  # the longest window of a recipe, before the longest test stretch, and the five days the signals look back
 TEST_HOURS = (24.0, 48.0, 72.0)  # the last day, or up to three where a day has too few page views
@@ -118,7 +118,7 @@ def judge(trainer: Trainer, source: Source, arm: str, *, until: float, against: 
 
     The arm is refused when its hit rate lies below the heuristic's by more than one half-width of the paired interval.
     """
-    split, asked = _test_requests(source.reads, until, seed)
+    split, asked = later_requests(source.reads, until, seed)
     if len(asked) < LEAST_REQUESTS:
         return Judged({}, [], [], f"only {len(asked)} page views to compare on, {LEAST_REQUESTS} are needed.")
     kind: Any = arm_class(arm)
@@ -128,11 +128,12 @@ def judge(trainer: Trainer, source: Source, arm: str, *, until: float, against: 
     ranks: dict[str, list[float]] = {name: [] for name in arms}
     for request, context in contexts(asked, source.site):
         for name, recommender in arms.items():
-            ranks[name].append(_place(recommender, request, context))
+            ranks[name].append(place_of(recommender, request, context))
     return _verdict({name: np.array(values) for name, values in ranks.items()}, asked, arm, against)
 
 
-def _test_requests(reads: Reads, until: float, seed: int) -> tuple[float, list[Request]]:
+def later_requests(reads: Reads, until: float, seed: int) -> tuple[float, list[Request]]:
+    """Return the moment models may learn up to, and the page views after it that arms are compared on."""
     split, asked = until, list[Request]()
     for hours in (*TEST_HOURS, *SPARSE_TEST_HOURS):
         split = until - hours * HOUR
@@ -142,7 +143,8 @@ def _test_requests(reads: Reads, until: float, seed: int) -> tuple[float, list[R
     return split, asked
 
 
-def _place(arm: Recommender, request: Request, context: Context) -> float:
+def place_of(arm: Recommender, request: Request, context: Context) -> float:
+    """Return the place of the article opened next in the arm's ranking, 0 the first, infinite when it is not there."""
     found = np.flatnonzero(arm.rank(context).articles == request.target)
     return float(found[0]) if len(found) else float("inf")
 

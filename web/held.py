@@ -32,10 +32,12 @@ GROUPS = {
     "front": "what is read now and read next",
     "newest": "the newest",
     "most_read": "most read",
+    "front_personal": "what is read now, with more of the sections you read",
 }
 SIGNALS = {
     "status_quo": "In this group nothing is recommended below an article.",
     "heuristic": "The order comes from what is read now and from what readers of this article read next.",
+    "front_personal": "The order comes from what is read now, from what readers of this article read next, and from which sections you read here.",
     "model": "The order comes from a model that compares what you read here with what others read.",
 }
 
@@ -102,7 +104,7 @@ class Held:
         counted = Counter(item.reason for item in items)
         return WhyView(
             tuple(items),
-            SIGNALS[_kind(name)],
+            SIGNALS.get(name) or SIGNALS[_kind(name)],
             bool(arm and arm.audience == "agreed"),
             live.experiment.question if live else "",
             GROUPS.get(claims.arm, claims.arm),

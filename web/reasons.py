@@ -20,6 +20,7 @@ SENTENCES = {
     "als": "From what you have been reading",
     "ranked": "From what you have been reading",
     "newest": "Just published",
+    "section": "From a section you often read",
     "text": "On the same subject",
 }
 

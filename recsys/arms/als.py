@@ -28,6 +28,12 @@ class Als:
     audience: ClassVar[Audience] = "agreed"
     trainer: ClassVar[str] = "recsys.fit_als"
     waived: ClassVar[str] = "plain ALS is expected to lose offline; only the test on readers settles it"
+    card: ClassVar[Mapping[str, str]] = {
+        "limits": "Articles without a read have no vector; readers without a read get the ladder.",
+        "cost": "A training of seconds an hour; the vectors of all articles in memory.",
+        "owner": "data science",
+        "retrain": "Hourly in production.",
+    }
 
     def __init__(self, factors: Factors, *, version: str, recent_reads: float) -> None:
         self.factors = factors

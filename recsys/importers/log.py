@@ -10,7 +10,7 @@ from pathlib import Path
 from experiments.content import add_articles
 from experiments.errors import DataError, nearest
 from experiments.events import lake
-from recsys.importers import deskdrop, globo, table
+from recsys.importers import deskdrop, globo, mind, table
 from recsys.importers.rows import Parsed
 from recsys.importers.source import column_names
 from recsys.importers.table import Layout
@@ -56,6 +56,7 @@ def parse_log(format: str, path: Path, *, layout: Layout = Layout()) -> Parsed:
     parsers: dict[str, Callable[[Path], Parsed]] = {
         "globo": globo.parse,
         "deskdrop": deskdrop.parse,
+        "mind": mind.parse,
         "table": lambda given: table.parse(given, layout),
     }
     if format not in parsers:
@@ -64,13 +65,15 @@ def parse_log(format: str, path: Path, *, layout: Layout = Layout()) -> Parsed:
 
 
 def recognise(path: Path) -> str:
-    """Return the format of a log from its column names: ``globo``, ``deskdrop``, else ``table``.
+    """Return the format of a log from its columns: ``globo``, ``deskdrop``, ``mind``, else ``table``.
 
     Raises
     ------
     DataError
         There is no such file, or it is a web page or another kind of file.
     """
+    if path.exists() and mind.looks_like(path):
+        return "mind"
     names = set(column_names(path))
     if {"click_article_id", "click_timestamp"} <= names:
         return "globo"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,7 +20,7 @@ import pyarrow.parquet as pq
 
 from experiments.errors import DataError
 
-__all__ = ["Source", "column_names", "integers", "read_source", "texts"]
+__all__ = ["Source", "check_readable", "column_names", "integers", "numbered", "read_source", "texts"]
 
 Lines = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -62,7 +63,7 @@ def column_names(path: Path) -> list[str]:
         path = found[0]
     name, content = next(_files(path))
     head = content[:512] if isinstance(content, bytes) else _head(content)
-    _check_readable(name, head)
+    check_readable(name, head)
     return list(pq.read_schema(content).names) if head.startswith(b"PAR1") else _header(content)
 
 
@@ -89,7 +90,7 @@ def _files(path: Path) -> Iterator[tuple[str, bytes | Path]]:
 def _part(name: str, content: bytes | Path, columns: tuple[Sequence[str], Sequence[str]]) -> Source:
     wanted, optional = columns
     head = content[:512] if isinstance(content, bytes) else _head(content)
-    _check_readable(name, head)
+    check_readable(name, head)
     if head.startswith(b"PAR1"):
         return _parquet(name, cast(Path, content), wanted, optional)
     return _csv(name, content, wanted, optional)
@@ -100,7 +101,8 @@ def _head(path: Path) -> bytes:
         return file.read(512)
 
 
-def _check_readable(name: str, head: bytes) -> None:
+def check_readable(name: str, head: bytes) -> None:
+    """Refuse in words what is no table: a web page, gzip, a binary file, an empty one."""
     if head.startswith(b"PAR1"):
         return
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
@@ -154,8 +156,28 @@ def _csv(name: str, content: bytes | Path, wanted: Sequence[str], optional: Sequ
         table = pacsv.read_csv(source, read_options=pacsv.ReadOptions(use_threads=False), parse_options=parsing, convert_options=options)
     except pa.ArrowInvalid as error:
         raise DataError(f"{name}: not readable as CSV: {error}.") from error
-    lines = np.delete(np.arange(2, table.num_rows + len(invalid) + 2), [line - 2 for line, _ in invalid])
-    return Source(table, lines, tuple(invalid))
+    lines, bad = numbered(content, table.num_rows, invalid, header=1)
+    return Source(table, lines, bad)
+
+
+def numbered(
+    content: bytes | Path, rows: int, invalid: Sequence[tuple[int, str]], *, header: int
+) -> tuple[Lines, tuple[tuple[int, str], ...]]:
+    """Return the line of each row that was read and of each that was not; Arrow counts rows and passes over blank lines.
+
+    Parameters
+    ----------
+    rows : read. invalid : (number as Arrow counts, reason). header : lines before the first row.
+    """
+    total = rows + len(invalid) + header
+    physical = np.arange(1, total + 1)
+    with nullcontext(io.BytesIO(content)) if isinstance(content, bytes) else content.open("rb") as file:
+        filled = np.array([number for number, line in enumerate(file, start=1) if line.strip(b"\r\n")], np.int64)
+    if len(filled) == total:  # else a quoted text spans lines: then rows are counted, not lines
+        physical = filled
+    places = np.array([number - 1 for number, _ in invalid], np.int64)
+    bad = tuple((int(physical[place]), reason) for place, (_, reason) in zip(places, invalid, strict=True))
+    return np.delete(physical, [*range(header), *places]), bad
 
 
 def _header(content: bytes | Path) -> list[str]:

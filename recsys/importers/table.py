@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -12,16 +13,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from experiments.errors import DataError, nearest
 from recsys.importers.rows import Columns, Parsed, assemble, untitled
-from recsys.importers.source import Bools, integers, read_source, texts
+from recsys.importers.source import Bools, Source, integers, read_source, texts
 
-__all__ = ["Layout", "parse"]
+__all__ = ["Layout", "declared", "parse", "read_layout"]
 
 Unit = Literal["", "s", "ms", "us"]
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-ROLES = ("reader_id", "article_id", "ts", "session")
+ROLES = ("reader_id", "article_id", "ts", "session", "event")
+READS = ("view", "read", "click", "page_view", "")  # events that are reads; the others are left out and counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ class Layout:
 
     Parameters
     ----------
-    columns : role -> column name, for roles named otherwise in the file (``reader_id``, ``article_id``, ``ts``, ``session``).
+    columns : role -> column name, for roles named otherwise in the file (``reader_id``, ``article_id``, ``ts``, ``session``, ``event``).
     unit : of numeric times: ``s``, ``ms`` or ``us`` since the epoch; must be declared.
     zone : of written times without an offset, such as ``Europe/Paris``; must be declared.
     """
@@ -50,19 +53,60 @@ class Layout:
 def parse(path: Path, layout: Layout = Layout()) -> Parsed:
     """Read a table of reads; without a session column, sessions end after 30 minutes without a read.
 
+    Rows whose ``event`` is something else than a read are left out and told in the notes.
+
     Raises
     ------
     DataError
         A column is missing, or times need a unit or a zone that was not declared.
     """
     names = {role: layout.columns.get(role, role) for role in ROLES}
-    source = read_source(path, [names[role] for role in ROLES[:3]], [names["session"]])
+    source = read_source(path, [names[role] for role in ROLES[:3]], [names[role] for role in ROLES[3:]])
+    source, notes = _reads_only(source, names["event"])
     at, timed = _times(source.table[names["ts"]], layout, path.name)
     reader, article = (texts(source.table[names[role]], names[role]) for role in ROLES[:2])
     session = texts(source.table[names["session"]], names["session"]) if names["session"] in source.table.column_names else None
     repeated = source.table.to_pandas().duplicated().to_numpy(bool)
     parsed = assemble(Columns(reader, session, article, at, timed, source.lines, None, repeated, source.refused))
-    return replace(parsed, articles=untitled(parsed.table))
+    return replace(parsed, articles=untitled(parsed.table), notes=notes)
+
+
+def _reads_only(source: Source, column: str) -> tuple[Source, tuple[str, ...]]:
+    """Drop the rows of other events; say how many of which."""
+    if column not in source.table.column_names:
+        return source, ()
+    events = pc.utf8_lower(pc.fill_null(texts(source.table[column], column), ""))
+    kept = pc.is_in(events, pa.array(READS))
+    left = pc.value_counts(events.filter(pc.invert(kept))).to_pylist()
+    told = tuple(f"{entry['counts']:,} rows with the event '{entry['values']}' are not reads and were left out." for entry in left)
+    return Source(source.table.filter(kept), source.lines[np.asarray(kept)], source.refused), told
+
+
+def read_layout(path: Path) -> Layout:
+    """Read a mapping file: ``unit``, ``zone`` and a table ``columns`` with role = "column name".
+
+    Raises
+    ------
+    DataError
+        It is no TOML, or a key or role is unknown.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not readable as TOML: {error}.") from error
+    known = [f.name for f in fields(Layout)]
+    faults = [f"unknown key '{key}'; {nearest(key, known)}" for key in values if key not in known]
+    if faults:
+        raise DataError(f"{path}: the mapping cannot be used.", faults=faults)
+    return Layout(**values)
+
+
+def declared(mapping: Path | None, *, unit: str = "", zone: str = "") -> Layout:
+    """Return the layout of a mapping file with what was said beside it, which wins."""
+    layout = read_layout(mapping) if mapping else Layout()
+    return replace(layout, unit=unit or layout.unit, zone=zone or layout.zone)  # type: ignore[arg-type]
 
 
 def _times(column: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools]:

@@ -16,8 +16,14 @@ SHOWN = 20
 
 @data.command("import")
 def bring(
-    form: Annotated[str, typer.Argument(metavar="FORMAT", help="globo, deskdrop, table")],
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="globo, deskdrop, mind, table")],
     path: Annotated[Path, typer.Argument(help="File or folder.")],
+    *,
+    mapping: Annotated[
+        Path | None, typer.Option(help='TOML for `table`: unit, zone, and [columns] with role = "name in the file".')
+    ] = None,
+    unit: Annotated[str, typer.Option(help="Of numeric times in a `table`: s, ms or us.")] = "",
+    zone: Annotated[str, typer.Option(help="Of written times without an offset in a `table`, such as Europe/Paris.")] = "",
     max_rejected: Annotated[float, typer.Option(help="Share of rows that may be refused; above it nothing is kept.", min=0, max=1)] = 0.01,
     home: Home = None,
     as_json: Json = False,
@@ -26,12 +32,13 @@ def bring(
     from experiments.migrate import migrate
     from experiments.settings import load_settings
     from recsys.importers.log import import_log
+    from recsys.importers.table import declared
     from web.cli.output import print_json, say
     from web.imported import open_for_readers
 
     settings = load_settings(home)
     migrate(settings.home)
-    found = import_log(form, path, settings.home, max_rejected=max_rejected)
+    found = import_log(form, path, settings.home, max_rejected=max_rejected, layout=declared(mapping, unit=unit, zone=zone))
     open_for_readers(settings.home)
     if as_json:
         print_json(
@@ -42,6 +49,7 @@ def bring(
                 "rejected": found.rejected,
                 "articles": found.articles,
                 "readers": found.readers,
+                "notes": list(found.notes),
             }
         )
         return
@@ -52,6 +60,8 @@ def bring(
         say(f"  line {line}: {reason}")
     if found.rejected > SHOWN:
         say(f"  … and {found.rejected - SHOWN:,} more")
+    for note in found.notes:
+        say(f"  {note}")
     say("Next: presslab model train als, then presslab serve")
 
 

@@ -1,4 +1,4 @@
-"""``presslab evaluate``, ``model ...``, ``arm ...``, ``drift ...``."""
+"""``presslab evaluate``, ``model ...``, ``drift ...``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from web.cli.main import Home, Json, app, arm, drift, model
+from web.cli.main import Home, Json, app, drift, model
 
-__all__ = ["arms", "evaluate", "explain", "models", "rollback", "show_drift", "train"]
+__all__ = ["evaluate", "explain", "models", "rollback", "show_drift", "train"]
 
 
 @app.command("evaluate")
@@ -149,22 +149,6 @@ def rollback(name: str, to: Annotated[str, typer.Option(help="Version; the one b
 
     pointer = back(load_settings(home).home, name, to or None, at_us=system_clock())
     say(f"{name} serves version {pointer.version} again.")
-
-
-@arm.command("list")
-def arms(as_json: Json = False) -> None:
-    """Every arm this installation knows, and the modules that could not be loaded."""
-    from experiments.serving.recommender import broken_arms, discover
-    from web.cli.output import print_json, print_table
-
-    rows = [{"name": n, "kind": c.kind, "audience": c.audience, "says": (c.__doc__ or "").splitlines()[0]} for n, c in discover().items()]  # type: ignore[attr-defined]
-    broken = broken_arms()
-    if as_json:
-        print_json({"arms": rows, "broken": broken})
-        return
-    print_table("Arms", ("name", "kind", "audience", "says"), [tuple(r.values()) for r in rows])
-    for module, reason in broken.items():
-        print_table("Broken", ("module", "reason"), [(module, reason)])
 
 
 @drift.command("show")

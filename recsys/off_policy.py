@@ -1,0 +1,143 @@
+"""What another policy would have earned on a log that was not shown by it, or the reason why this log cannot say.
+
+The table of RECOMMENDING §11: ``w = new propensity / logged propensity``; IPW ``mean(w r)``; SNIPW ``Σwr / Σw``; DM ``mean q(π)``;
+DR ``mean(q(π) + w (r − q))`` with ``q = (clicks + 50 · mean) / (n + 50)`` per article and slot. Dudík et al. 2011; Swaminathan and
+Joachims 2015.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import csr_matrix
+
+from recsys.logged import Logged, Policy
+
+__all__ = ["OffPolicy", "evaluate_policy", "refusal"]
+
+LEAST_ESS, MOST_SHARE, MEAN_WEIGHT = 100.0, 0.05, (0.8, 1.25)
+DRAWS, CHUNK, LEVEL = 2_000, 50, 0.95
+PRIOR = 50.0
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class OffPolicy:
+    """The answer; ``estimators`` is empty when ``refused`` gives a reason.
+
+    Parameters
+    ----------
+    rows : of the log. ess : effective sample size ``(Σw)² / Σw²``. max_weight_share : largest weight over the sum of all.
+    mean_weight : about 1 when the two policies show the same things. None of the three exists without propensities.
+    estimators : name -> value, low and high (95 %) in clicks per row.
+    """
+
+    refused: str | None
+    rows: int
+    ess: float | None
+    max_weight_share: float | None
+    mean_weight: float | None
+    estimators: dict[str, dict[str, float]]
+
+
+def evaluate_policy(log: Logged, target: Policy, *, seed: int = 0, draws: int = DRAWS) -> OffPolicy:
+    """Return the value of ``target`` on ``log`` with percentile intervals over resampled readers, or a refusal.
+
+    Parameters
+    ----------
+    draws : bootstrap samples; readers are drawn whole (rows where the log names no reader).
+
+    Examples
+    --------
+    >>> from recsys.logged import share_of
+    >>> shown, slot = np.arange(1_000) % 2, np.zeros(1_000, int)
+    >>> even = Logged(shown, slot, (shown == 0) * 1.0, np.full(1_000, 0.5), np.arange(1_000), ("a", "b"), ("1",))
+    >>> evaluate_policy(even, share_of(even)).estimators["snipw"]["value"]
+    0.5
+    """
+    rows = len(log.reward)
+    bad = int((~(log.propensity > 0)).sum())
+    if bad or not rows:
+        reason = f"{bad:,} of {rows:,} rows have no propensity above 0" if rows else "the log has no row"
+        return OffPolicy(f"not enough overlap: {reason}.", rows, None, None, None, {})
+    weight = target.of(log) / log.propensity
+    total = float(weight.sum())
+    if total <= 0:
+        return OffPolicy("not enough overlap: the new policy shows nothing of what the log shows.", rows, 0.0, None, 0.0, {})
+    ess, share, mean = total**2 / float((weight**2).sum()), float(weight.max()) / total, total / rows
+    reason = refusal(ess=ess, max_weight_share=share, mean_weight=mean)
+    if not reason and not (weight * log.reward).any():
+        reason = "not estimable: the log has no click on what the new policy shows."
+    if reason:
+        return OffPolicy(reason, rows, ess, share, mean, {})
+    return OffPolicy(None, rows, ess, share, mean, _estimates(log, target, weight, np.random.default_rng(seed), draws))
+
+
+def refusal(*, ess: float, max_weight_share: float, mean_weight: float) -> str:
+    """Return why the overlap is too small, every reason at once; empty when it is enough.
+
+    Examples
+    --------
+    >>> refusal(ess=40, max_weight_share=0.01, mean_weight=1.0)
+    'not enough overlap: the log is worth 40 rows shown by the new policy, 100 are needed.'
+    """
+    low, high = MEAN_WEIGHT
+    faults = [
+        (ess < LEAST_ESS, f"the log is worth {ess:,.0f} rows shown by the new policy, {LEAST_ESS:.0f} are needed"),
+        (max_weight_share > MOST_SHARE, f"one row carries {max_weight_share:.0%} of the weight, {MOST_SHARE:.0%} is the limit"),
+        (not low <= mean_weight <= high, f"the mean weight is {mean_weight:.2f}, it must lie between {low} and {high}"),
+    ]
+    told = [says for bad, says in faults if bad]
+    return f"not enough overlap: {'; '.join(told)}." if told else ""
+
+
+def _estimates(log: Logged, target: Policy, weight: Floats, rng: np.random.Generator, draws: int) -> dict[str, dict[str, float]]:
+    """Estimate from sums per reader and cell; a bootstrap draw is a weighted sum of them, so q is estimated anew in each."""
+    sums = _Sums(log, target, weight)
+    point = sums.values(np.ones((1, sums.readers)))
+    parts = [sums.values(_drawn(sums.readers, min(CHUNK, draws - start), rng)) for start in range(0, draws, CHUNK)]
+    tail = 100 * (1 - LEVEL) / 2
+    told = {}
+    for name, value in point.items():
+        low, high = np.nanpercentile(np.concatenate([part[name] for part in parts]), [tail, 100 - tail])
+        told[name] = {"value": float(value[0]), "low": float(low), "high": float(high)}
+    return told
+
+
+def _drawn(readers: int, draws: int, rng: np.random.Generator) -> Floats:
+    """(draws, readers) how often each reader comes in a sample of that many, drawn with replacement."""
+    chosen = rng.integers(readers, size=(draws, readers)) + readers * np.arange(draws)[:, None]
+    return np.bincount(chosen.ravel(), minlength=draws * readers).reshape(draws, readers).astype(np.float64)
+
+
+class _Sums:
+    """Sums of the log per reader and per cell (article and slot), and the estimators made of them."""
+
+    def __init__(self, log: Logged, target: Policy, weight: Floats) -> None:
+        cells, inverse = np.unique(np.stack([log.article, log.slot]), axis=1, return_inverse=True)
+        self.readers, width = int(log.reader.max()) + 1, cells.shape[1]
+        self.shown, self.clicked, self.weighed, self.earned = (
+            csr_matrix((values, (log.reader, inverse.reshape(-1))), shape=(self.readers, width))
+            for values in (np.ones(len(weight)), log.reward, weight, weight * log.reward)
+        )
+        self.slot, self.chance = cells[1], None
+        if target.table is not None:
+            self.chance = target.table[cells[0], cells[1]]
+            self.elsewhere = 1.0 - np.bincount(cells[1], weights=self.chance, minlength=target.table.shape[1])  # never shown by the log
+
+    def values(self, times: Floats) -> dict[str, Floats]:
+        """Return (draws,) values per estimator; ``times`` is (draws, readers)."""
+        shown, clicked, weighed = (np.asarray(times @ part) for part in (self.shown, self.clicked, self.weighed))
+        earned, rows = np.asarray(times @ self.earned).sum(axis=1), shown.sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            found = {"ipw": earned / rows, "snipw": earned / weighed.sum(axis=1)}
+        if self.chance is None:
+            return found
+        mean = clicked.sum(axis=1) / rows
+        q = (clicked + PRIOR * mean[:, None]) / (shown + PRIOR)
+        in_slot = np.eye(len(self.elsewhere))[self.slot]
+        policy = (q * self.chance) @ in_slot + mean[:, None] * self.elsewhere
+        dm = (policy * (shown @ in_slot)).sum(axis=1) / rows
+        return found | {"dm": dm, "dr": dm + (earned - (weighed * q).sum(axis=1)) / rows}

@@ -1,0 +1,67 @@
+"""One command writes an arm that runs, keeps the contract and reads like the others."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments.errors import ConfigError
+from experiments.serving import recommender
+from recsys.contract import broken_promises
+from recsys.new_arm import write_arm
+from recsys.practice import on_trial
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.syspath_prepend(tmp_path / "arms")
+    yield tmp_path / "arms"
+    for name in ("spring_tide", "neap_tide"):
+        recommender._registry.classes.pop(name, None)
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("spring_tide", "heuristic"), ("neap_tide", "model")])
+def test_the_written_file_keeps_the_contract_at_once(folder: Path, name: str, kind: str) -> None:
+    path = write_arm(name, kind, folder)  # type: ignore[arg-type]
+    importlib.import_module(name)
+    made = recommender._registry.classes[name]
+    assert broken_promises(on_trial(made)) == []
+    checked = subprocess.run(["ruff", "check", "--config", ROOT / "pyproject.toml", path], capture_output=True, text=True, check=False)
+    formatted = subprocess.run(["ruff", "format", "--check", "--config", ROOT / "pyproject.toml", path], capture_output=True, check=False)
+    assert (checked.returncode, formatted.returncode) == (0, 0), checked.stdout
+
+
+def test_a_rule_takes_thirty_lines_at_most(folder: Path) -> None:
+    assert len(write_arm("spring_tide", "heuristic", folder).read_text().splitlines()) <= 30
+
+
+def test_outside_the_checkout_it_is_a_package_with_an_entry_point(folder: Path) -> None:
+    write_arm("spring_tide", "heuristic", folder)
+    package = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert package["project"]["entry-points"]["presslab.arms"] == {"spring_tide": "spring_tide"}
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [("als", "already an arm called 'als'"), ("Tide", "cannot be called"), ("a-b", "cannot be called"), ("class", "cannot")],
+)
+def test_names_that_are_taken_or_impossible_are_refused(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        write_arm(name, "heuristic", tmp_path)
+    assert caught.value.exit_status == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_is_there_is_never_overwritten(folder: Path) -> None:
+    write_arm("spring_tide", "heuristic", folder)
+    with pytest.raises(ConfigError, match="is there already"):
+        write_arm("spring_tide", "model", folder)

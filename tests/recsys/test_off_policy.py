@@ -1,0 +1,199 @@
+"""Off-policy values: right by hand, right on average, honest about overlap, and refused without it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from experiments.errors import DataError
+from recsys.logged import Logged, Policy, read_logged, read_policy, share_of
+from recsys.off_policy import evaluate_policy
+
+DATA = Path(os.environ.get("PRESSLAB_DATA", Path(__file__).parents[2] / "../shared/data")) / "open_bandit"
+MEN = {policy: DATA / policy / "men" / "men.csv" for policy in ("random", "bts")}
+needs_data = pytest.mark.skipif(not DATA.exists(), reason="needs ../shared/data/open_bandit (not present)")
+NAMES = tuple(f"a{i}" for i in range(8))
+UNIFORM = Policy(np.full((8, 2), 1 / 8))
+
+
+def simulated(seed: int, *, rows: int = 3_000, logging: Policy = UNIFORM, per_reader: int = 1) -> Logged:
+    """Articles drawn from ``logging``; article i in slot s is clicked with probability 0.02 + 0.02 i - 0.01 s."""
+    rng = np.random.default_rng(seed)
+    assert logging.table is not None
+    slot = rng.integers(2, size=rows)
+    article = (rng.random(rows) > np.cumsum(logging.table, axis=0)[:-1, slot]).sum(axis=0)
+    reward = (rng.random(rows) < CLICKS[article, slot]).astype(float)
+    return Logged(article, slot, reward, logging.table[article, slot], np.arange(rows) // per_reader, NAMES, ("1", "2"))
+
+
+CLICKS = 0.02 + 0.02 * np.arange(8)[:, None] - 0.01 * np.arange(2)[None, :]
+RISING = Policy(np.repeat(np.arange(1, 9)[:, None] / 36, 2, axis=1))
+TRUTH = float((RISING.table * CLICKS).sum(axis=0).mean())  # type: ignore[operator]
+
+
+def test_the_four_estimators_by_hand() -> None:
+    """Two articles, one slot: a shown 200 times with 40 clicks, b 200 times with 20, both at 1/2; the new policy shows a at 3/4."""
+    article = np.repeat([0, 1], 200)
+    reward = np.concatenate([np.repeat([1.0, 0.0], [40, 160]), np.repeat([1.0, 0.0], [20, 180])])
+    log = Logged(article, np.zeros(400, int), reward, np.full(400, 0.5), np.arange(400), ("a", "b"), ("1",))
+    found = evaluate_policy(log, Policy(np.array([[0.75], [0.25]])), draws=50)
+    assert found.ess == pytest.approx(400**2 / (200 * 1.5**2 + 200 * 0.5**2))
+    assert (found.max_weight_share, found.mean_weight) == (pytest.approx(1.5 / 400), pytest.approx(1.0))
+    values = {name: estimate["value"] for name, estimate in found.estimators.items()}
+    qa, qb = (40 + 50 * 0.15) / 250, (20 + 50 * 0.15) / 250
+    direct = 0.75 * qa + 0.25 * qb
+    corrected = direct + (1.5 * (40 - 200 * qa) + 0.5 * (20 - 200 * qb)) / 400
+    assert values == pytest.approx({"ipw": 0.175, "snipw": 0.175, "dm": direct, "dr": corrected})
+
+
+def test_values_are_right_on_average_and_ranges_hold_the_truth_nine_times_in_ten() -> None:
+    found = [evaluate_policy(simulated(seed), RISING, seed=seed, draws=200).estimators for seed in range(60)]
+    for name in ("ipw", "snipw", "dr"):
+        values = np.array([one[name]["value"] for one in found])
+        assert abs(values.mean() - TRUTH) < 4 * values.std() / np.sqrt(60)
+        inside = np.mean([one[name]["low"] <= TRUTH <= one[name]["high"] for one in found])
+        assert inside >= 0.84  # 0.95 less 4 standard errors of 60 runs
+
+
+def test_an_article_the_log_never_showed_counts_with_the_mean_click_rate() -> None:
+    article, reward = np.repeat([0, 1], 200), np.tile([1.0, 0.0, 0.0, 0.0], 100)
+    log = Logged(article, np.zeros(400, int), reward, np.full(400, 0.5), np.arange(400), ("a", "b", "c"), ("1",))
+    log = replace(log, reward=np.where(article == 0, reward, 0.0))
+    qa, qb, mean = (50 + 50 * 0.125) / 250, 50 * 0.125 / 250, 0.125
+    found = evaluate_policy(log, Policy(np.array([[0.5], [0.3], [0.2]])), draws=50).estimators["dm"]["value"]
+    assert found == pytest.approx(0.5 * qa + 0.3 * qb + 0.2 * mean)
+
+
+def test_rows_of_one_reader_are_drawn_together() -> None:
+    """Ten equal rows per reader say as much as one: the range is that of the readers, about three times wider than that of rows."""
+    log = simulated(5, rows=1_000)
+    tenfold = log.rows(np.repeat(np.arange(1_000), 10))
+    rows = replace(tenfold, reader=np.arange(10_000))
+    widths = [e["high"] - e["low"] for e in (evaluate_policy(one, RISING).estimators["ipw"] for one in (log, tenfold, rows))]
+    assert widths[1] == pytest.approx(widths[0], rel=0.1)
+    assert widths[1] > 2.5 * widths[2]
+
+
+NEARLY_FIXED = Policy(np.where(np.arange(8)[:, None] == 0, 1 - 7e-4, 1e-4) * np.ones((8, 2)))
+
+
+@pytest.mark.parametrize(
+    ("log", "target", "says"),
+    [
+        (simulated(2, logging=NEARLY_FIXED), UNIFORM, "rows shown by the new policy, 100 are needed"),
+        (simulated(2, rows=120), RISING, "needed"),
+        (replace(simulated(2), propensity=np.append(np.full(2_999, 0.125), 1e-5)), RISING, "of the weight"),
+        (replace(simulated(2), propensity=np.full(3_000, 0.08)), RISING, "the mean weight is 1.5"),
+        (replace(simulated(2), propensity=np.full(3_000, 0.175)), RISING, "the mean weight is 0.7"),
+        (replace(simulated(2), propensity=np.append(np.full(2_999, 0.125), np.nan)), RISING, "1 of 3,000 rows have no propensity"),
+        (replace(simulated(2), propensity=np.append(np.full(2_999, 0.125), 0.0)), RISING, "1 of 3,000 rows have no propensity"),
+        (replace(simulated(2), reward=np.zeros(3_000)), RISING, "no click on what the new policy shows"),
+        (simulated(2).rows(np.zeros(0, int)), RISING, "no row"),
+    ],
+)  # fmt: skip
+def test_without_overlap_there_is_a_reason_and_no_value(log: Logged, target: Policy, says: str) -> None:
+    found = evaluate_policy(log, target, draws=50)
+    assert says in (found.refused or "")
+    assert found.estimators == {}
+
+
+def test_a_policy_that_shows_nothing_of_the_log_is_refused() -> None:
+    log = simulated(2)
+    found = evaluate_policy(log.rows(np.flatnonzero(log.article == 0)), Policy(np.repeat(np.eye(8)[:, 1:2], 2, axis=1)))
+    assert "shows nothing of what the log shows" in (found.refused or "")
+
+
+def written(folder: Path, text: str, name: str = "log.csv") -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+LOG = "article_id,slot,click,propensity,reader_id\na,1,1,0.5,r\nb,1,0,0.5,r\na,2,0,0.25,\nb,2,0,.75,s\n"
+
+
+def test_a_log_is_read_with_its_readers_and_rows_without_one_count_alone(tmp_path: Path) -> None:
+    log = read_logged(written(tmp_path, LOG))
+    assert (log.articles, log.slots) == (("a", "b"), ("1", "2"))
+    assert log.propensity.tolist() == [0.5, 0.5, 0.25, 0.75]
+    assert [log.reader[0] == log.reader[1], len(set(log.reader.tolist()))] == [True, 3]
+
+
+def test_a_missing_propensity_reaches_the_refusal_and_a_missing_click_is_a_fault_by_line(tmp_path: Path) -> None:
+    log = read_logged(written(tmp_path, LOG.replace("0.25", "")))
+    assert "1 of 4 rows have no propensity" in (evaluate_policy(log, share_of(log)).refused or "")
+    with pytest.raises(DataError, match="line 3: article, slot or click is missing"):
+        read_logged(written(tmp_path, LOG.replace("b,1,0,", "b,1,soon,")))
+    with pytest.raises(DataError, match="no column holds the propensity"):
+        read_logged(written(tmp_path, LOG.replace("propensity", "p")))
+
+
+def test_a_policy_comes_as_a_table_per_row_or_as_another_log(tmp_path: Path) -> None:
+    log = read_logged(written(tmp_path, LOG))
+    table = read_policy(written(tmp_path, "article,slot,probability\na,1,0.2\nb,1,0.8\na,2,1\n", "table.csv"), log)
+    assert table.of(log).tolist() == [0.2, 0.8, 1.0, 0.0]
+    rows = read_policy(written(tmp_path, "probability\n.1\n.2\n.3\n.4\n", "rows.csv"), log)
+    assert rows.of(log).tolist() == [0.1, 0.2, 0.3, 0.4]
+    shown = read_policy(written(tmp_path, "item_id,position\na,1\na,1\nb,2\n", "other.csv"), log)
+    assert shown.of(log).tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 3, 2 / 3])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("article,slot,probability\na,1,0.2\nb,1,0.7\na,2,1\n", "slot 1: 0.9000"),
+        ("article,slot,probability\nz,1,1\n", "line 2: 'z'"),
+        ("article,slot,probability\na,1,1.5\nb,1,-0.5\na,2,1\n", "must not be negative"),
+        ("probability\n.1\n", "one probability between 0 and 1 for each of the 4 rows"),
+        ("article,probability\na,1\n", "no column holds the slot"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused_in_words(tmp_path: Path, text: str, says: str) -> None:
+    log = read_logged(written(tmp_path, LOG))
+    with pytest.raises(DataError) as caught:
+        read_policy(written(tmp_path, text, "policy.csv"), log)
+    assert says in str(caught.value)
+
+
+def presslab(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "web", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_the_command_refuses_with_exit_3_and_shows_no_point(tmp_path: Path) -> None:
+    done = presslab("off-policy", str(written(tmp_path, LOG)), "--target", str(written(tmp_path, LOG, "same.csv")), "--json")
+    told = json.loads(done.stdout)
+    assert done.returncode == 3
+    assert set(told) == {"refused", "rows", "ess", "max_weight_share", "mean_weight", "estimators"}
+    assert (told["rows"], told["estimators"]) == (4, {})
+    assert "100 are needed" in told["refused"]
+
+
+@needs_data
+def test_the_documented_table_of_the_open_bandit_comes_out() -> None:
+    random, bts = (read_logged(MEN[name]) for name in ("random", "bts"))
+    found = evaluate_policy(random, read_policy(MEN["bts"], random))
+    assert found.ess == pytest.approx(2_912, abs=1)
+    assert [round(found.estimators[name]["value"], 5) for name in ("snipw", "dr")] == [0.00573, 0.00569]
+    assert [found.estimators["dr"][side] for side in ("low", "high")] == pytest.approx([0.0032, 0.0086], abs=2e-4)
+    assert found.estimators["dr"]["low"] < bts.reward.mean() < found.estimators["dr"]["high"]
+    other = evaluate_policy(bts, Policy(np.full((34, 3), 1 / 34)))
+    assert (other.ess, other.estimators["snipw"]["value"]) == (pytest.approx(656, abs=1), pytest.approx(0.00319, abs=5e-6))
+    assert [other.estimators["snipw"][side] for side in ("low", "high")] == pytest.approx([0.0017, 0.0049], abs=2e-4)
+    assert other.estimators["snipw"]["low"] < random.reward.mean() < other.estimators["snipw"]["high"]
+
+
+@needs_data
+@pytest.mark.slow
+def test_ranges_of_bootstrap_logs_hold_the_value_of_the_whole_log() -> None:
+    log = read_logged(MEN["random"])
+    target, rng = read_policy(MEN["bts"], log), np.random.default_rng(0)
+    whole = evaluate_policy(log, target, draws=50).estimators
+    parts = [evaluate_policy(log.rows(rng.integers(10_000, size=10_000)), target, seed=i, draws=500).estimators for i in range(200)]
+    for name in ("ipw", "snipw", "dr"):
+        assert np.mean([part[name]["low"] <= whole[name]["value"] <= part[name]["high"] for part in parts]) >= 0.9

@@ -1,0 +1,114 @@
+"""``presslab arm list``, ``new``, ``check``, ``half-life``: from an idea to an arm that may meet readers."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from web.cli.main import Home, Json, arm
+
+__all__ = ["arms", "check", "half_life", "new"]
+
+
+class KindOption(StrEnum):
+    """The two kinds somebody may write; the status quo is there already."""
+
+    heuristic = "heuristic"
+    model = "model"
+
+
+@arm.command("list")
+def arms(as_json: Json = False) -> None:
+    """Every arm this installation knows, and the modules that could not be loaded."""
+    from experiments.serving.recommender import broken_arms, discover
+    from web.cli.output import print_json, print_table
+
+    rows = [{"name": n, "kind": c.kind, "audience": c.audience, "says": (c.__doc__ or "").splitlines()[0]} for n, c in discover().items()]  # type: ignore[attr-defined]
+    broken = broken_arms()
+    if as_json:
+        print_json({"arms": rows, "broken": broken})
+        return
+    print_table("Arms", ("name", "kind", "audience", "says"), [tuple(r.values()) for r in rows])
+    for module, reason in broken.items():
+        print_table("Broken", ("module", "reason"), [(module, reason)])
+
+
+@arm.command("new")
+def new(
+    name: str,
+    *,
+    kind: Annotated[KindOption, typer.Option(help="A rule, or something trained.")] = KindOption.heuristic,
+    into: Annotated[Path | None, typer.Option(help="Folder for a small package of its own; this checkout by default.")] = None,
+) -> None:
+    """Write the file of a new arm; it runs and keeps the contract at once."""
+    from recsys.new_arm import write_arm
+    from web.cli.output import tell
+
+    path = write_arm(name, kind.value, into)
+    tell(str(path))
+    tell("To fill in: rank, the sentences on top, the card" + (", Trainer.fit and load." if kind is KindOption.model else "."))
+    if into is not None:
+        tell(f"Install it: pip install --no-deps -e {into}")
+    tell(f"Next: presslab arm check {name}")
+
+
+@arm.command("check")
+def check(
+    name: str,
+    *,
+    until: Annotated[int, typer.Option(help="Data up to this time, UTC microseconds; 0 is just after the last read.")] = 0,
+    seed: int = 0,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Run an arm through the gates on this site's own log; exit 3 when one is not passed."""
+    from dataclasses import asdict
+
+    from experiments.settings import load_settings
+    from recsys.gates import check_arm
+    from web.cli.output import print_json, print_table, tell
+    from web.imported import last_read_us
+
+    folder = load_settings(home).home
+    done = check_arm(name, folder, until_us=until or last_read_us(folder) + 1, seed=seed)
+    if as_json:
+        print_json(asdict(done))
+    else:
+        marks = {True: "passed", False: "FAILED", None: "not yet"}
+        rows = [(g.number, g.name, marks[g.passed], g.figure, g.limit, g.reason, f"{g.seconds:.1f}") for g in done.gates]
+        print_table(f"{name}, run {done.run}", ("", "gate", "", "figure", "limit", "reason", "seconds "), rows)
+        if done.earlier_looks:
+            tell(f"These later page views have judged this arm {done.earlier_looks} time(s) before: a look more makes them worth less.")
+        tell("Gate 4, a thousand real requests in shadow, comes with readers.")
+    if not done.passed:
+        raise typer.Exit(3)
+
+
+@arm.command("half-life")
+def half_life(home: Home = None, as_json: Json = False) -> None:
+    """How quickly heat should fade on this site, from its own last seven days; exit 3 when another value is clearly better."""
+    from dataclasses import asdict
+
+    from experiments.content import load_catalogue
+    from experiments.events import lake
+    from experiments.settings import load_settings
+    from recsys.half_life import propose_half_life
+    from recsys.next_click import clicks
+    from web.cli.output import print_json, print_table, tell
+    from web.published import refresh
+
+    folder = load_settings(home).home
+    current = refresh(folder, None).signals.half_life_h if len(load_catalogue(folder)) else 24.0
+    table = lake.reads(folder, until_us=2**62)
+    found = propose_half_life(clicks(table.sort_by("at").combine_chunks()), current=current)
+    if as_json:
+        print_json(asdict(found))
+    else:
+        print_table("Heat by half-life", ("hours ", "hit rate at 10 "), [(f"{h:g}", f"{rate:.3f}") for h, rate in found.hit_rates.items()])
+        change = f"Use {found.proposed:g} h" if found.proposed != current else f"Keep {current:g} h"
+        tell(f"{change}: {found.best:g} h against it is {found.low:+.3f} to {found.high:+.3f} on {found.queries:,} page views.")
+    if found.proposed != current:
+        raise typer.Exit(3)
