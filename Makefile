@@ -4,7 +4,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE  # jobs are fresh processes: without compiled modules each would start seconds later
 INSTALL := $(if $(shell command -v uv),uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off)
 
-.PHONY: demo test check bench soak calibrate install install-test lock clean
+.PHONY: demo test check bench soak calibrate mutants install install-test lock clean
 
 demo: install            ## build the newspaper, simulate readers, write the report, keep serving (ARGS="--exit" stops)
 	$(BIN)/presslab demo $(ARGS)
@@ -26,8 +26,15 @@ soak: install-test       ## an hour of load: memory flat, nothing lost (ARGS=min
 	$(BIN)/python -m tests.benchmarks.soak $(ARGS)
 
 calibrate: install-test  ## simulation gates of the statistics (slow)
-	$(BIN)/presslab calibrate
+	$(BIN)/presslab calibrate --requests $(ARGS)
 	$(BIN)/python -m pytest -m slow tests/test_truth.py
+
+mutants: install-test    ## change the statistics in small ways and count what no test notices (half an hour; docs/mutation.md)
+	rm -rf build/mutants/tree && mkdir -p build/mutants/tree
+	cp -r analysis experiments fixtures heuristics recsys tests web pyproject.toml build/mutants/tree
+	$(INSTALL) --target build/mutants/tools mutmut==3.8.1
+	cd build/mutants/tree && export PYTHONPATH=../tools && \
+	  nice ../../../$(BIN)/python -m mutmut run --max-children 1 && ../../../$(BIN)/python -m mutmut results
 
 install: .venv/.run
 install-test: .venv/.test

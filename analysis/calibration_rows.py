@@ -4,28 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from analysis.adjustment import Columns, adjust, adjusted_contrast
-from analysis.calibration import KEYS, LEVEL, Row, row_of
-from analysis.effect import LEAST_READERS, Contrast, arm_value, compare
+from analysis.adjustment import Adjusted, Columns, adjust, adjusted_contrast
+from analysis.calibration_figures import Part, Row, planned_power, row_of
+from analysis.calibration_readers import KEYS, LEVEL, VISITS, WHOLE, Process, value
+from analysis.effect import LEAST_READERS, Contrast, compare
 from analysis.quantile import Quantile, quantile_contrast, quantile_value
-from analysis.small_counts import binary_counts, is_small, small_count_contrast
+from analysis.small_counts import binary_counts, share_contrast
 from analysis.totals import Moments
 
-__all__ = ["adjusted_row", "quantile_row", "small_counts_row"]
+__all__ = ["BEFORE", "adjusted_of", "adjusted_row", "quantile_row", "share_contrast_of", "share_row", "with_past"]
 
-Part = Literal["absolute", "relative"]
 Sizes = tuple[int, int]  # readers (treated, control)
 VIEWS = 2.5  # per session, without an effect
 BEFORE = ("views before", "sessions before")
-RARE = 0.03  # share of readers with the event, without an effect
 WAIT_MS = 400.0  # median, without an effect
 OWN_PACE = 0.85  # spread of readers' own pace, in standard deviations of one event
-WHOLE = {0: 1.0}  # one phase
+LARGE = 100_000  # readers per arm from whom the planner knows what their past explains
 
 
 def adjusted_row(rng: np.random.Generator, part: Part, *, sizes: Sizes, runs: int, ratio: float = 1.15) -> Row:
@@ -37,13 +35,19 @@ def adjusted_row(rng: np.random.Generator, part: Part, *, sizes: Sizes, runs: in
 
     def contrasts(true: float) -> Iterator[Contrast]:
         for _ in range(runs):
-            yield _adjusted(_with_past(rng, sizes[0], true), _with_past(rng, sizes[1], 1.0))
+            sides = with_past(rng, sizes[0], true), with_past(rng, sizes[1], 1.0)
+            yield adjusted_of(*sides).contrast or Contrast(sizes, (None, None))
 
+    large = np.random.default_rng(0)
+    explained = adjusted_of(with_past(large, LARGE, ratio), with_past(large, LARGE, 1.0)).variance_removed
     estimator = "adjusted" if part == "relative" else "adjusted, absolute"
-    return row_of(estimator, "views per session", sum(sizes), runs=runs, contrasts=contrasts, part=part, effect=(ratio, change))
+    planned = planned_power(VISITS, sizes, ratio, explained=explained)
+    return row_of(
+        estimator, VISITS.name, sum(sizes), runs=runs, contrasts=contrasts, part=part, effect=(ratio, change), planned=planned
+    )  # fmt: skip
 
 
-def _with_past(rng: np.random.Generator, readers: int, ratio: float) -> Moments:
+def with_past(rng: np.random.Generator, readers: int, ratio: float) -> Moments:
     """Readers keep how often they come and how much they like to read; the arm changes how much they do."""
     often, appetite = rng.gamma(0.7, 1.0, readers), rng.gamma(2.0, 0.5, readers)
     earlier, sessions = rng.poisson(2 * often), 1 + rng.poisson(often)
@@ -52,42 +56,42 @@ def _with_past(rng: np.random.Generator, readers: int, ratio: float) -> Moments:
     return Moments.from_rows(np.stack([views, sessions, before, earlier], axis=1), (*KEYS, *BEFORE))
 
 
-def _adjusted(treated: Moments, control: Moments) -> Contrast:
+def adjusted_of(treated: Moments, control: Moments) -> Adjusted:
     cells, pair = {("treated", 0): treated, ("control", 0): control}, ("treated", "control")
-    sides = (arm_value(cells, arm, numerator=KEYS[0], denominator=KEYS[1], shares=WHOLE) for arm in pair)
-    plain = compare(*sides, level=LEVEL)
+    plain = compare(value(treated), value(control), level=LEVEL)
     adjustment = adjust(cells, pair, columns=Columns(*KEYS, BEFORE), shares=WHOLE)
-    return adjusted_contrast(adjustment, pair, plain=plain, level=LEVEL).contrast or Contrast(plain.n, (None, None))
+    return adjusted_contrast(adjustment, pair, plain=plain, level=LEVEL)
 
 
-def small_counts_row(rng: np.random.Generator, part: Part, *, sizes: Sizes, runs: int, ratio: float = 5 / 3) -> Row:
-    """Three readers in a hundred do it, or five: by the score test below ten events, by the delta method above.
+def share_row(rng: np.random.Generator, part: Part, process: Process, *, sizes: Sizes, runs: int, ratio: float = 5 / 3) -> Row:
+    """A share of the readers does it, by the score test.
 
-    Few whole numbers cannot be wrong exactly one time in twenty, so these ranges may be cautious. Where nobody in
-    either arm (for ratios: in the control) did it, no range is printed.
+    Few whole numbers cannot be wrong exactly one time in twenty, so ranges of rare events may be cautious. Where nobody
+    in either arm (for ratios: in the control) did it, no range is printed.
     """
+    rare = process.mean * min(sizes) < 50
 
     def contrasts(true: float) -> Iterator[Contrast]:
-        treated, control = (rng.binomial(n, rate, runs).tolist() for n, rate in zip(sizes, (RARE * true, RARE), strict=True))
-        yield from (_of_counts((x, sizes[0]), (y, sizes[1])) for x, y in zip(treated, control, strict=True))
+        treated, control = (rng.binomial(n, process.mean * r, runs).tolist() for n, r in zip(sizes, (true, 1.0), strict=True))
+        yield from (share_contrast_of((x, sizes[0]), (y, sizes[1])) for x, y in zip(treated, control, strict=True))
 
-    estimator = "small counts" if part == "absolute" else "small counts, ratio"
-    change = RARE * (ratio - 1) if part == "absolute" else ratio - 1
+    change = process.mean * (ratio - 1) if part == "absolute" else ratio - 1
     return row_of(
-        estimator, "rare event", sum(sizes), runs=runs, contrasts=contrasts, part=part, effect=(ratio, change), careful=True, unprinted=True
-    )
+        "score test" if part == "absolute" else "score test, ratio",
+        process.name, sum(sizes), runs=runs, contrasts=contrasts, part=part, effect=(ratio, change), careful=rare, unprinted=True,
+        planned=None if rare else planned_power(process, sizes, ratio),
+    )  # fmt: skip
 
 
-@lru_cache(maxsize=100_000)  # the same few tables come again and again
-def _of_counts(treated: tuple[int, int], control: tuple[int, int]) -> Contrast:
-    """Through moments, as a report has them."""
-    pair, cells = ("treated", "control"), {}
-    for arm, (events, readers) in zip(pair, (treated, control), strict=True):
-        cells[arm, 0] = Moments.from_sums(readers, KEYS, (events, readers), ((events, events), (events, readers)))
-    one, two = (binary_counts(cells, arm, numerator=KEYS[0], denominator=KEYS[1]) for arm in pair)
-    if one is not None and two is not None and is_small(one, two):
-        return small_count_contrast(one, two, level=LEVEL, least=LEAST_READERS)
-    return compare(*(arm_value(cells, arm, numerator=KEYS[0], denominator=KEYS[1], shares=WHOLE) for arm in pair), level=LEVEL)
+@lru_cache(maxsize=200_000)  # the same few tables come again and again
+def share_contrast_of(treated: tuple[int, int], control: tuple[int, int]) -> Contrast:
+    """Return the comparison of two (events, readers) through moments, as a report has them."""
+    sides = [
+        Moments.from_sums(readers, KEYS, (events, readers), ((events, events), (events, readers))) for events, readers in (treated, control)
+    ]
+    one, two = (binary_counts({("arm", 0): side}, "arm", numerator=KEYS[0], denominator=KEYS[1]) for side in sides)
+    plain = compare(*map(value, sides), level=LEVEL)
+    return plain if one is None or two is None else share_contrast(one, two, plain=plain, level=LEVEL, least=LEAST_READERS)
 
 
 def quantile_row(rng: np.random.Generator, *, sizes: Sizes, runs: int, ratio: float = 1.15) -> Row:

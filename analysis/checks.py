@@ -14,19 +14,8 @@ from scipy.stats import chi2
 from analysis.words import count, name, percent
 from experiments.errors import ExperimentError
 
-__all__ = [
-    "Check",
-    "Counted",
-    "State",
-    "balanced",
-    "before",
-    "exposure",
-    "fallback",
-    "heavy_reader",
-    "ran_long_enough",
-    "split",
-    "split_p_value",
-]
+__all__ = ["Check", "Counted", "State", "balanced", "before", "exposure", "fallback", "heavy_reader", "how_often", "ran_long_enough"]
+__all__ += ["split", "split_evidence", "split_p_value", "splits_evidence"]
 
 State = Literal["ok", "warn", "block"]
 STRENGTH = 1000.0  # of the Dirichlet prior of the split test: how closely the plan is believed
@@ -130,6 +119,15 @@ def split_evidence(counts: Mapping[str, int], shares: Mapping[str, float]) -> fl
     return float(whole + (gammaln(prior + n) - gammaln(prior)).sum() - (n * np.log(p)).sum())
 
 
+def splits_evidence(counts: Mapping[int, Mapping[str, int]], shares: Mapping[int, Mapping[str, float]]) -> float:
+    """Return log E against the planned splits of all phases together (phase -> arm -> readers, planned share).
+
+    Readers in an arm without a share are left out: they block whatever the evidence.
+    """
+    planned = {phase: {arm: n for arm, n in counts[phase].items() if shares[phase].get(arm, 0.0) > 0} for phase in sorted(counts)}
+    return math.fsum(split_evidence(planned[phase], shares[phase]) for phase in planned)
+
+
 def _at_once(counts: Mapping[int, Mapping[str, int]], shares: Mapping[int, Mapping[str, float]]) -> float:
     """Chance of splits at least this uneven over all phases together: statistics and degrees of freedom add up."""
     statistic, freedom = 0.0, 0
@@ -171,13 +169,12 @@ def split(
         return Check(title, "block", float(sum(lost.values())), SPLIT_BLOCK, 0.0, f"{who}, which had no share of the traffic then.")
     if not any(sum(arms.values()) for arms in counts.values()):
         return Check(title, "ok", None, SPLIT_BLOCK, 1.0, "Traffic split: no reader yet.")
-    log_e = math.fsum(split_evidence(counts[phase], shares[phase]) for phase in sorted(counts))
-    p = min(1.0, math.exp(-max(log_e, most_evidence))) if max(log_e, most_evidence) > 0 else 1.0
+    p = math.exp(-max(0.0, splits_evidence(counts, shares), most_evidence))
     once = _at_once(counts, shares)
     p = min(p, once) if ended else p
     arm, seen, planned = _furthest(counts, shares)
     state: State = "block" if p < SPLIT_BLOCK else "warn" if p < SPLIT_WARN else "ok"
-    chance = f"Chance alone does this {_how_often(once)}."
+    chance = f"Chance alone does this {how_often(once)}."
     if state == "ok":
         says = f"Traffic split: {percent(seen)} of readers got {name(arm)}, {percent(planned)} were planned; chance explains that."
     else:
@@ -199,7 +196,14 @@ def _furthest(counts: Mapping[int, Mapping[str, int]], shares: Mapping[int, Mapp
     return arm, seen[arm] / total, planned[arm] / total
 
 
-def _how_often(p: float) -> str:
+def how_often(p: float) -> str:
+    """Say how often chance alone does this.
+
+    Examples
+    --------
+    >>> how_often(0.004), how_often(0.0004)
+    ('about 4 times in 1,000 tests', 'less than once in 1,000 tests')
+    """
     return "less than once in 1,000 tests" if p < 0.001 else f"about {max(1, round(p * 1000))} times in 1,000 tests"
 
 

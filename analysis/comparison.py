@@ -9,34 +9,38 @@ from typing import Literal
 
 from analysis.adjustment import Adjusted, Adjustment, Columns, adjust, adjusted_contrast
 from analysis.bayes import Posterior, Prior, Shrunken, posterior
+from analysis.beside import Beside, beside, quantile_of
 from analysis.effect import LEAST_READERS as LEAST_READERS_OF_A_MEAN
 from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
 from analysis.looks import Taken, plan_of, sequential_range
 from analysis.multiplicity import exploratory, family_level
 from analysis.sequential import LEAST_READERS, anytime_critical, anytime_p, planned_readers
 from analysis.skew import Skew, skew_of
-from analysis.small_counts import binary_counts, is_small, small_count_contrast
+from analysis.small_counts import SCORE, binary_counts, share_contrast
 from analysis.totals import Totals, metrics_of, pre_columns
-from analysis.verdict import Guardrail
 from experiments.experiment import Experiment
 from experiments.metric import Metric
 
-__all__ = ["FEW", "Anytime", "Comparisons", "Effect", "Family", "compare_all", "guardrail_state", "pairs_of"]
+__all__ = ["FEW", "Anytime", "Comparisons", "Effect", "Family", "compare_all", "contrast_of", "pairs_of", "value_of"]
 
 Role = Literal["goal", "secondary", "guardrail"]
 METHOD = "planned end; delta method by reader, Welch, Fieller"
 GUARDED = "planned end; delta method by reader, spread pooled over arms"
 FEW = "events are few: what readers did before cannot narrow the range"
+QUANTILE = "planned end; quantile of all events, spread by reader"
 RARE = "planned end; score test and intervals for rare events"
+SHARES = "planned end; score test and intervals for shares of readers"
 
 
 @dataclass(frozen=True, slots=True)
 class Anytime:
-    """A relative range that may be looked at every day."""
+    """A relative range that may be looked at every day, and the same in the metric's unit; None where there is none."""
 
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
+    difference_low: float
+    difference_high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Family:
 class Effect:
     """One comparison on one metric; ``adjusted`` (goal only) is shown beside it and decides nothing.
 
-    ``q`` is the p-value of a secondary metric, adjusted for how many of them were looked at.
+    ``q`` is the p-value of a secondary metric, adjusted for how many of them were looked at. ``beside`` decides nothing.
     """
 
     metric: Metric
@@ -66,11 +70,16 @@ class Effect:
     margin: float | None = None
     adjusted: Adjusted | None = None
     q: float | None = None
+    beside: Beside | None = None
 
     @property
     def method(self) -> str:
+        if self.metric.quantile is not None:
+            return QUANTILE
         if self.contrast.absolute is not None and math.isnan(self.contrast.df):
             return RARE
+        if self.contrast.reason == SCORE:
+            return SHARES
         return GUARDED if self.contrast.status == "guarded" else METHOD
 
 
@@ -110,9 +119,9 @@ def compare_all(
     """
     arms = [arm.name for arm in experiment.arms]
     shares, dropped = phase_shares(totals.moments, arms)
-    values = {(m.name, arm): _value(experiment, totals, m, arm, shares) for m in metrics_of(experiment) for arm in arms}
+    values = {(m.name, arm): value_of(experiment, totals, m, arm, shares) for m in metrics_of(experiment) for arm in arms}
     plain = {
-        (m.name, *pair): _contrast(totals, m, pair, values, level=experiment.level)
+        (m.name, *pair): contrast_of(totals, m, pair, values, level=experiment.level)
         for m in metrics_of(experiment)
         for pair in pairs_of(experiment)
     }
@@ -143,6 +152,7 @@ def compare_all(
                     anytime=_anytime(contrast, sides, experiment.level) if role == "guardrail" and not math.isnan(contrast.df) else None,
                     margin=experiment.guardrails.get(m.name),
                     adjusted=_adjusted(experiment, adjustment, pair, contrast) if role == "goal" else None,
+                    beside=beside(totals, m, pair, contrast=contrast, level=experiment.level),
                 )
             )
     return Comparisons(_with_q(effects), values, shares, dropped, belief)
@@ -155,20 +165,30 @@ def _with_q(effects: Sequence[Effect]) -> tuple[Effect, ...]:
     return tuple(replace(e, q=q.get(i)) for i, e in enumerate(effects))
 
 
-def _contrast(totals: Totals, metric: Metric, pair: tuple[str, str], values: Mapping[tuple[str, str], Value], *, level: float) -> Contrast:
-    """One comparison; where readers either did it or not and few did, by the methods for rare events."""
+def contrast_of(
+    totals: Totals, metric: Metric, pair: tuple[str, str], values: Mapping[tuple[str, str], Value], *, level: float
+) -> Contrast:
+    """One comparison; where readers either did it or not, by the score test."""
     treated, control = (values[metric.name, arm] for arm in pair)
+    if metric.quantile is not None:  # judged by its difference, so it does not need a relative change
+        found = compare(treated, control, level=level)
+        return replace(found, status="ok") if found.absolute else found
+    plain = compare(treated, control, level=level, skew=_skew(totals, metric))
     if treated.status == control.status == "ok":
         one, two = (binary_counts(totals.moments, arm, numerator=metric.numerator.key, denominator=metric.denominator.key) for arm in pair)
-        if one is not None and two is not None and is_small(one, two):
-            return small_count_contrast(one, two, level=level, least=LEAST_READERS_OF_A_MEAN)
-    return compare(treated, control, level=level, skew=_skew(totals, metric))
+        if one is not None and two is not None:
+            return share_contrast(one, two, plain=plain, level=level, least=LEAST_READERS_OF_A_MEAN)
+    return plain
 
 
-def _value(experiment: Experiment, totals: Totals, metric: Metric, arm: str, shares: Mapping[int, float]) -> Value:
+def value_of(experiment: Experiment, totals: Totals, metric: Metric, arm: str, shares: Mapping[int, float]) -> Value:
     if metric.needs_slot and experiment.arm(arm).kind == "status_quo":
         n = totals.readers().get(arm, 0)
         return Value(n, status="undefined_for_arm", reason=f"{arm} fills no slot, so this cannot be measured there")
+    if metric.name in totals.missing:
+        return Value(totals.readers().get(arm, 0), status="not_estimable", reason=totals.missing[metric.name])
+    if metric.quantile is not None:
+        return quantile_of(totals, metric, arm, shares=shares, level=experiment.level).value
     return arm_value(totals.moments, arm, numerator=metric.numerator.key, denominator=metric.denominator.key, shares=shares)
 
 
@@ -223,7 +243,7 @@ def _family_level(experiment: Experiment, values: Mapping[tuple[str, str], Value
 def _family(
     totals: Totals, metric: Metric, pair: tuple[str, str], values: Mapping[tuple[str, str], Value], *, level: float
 ) -> Family | None:
-    wide = _contrast(totals, metric, pair, values, level=level).absolute
+    wide = contrast_of(totals, metric, pair, values, level=level).absolute
     return None if wide is None else Family(level, wide.low, wide.high)
 
 
@@ -236,30 +256,14 @@ def _shrunken(belief: Posterior | None, pair: tuple[str, str], metric: Metric, l
 
 def _anytime(contrast: Contrast, sides: tuple[Value, Value], level: float) -> Anytime | None:
     readers = sides[0].n + sides[1].n
-    if contrast.absolute is None or contrast.relative is None or min(contrast.n) < LEAST_READERS:
+    if contrast.absolute is None or min(contrast.n) < LEAST_READERS:
         return None
     cv2 = math.fsum(side.n * side.variance / side.estimate**2 for side in sides if side.estimate) / 2
     n_star = planned_readers(cv2, (sides[0].n / readers, sides[1].n / readers), alpha=1 - level)
     critical = anytime_critical(readers, n_star, alpha=1 - level)
     wide = interval_at(contrast, *sides, level=level, critical=critical)
-    if wide.relative is None or wide.absolute is None:
+    if wide.absolute is None:
         return None
     p = anytime_p(wide.absolute.estimate / wide.absolute.se, readers, n_star, alpha=1 - level)
-    return Anytime(wide.relative.low, wide.relative.high, p)
-
-
-def guardrail_state(effect: Effect, *, early: bool) -> Guardrail:
-    """Say whether a guardrail holds: by the range at the planned end, or by the anytime range before it.
-
-    Improvements count upwards whatever the metric's direction: a guardrail holds when the low end is above minus the
-    margin, and broke when harm is certain and more than the margin cannot be excluded.
-    """
-    range_ = effect.anytime if early else effect.contrast.relative
-    if range_ is None:
-        same = effect.contrast.status == "no_variation" and effect.contrast.values[0] == effect.contrast.values[1]
-        return "holds" if same or effect.contrast.status == "undefined_for_arm" else "unclear"
-    low, high = (range_.low, range_.high) if effect.metric.direction == "up" else (-range_.high, -range_.low)
-    holds = low > -(effect.margin or 0.0)
-    if high < 0:
-        return "worse" if holds else "broke"
-    return "holds" if holds else "unclear"
+    low, high = (wide.relative.low, wide.relative.high) if wide.relative else (None, None)
+    return Anytime(low, high, p, wide.absolute.low, wide.absolute.high)

@@ -27,6 +27,8 @@ from experiments.errors import DataError, nearest
 if TYPE_CHECKING:
     import pandas as pd
 
+    from experiments.events.reader_dates import Dates
+
 __all__ = ["Analysis", "analyse"]
 
 SHARES_TOLERANCE = 1e-9
@@ -105,6 +107,7 @@ def analyse(
     control: str,
     shares: Mapping[str, float] | None = None,
     level: float = 0.95,
+    dates: Dates | None = None,
 ) -> Analysis:
     """Return effects, trust checks and verdict of a finished test from a CSV or Parquet file.
 
@@ -115,22 +118,47 @@ def analyse(
     reader, arm : columns. control : the arm the others are compared with.
     shares : planned share per arm, adds up to 1; without it the split cannot be checked, and the checks say so.
     level : of every interval, 0 to 1.
+    dates : columns with dates; rows after the end and covariates known too late are refused.
 
     Raises
     ------
     DataError
         The file cannot be analysed; all its faults are listed.
     """  # fmt: skip
+    _check_dates(path, dates)
     found = _read(path, metrics, reader=reader, arm=arm)
     arms = _arms(path, found.readers, control, shares)
     effects = effects_of(found.outcomes, [(a, control) for a in arms if a != control], level=level)
-    checks = (*_split(found, shares), *_crossed(found), *_below_zero(found), _again(found, effects), *_heavy(found, effects))
+    checks = (*_split(found, shares), *_crossed(found), *_look_ahead(metrics, dates), *_below_zero(found))
+    checks = (*checks, _again(found, effects), *_heavy(found, effects))
     candidates = [_candidate(e, metrics[0], found.readers) for e in effects if e.role == "goal"]
     verdict = decide(candidates, control=control, failed=failed(checks), progress=Progress(0, 0, ended=True))
     with path.open("rb") as file:
         snapshot = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     readers = {a: found.readers.get(a, 0) for a in arms}
     return Analysis(path.name, control, level, found.rows, found.crossed, snapshot, readers, shares or {}, checks, effects, verdict)
+
+
+def _check_dates(path: Path, dates: Dates | None) -> None:
+    from experiments.events.reader_dates import date_faults
+    from experiments.events.reader_file import refuse
+
+    if dates is not None:
+        refuse(path, date_faults(path, dates))
+
+
+def _look_ahead(metrics: Sequence[Wanted], dates: Dates | None) -> tuple[Check, ...]:
+    covariates = sorted({m.pre for m in metrics if m.pre})
+    if not covariates:
+        return ()
+    if dates is not None and dates.covariates:
+        return (
+            Check("look_ahead", "ok", 0.0, 0.0, None, "What was known of readers before is older than their first exposure, in every row."),
+        )
+    says = (
+        f"Nobody said when {', '.join(covariates)} was known, so it could hold what the test did. Give its column and that of the exposure."
+    )
+    return (Check("look_ahead", "warn", None, 0.0, None, says),)
 
 
 def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str) -> _Found:

@@ -18,7 +18,7 @@ from analysis.effect import LEAST_READERS, Contrast, Value, arm_value, compare
 from analysis.multiplicity import exploratory, family_level
 from analysis.own_plan import ONE, Wanted
 from analysis.skew import Skew
-from analysis.small_counts import binary_counts, is_small, small_count_contrast
+from analysis.small_counts import binary_counts, is_small, share_contrast
 from analysis.totals import Moments
 from analysis.verdict import Verdict
 from analysis.words import change, name, rounded
@@ -80,18 +80,22 @@ def effects_of(outcomes: Sequence[Outcome], pairs: Sequence[Pair], *, level: flo
 
 
 def _contrast(outcome: Outcome, pair: Pair, level: float) -> Contrast:
-    counts = _few_events(outcome, pair)
-    if counts is not None:
-        return small_count_contrast(*counts, level=level, least=LEAST_READERS)
-    return compare(*map(outcome.value, pair), level=level, skew=outcome.skew)
+    plain, counts = compare(*map(outcome.value, pair), level=level, skew=outcome.skew), _counts(outcome, pair)
+    return share_contrast(*counts, plain=plain, level=level, least=LEAST_READERS) if counts else plain
 
 
-def _few_events(outcome: Outcome, pair: Pair) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """(events, readers) of both arms where the delta method would need more of them."""
+def _few_events(outcome: Outcome, pair: Pair) -> bool:
+    """Whether the delta method would need more events."""
+    counts = _counts(outcome, pair)
+    return counts is not None and is_small(*counts)
+
+
+def _counts(outcome: Outcome, pair: Pair) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """(events, readers) of both arms where every reader did it or not."""
     if not outcome.zero_or_one:
         return None
     one, two = (binary_counts(outcome.cells, arm, numerator=outcome.wanted.numerator, denominator=outcome.below) for arm in pair)
-    return (one, two) if one is not None and two is not None and is_small(one, two) else None
+    return (one, two) if one is not None and two is not None else None
 
 
 def _family_level(goal: Outcome, pairs: Sequence[Pair], level: float) -> float:
@@ -113,7 +117,7 @@ def _adjustment(outcome: Outcome, pairs: Sequence[Pair]) -> Adjustment:
 
 
 def _adjusted(outcome: Outcome, found: Adjustment, pair: Pair, *, plain: Contrast, level: float) -> Adjusted:
-    if not found.reason and _few_events(outcome, pair) is not None:
+    if not found.reason and _few_events(outcome, pair):
         return Adjusted(None, dropped=found.dropped, reason=FEW)
     return adjusted_contrast(found, pair, plain=plain, level=level)
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import date
+from typing import TYPE_CHECKING, Any
 
-from experiments.errors import DataError, MetricError
+from experiments.errors import DataError, MetricError, nearest
 from experiments.metric import Measure, Metric
 
-__all__ = ["ONE", "Wanted", "shares_of", "wanted"]
+if TYPE_CHECKING:
+    from experiments.events.reader_dates import Dates
+
+__all__ = ["ONE", "Wanted", "dates_of", "shares_of", "wanted"]
 
 ONE = "one reader"  # the denominator of a mean
 
@@ -79,3 +84,42 @@ def shares_of(text: str) -> dict[str, float] | None:
             raise DataError(f"--shares: '{part}' is not ARM=SHARE, or its arm is named twice.", "For instance control=.5,new=.5")
         found[name] = float(share)
     return found or None
+
+
+def dates_of(
+    metrics: Sequence[Wanted], *, column: str = "", until: str = "", exposed_at: str = "", covariate_at: Sequence[str] = ()
+) -> Dates:
+    """Read which columns hold dates: ``--date``, ``--until``, ``--exposed-at`` and ``--covariate-at NAME=COL``.
+
+    Raises
+    ------
+    DataError
+        An option lacks the one it needs, a day is no day, or a name is no covariate of the metrics; all faults at once.
+
+    Examples
+    --------
+    >>> asked = [wanted("depth=views/visits:pre=views_before")]
+    >>> dates_of(asked, exposed_at="first_seen", covariate_at=["views_before=counted_at"]).covariates
+    {'views_before': 'counted_at'}
+    """
+    from experiments.events.reader_dates import Dates
+
+    covariates, faults = {m.pre for m in metrics if m.pre}, []
+    known = dict(text.rpartition("=")[::2] for text in covariate_at)
+    for name, at in known.items():
+        if not name or not at:
+            faults.append(f"--covariate-at: '{name}{at}' is not NAME=COL.")
+        elif name not in covariates:
+            faults.append(f"--covariate-at: '{name}' is no covariate; {nearest(name, covariates)} A metric names it after pre=.")
+    faults += [f"when was '{name}' known? Add --covariate-at {name}=COL." for name in sorted(covariates - set(known)) if exposed_at]
+    if known and not exposed_at:
+        faults.append("--covariate-at needs --exposed-at COL, the reader's first exposure.")
+    if bool(column) != bool(until):
+        faults.append("--until and --date belong together: the last day of the test, and the column with the day of each row.")
+    try:
+        last = date.fromisoformat(until) if until else None
+    except ValueError:
+        faults.append(f"--until: '{until}' is no day. Write it as 2026-03-31.")
+    if faults:
+        raise DataError("the dates cannot be checked as asked:", faults=faults)
+    return Dates(column, last, exposed_at, known)

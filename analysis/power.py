@@ -1,4 +1,4 @@
-"""How many readers and days a test needs, and what it could find with the readers it gets.
+"""How many readers a test needs, and what it could find with the readers it gets.
 
 Only what is known before the test, or without looking at arms, goes in here: there is no "observed power".
 """
@@ -16,19 +16,17 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from analysis.boundaries import Plan, critical_values, crossings
-from analysis.effect import LEAST_READERS
 from analysis.sequential import planned_readers
 from analysis.totals import Moments
 from experiments.errors import ExperimentError
 
-__all__ = ["INFLATION", "Design", "Duration", "blinded_cv2", "detectable_effect", "duration", "effect_by_day", "exaggeration"]
-__all__ += ["extra_readers", "first_exposures", "inflation", "readers_for_difference", "readers_needed"]
+__all__ = ["INFLATION", "Design", "Rollout", "blinded_cv2", "detectable_effect", "exaggeration", "extra_readers"]
+__all__ += ["inflation", "readers_for_difference", "readers_needed"]
 
 Floats = npt.NDArray[np.float64]
 Pair = tuple[float, float]
 INFLATION = {"fixed": 1.0, "weekly_4": 1.020, "daily_14": 1.042, "daily_7_to_28": 1.049, "anytime": 1.76}  # STATISTICS 8
 LEAST_DAYS, WEEK = 14, 7
-Day = tuple[int, float, float | None]  # (day, readers whose window has ended, smallest effect they can find)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,80 +219,52 @@ def blinded_cv2(cells: Iterable[Moments], *, numerator: str, denominator: str) -
     return float(s[0, 0] / top**2 - 2 * s[0, 1] / (top * bottom) + s[1, 1] / bottom**2)
 
 
-def first_exposures(readers: npt.ArrayLike, days: npt.ArrayLike) -> Floats:
-    """Return when each reader first came, in order: (distinct readers,) days since the start of the replay.
-
-    Parameters
-    ----------
-    readers : (n,) integer code of the reader of each exposure; a returning reader appears again and counts once.
-    days : (n,) days since the start, at least 0, in any order.
-
-    Examples
-    --------
-    >>> first_exposures([7, 8, 7, 9], [0.5, 2.0, 1.0, 1.5]).tolist()
-    [0.5, 1.5, 2.0]
-    """
-    codes, times = np.asarray(readers), np.asarray(days, dtype=np.float64)
-    if codes.shape != times.shape or codes.ndim != 1 or not (np.isfinite(times) & (times >= 0)).all():
-        raise ExperimentError("a history needs one reader and one day, finite and at least 0, per exposure.", "Cut it at the start.")
-    order = np.argsort(times, kind="stable")
-    _, where = np.unique(codes[order], return_index=True)
-    return np.sort(times[order][where])
-
-
 @dataclass(frozen=True, slots=True)
-class Duration:
-    """Length of a test: whole weeks in ``days``, of which the first ``recruiting`` bring the readers; None and a reason."""
-
-    days: int | None
-    recruiting: float | None = None
-    reason: str = ""
-
-
-def duration(first: Floats, *, needed: float, traffic: float = 1.0, window_days: float) -> Duration:
-    """Return how long a test must run, had the past been its future.
+class Rollout:
+    """A test of two arms, then the better one for everybody else, when nothing but the outcome counts.
 
     Parameters
     ----------
-    first : (readers,) from :func:`first_exposures`.
-    needed : readers, all arms; those matter whose window has ended.
-    traffic : share of readers who enter the test, in (0, 1].
-    window_days : only sessions within so many days of the first exposure count.
+    readers : in all, tested or not. each : of them tested in either arm, at most half of all.
+    arms_sd : standard deviation of the arms' true values around each other, before anything is known; above 0.
+    readers_sd : of one reader's outcome, in the same unit; above 0.
 
-    Returns
-    -------
-    Whole weeks, at least 14 days; no number when the history brings too few readers (it is not drawn out).
-
-    Examples
-    --------
-    >>> duration(np.arange(0, 20, 0.01), needed=1_000, window_days=7)
-    Duration(days=21, recruiting=9.99, reason='')
-    """
-    _check_traffic(traffic, window_days)
-    if not needed <= traffic * len(first) * (1 + 1e-12):
-        return Duration(None, reason=f"the history brings {traffic * len(first):,.0f} readers to the test, {needed:,.0f} are needed")
-    recruiting = float(first[max(1, math.ceil(needed / traffic * (1 - 1e-12))) - 1])
-    return Duration(max(LEAST_DAYS, WEEK * math.ceil((recruiting + window_days) / WEEK)), recruiting)
-
-
-def _check_traffic(traffic: float, window_days: float) -> None:
-    if not (0 < traffic <= 1 and window_days > 0):
-        raise ExperimentError(f"traffic {traffic:g} or a window of {window_days:g} days makes no test.", "Traffic is a share in (0, 1].")
-
-
-def effect_by_day(first: Floats, design: Design, *, cv2: float, traffic: float = 1.0, window_days: float) -> list[Day]:
-    """Return, per day of the replay, (day, readers whose window has ended, smallest effect they can find).
-
-    Parameters are those of :func:`duration` and :func:`detectable_effect`; the effect is None below 30 readers in an arm.
+    References
+    ----------
+    Feit, Berman (2019), "Test & Roll"; the two arms are alike before the test, their values normal.
 
     Examples
     --------
-    >>> table = effect_by_day(np.arange(0, 3, 0.01), Design(), cv2=1.0, window_days=1)
-    >>> [(day, readers, effect and round(effect, 2)) for day, readers, effect in table]
-    [(1, 1.0, None), (2, 101.0, 0.75), (3, 201.0, 0.48)]
+    >>> round(Rollout.best(100_000, arms_sd=0.03, readers_sd=0.466476).each)
+    2284
     """
-    _check_traffic(traffic, window_days)
-    days = range(1, math.floor(float(first[-1]) + window_days) + 1) if len(first) else range(0)
-    ended = [traffic * float(np.searchsorted(first + window_days, day, side="right")) for day in days]
-    found = [detectable_effect(design, readers=n, cv2=cv2) if n * min(design.shares) >= LEAST_READERS else None for n in ended]
-    return list(zip(days, ended, found, strict=True))
+
+    readers: float
+    each: float
+    arms_sd: float
+    readers_sd: float
+
+    def __post_init__(self) -> None:
+        if not (0 < 2 * self.each <= self.readers < math.inf and 0 < self.arms_sd < math.inf and 0 < self.readers_sd < math.inf):
+            raise ExperimentError(
+                f"{self} cannot be.", "Give positive, finite numbers, and test at most half of the readers in either arm."
+            )
+
+    @classmethod
+    def best(cls, readers: float, *, arms_sd: float, readers_sd: float) -> Rollout:
+        """Return the test that gains most: (-3 s^2 + sqrt(9 s^4 + 4 N s^2 sigma^2)) / (4 sigma^2) readers in either arm."""
+        s2, sigma2 = readers_sd**2, arms_sd**2
+        root = math.sqrt(9 * s2 * s2 + 4 * readers * s2 * sigma2)
+        return cls(readers, readers * s2 / (3 * s2 + root), arms_sd, readers_sd)  # without the difference of two large numbers
+
+    @property
+    def gain(self) -> float:
+        """Expected outcome of all readers together beyond an arm taken blindly, in the outcome's unit."""
+        told = self.arms_sd**2 / math.sqrt(self.arms_sd**2 + self.readers_sd**2 / self.each)
+        return (self.readers - 2 * self.each) * told / math.sqrt(math.pi)
+
+    @property
+    def wrong(self) -> float:
+        """Chance that the worse arm is chosen."""
+        told = self.arms_sd / math.sqrt(self.arms_sd**2 + self.readers_sd**2 / self.each)
+        return math.acos(min(1.0, told)) / math.pi

@@ -33,7 +33,8 @@ class Quantile:
     q : share of events at or below it, 0 to 1.
     readers, events : who caused how many (counts).
     estimate : an observed value, in its unit; None without events.
-    low, high, se : interval and standard error in the same unit; None when ``status`` is not ``ok``.
+    low, high, se : interval and standard error in the same unit; None when ``status`` is not ``ok``. Where all events have
+        the same value (a slot that stays empty takes no time) the quantile is that value and ``se`` 0.
     status, reason : ``ok``, ``insufficient`` or ``not_estimable``, and why.
     """
 
@@ -57,7 +58,13 @@ class Quantile:
 
 
 def quantile_value(
-    reader: npt.ArrayLike, value: npt.ArrayLike, *, q: float, level: float = 0.95, count: npt.ArrayLike | None = None
+    reader: npt.ArrayLike,
+    value: npt.ArrayLike,
+    *,
+    q: float,
+    level: float = 0.95,
+    count: npt.ArrayLike | None = None,
+    weight: npt.ArrayLike | None = None,
 ) -> Quantile:
     """Return a quantile of all events of an arm with an interval that holds when readers cause many events each.
 
@@ -71,6 +78,7 @@ def quantile_value(
     q : 0 to 1, both excluded.
     level : of the interval; the standard error is its half width over the normal quantile. Use one level per report.
     count : (rows,) events per row (integer, at least 0); one each when left out.
+    weight : (rows,) whole numbers by which the events of a row count, so that phases can be weighted; equal when left out.
 
     Returns
     -------
@@ -96,19 +104,22 @@ def quantile_value(
     """
     if not (0 < q < 1 and 0 < level < 1):
         raise MetricError(f"quantile {q:g} at level {level:g}: both must lie between 0 and 1.")
-    codes, values, counts = _rows(reader, value, count)
+    codes, values, counts, weighted = _rows(reader, value, count, weight)
     readers, events = len(np.unique(codes)), int(counts.sum())
     if readers < 2:
         says = f"{counted(readers, 'reader')} with an event, at least 2 are needed"
         return Quantile(q, readers, events, status="insufficient", reason=says)
     order = np.argsort(values, kind="stable")
-    ranked, below = values[order], np.cumsum(counts[order])
+    ranked, below = values[order], np.cumsum(weighted[order])
+    if ranked[0] == ranked[-1]:
+        return Quantile(q, readers, events, float(ranked[0]), float(ranked[0]), float(ranked[0]), 0.0)
+    whole = int(below[-1])
     # 0.07 is meant as 7/100: as a float it would ask for one event more of every hundred
-    estimate = _at(ranked, below, math.ceil(Fraction(q).limit_denominator(10**6) * events))
-    reach = float(-ndtri((1 - level) / 2)) * _se_of_share(codes, counts, values <= estimate)
+    estimate = _at(ranked, below, math.ceil(Fraction(q).limit_denominator(10**6) * whole))
+    reach = float(-ndtri((1 - level) / 2)) * _se_of_share(codes, weighted, values <= estimate)
     if q - reach <= 0 or q + reach >= 1:
         return _not_estimable(Quantile(q, readers, events, estimate), "an end of its interval lies beyond all events")
-    low, high = (_at(ranked, below, math.ceil(share * events)) for share in (q - reach, q + reach))
+    low, high = (_at(ranked, below, math.ceil(share * whole)) for share in (q - reach, q + reach))
     if low == high:
         return _not_estimable(Quantile(q, readers, events, estimate), "both ends of its interval fall on one value")
     return Quantile(q, readers, events, estimate, low, high, (high - low) / (2 * float(-ndtri((1 - level) / 2))))
@@ -147,19 +158,23 @@ def _not_estimable(found: Quantile, why: str) -> Quantile:
     return Quantile(found.q, found.readers, found.events, found.estimate, status="not_estimable", reason=says)
 
 
-def _rows(reader: npt.ArrayLike, value: npt.ArrayLike, count: npt.ArrayLike | None) -> tuple[Integers, npt.NDArray[np.float64], Integers]:
+def _rows(
+    reader: npt.ArrayLike, value: npt.ArrayLike, count: npt.ArrayLike | None, weight: npt.ArrayLike | None
+) -> tuple[Integers, npt.NDArray[np.float64], Integers, Integers]:
     _, codes = np.unique(np.asarray(reader), return_inverse=True)
     values = np.asarray(value, dtype=np.float64)
-    counts = np.ones(len(values), dtype=np.int64) if count is None else np.asarray(count)
-    if not len(codes) == len(values) == len(counts):
+    counts, weights = (np.ones(len(values), dtype=np.int64) if given is None else np.asarray(given) for given in (count, weight))
+    if not len(codes) == len(values) == len(counts) == len(weights):
         raise DataError(f"{len(codes)} readers, {len(values)} values and {len(counts)} counts do not fit.", "Give one of each per row.")
     broken = int((~np.isfinite(values)).sum())
     if broken:
         raise DataError(f"{broken} of {len(values)} values are not finite numbers.", "Leave these events out and say how many they are.")
-    if not np.array_equal(counts, np.asarray(counts, dtype=np.int64)) or (counts < 0).any():
-        raise DataError("numbers of events must be whole and at least 0.")
-    kept = counts > 0
-    return codes[kept].astype(np.int64), values[kept], counts[kept].astype(np.int64)
+    for given in (counts, weights):
+        if not np.array_equal(given, np.asarray(given, dtype=np.int64)) or (given < 0).any():
+            raise DataError("numbers of events must be whole and at least 0.")
+    kept = (counts > 0) & (weights > 0)
+    whole = counts[kept].astype(np.int64)
+    return codes[kept].astype(np.int64), values[kept], whole, whole * weights[kept].astype(np.int64)
 
 
 def _at(ranked: npt.NDArray[np.float64], below: Integers, rank: int) -> float:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from analysis import shape
+from analysis import shape, shape_beside
 from analysis.bayes import Prior
 from analysis.checks import Check, Counted
-from analysis.comparison import Comparisons, compare_all, guardrail_state, pairs_of
+from analysis.comparison import Comparisons, compare_all, pairs_of
+from analysis.guardrail import guardrail_state
 from analysis.looks import Taken, plan_of, take
+from analysis.novelty import late_belief
+from analysis.observed import Observed
 from analysis.roi import Roi, next_step, stakes_of, worth
+from analysis.segments import Segment, look_at
 from analysis.sentences import of_looks, tell
 from analysis.totals import Totals
-from analysis.trust import failed, trust
+from analysis.trust import evidence, failed, trust
 from analysis.verdict import EARLY, MOST_REASONS, Candidate, Progress, Verdict, decide
 from experiments.experiment import Experiment, Phase, utc
 from experiments.metric import metric
@@ -42,6 +46,8 @@ class Report:
     snapshot: str
     prior: Prior
     taken: tuple[Taken, ...] = ()
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    segments: tuple[Segment, ...] = ()
 
     @property
     def shown(self) -> bool:
@@ -91,7 +97,10 @@ class Report:
             "checks": [shape.of_check(check) for check in self.checks],
             "arms": shape.of_arms(plan, self.totals),
             "effects": [shape.of_effect(effect, shown=self.shown) for effect in self.compared.effects],
+            "segments": [shape_beside.of_segment(segment, shown=self.shown) for segment in self.segments],
+            "caps": dict(self.totals.caps),
             "looks": [look.to_dict() for look in self.taken],
+            "evidence": dict(self.evidence),
             "dropped_phases": list(self.compared.dropped),
             "roi": shape.of_roi(self.roi, next_step(self.roi)) if self.roi else None,
             "roi_reason": self.roi_reason,
@@ -111,6 +120,7 @@ def build_report(
     phases: Sequence[Phase] = (),
     prior: Prior = Prior(),
     taken: Sequence[Taken] = (),
+    observed: Observed = Observed(),
 ) -> Report:
     """Return the report of one look at an experiment.
 
@@ -126,6 +136,7 @@ def build_report(
     phases : allocations in force, when shares changed while running.
     prior : of the goal's effects.
     taken : looks at the goal shown so far.
+    observed : what the trust checks know beside the totals.
 
     Notes
     -----
@@ -133,10 +144,11 @@ def build_report(
     """
     progress = _progress(experiment, utc(start), until=utc(until), state=state)
     compared = compare_all(experiment, totals, prior=prior, taken=taken, day=progress.days)
-    checks = trust(experiment, totals, balance, compared=compared, progress=progress, phases=phases)
+    checks = trust(experiment, totals, balance, compared=compared, progress=progress, phases=phases, observed=observed)
     views = float(totals.counts.views_per_day) if views_per_day is None else views_per_day
-    roi, reason = _money(experiment, compared, progress, views) if progress.ended else (None, shape.EARLY)
-    candidates = _candidates(experiment, compared, roi, early=not progress.ended)
+    priced = replace(compared, belief=late_belief(experiment, observed.halves, prior=prior) or compared.belief)
+    roi, reason = _money(experiment, priced, progress, views) if progress.ended else (None, shape.EARLY)
+    candidates = _candidates(experiment, priced, roi, early=not progress.ended)
     verdict = decide(candidates, control=experiment.control, failed=failed(checks), progress=progress)
     if verdict.key == "wait" and taken:
         verdict = replace(verdict, reasons=(*of_looks(experiment, taken), *(r for r in verdict.reasons if r != EARLY))[:MOST_REASONS])
@@ -144,7 +156,8 @@ def build_report(
     sentences = tell(experiment, verdict, compared=shown, roi=roi, next_step=next_step(roi) if roi else "")
     return Report(
         experiment, totals, checks, compared, roi, reason, verdict, sentences, progress, utc(start), utc(until), state, snapshot, prior,
-        tuple(sorted(taken, key=lambda look: (look.day, look.arm, look.against))),
+        tuple(sorted(taken, key=lambda look: (look.day, look.arm, look.against))), evidence(experiment, totals, phases, observed),
+        look_at(experiment, totals),
     )  # fmt: skip
 
 

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from analysis.comparison import Comparisons, Effect
 from analysis.looks import Taken
 from analysis.roi import DOTS, Roi, Scenario
+from analysis.segments import Segment
 from analysis.verdict import Verdict
-from analysis.words import money, name, percent, share_of_times, span
+from analysis.words import apart, money, name, percent, share_of_times, span
 from experiments.experiment import Experiment
 from experiments.metric import metric
 
-__all__ = ["describe", "headline_arm", "of_looks", "tell"]
+__all__ = ["describe", "headline_arm", "of_looks", "of_segment", "tell"]
 
+DIFFERS = 0.05
 MONTH_DAYS = 365.25 / 12
 
 
@@ -69,10 +71,22 @@ def describe(effect: Effect) -> str:
     The range is relative where it can be; else the reason is given.
     """
     who = f"with {name(effect.arm)} than with {name(effect.against)}"
-    found = effect.contrast.relative
+    found, difference = effect.contrast.relative, effect.contrast.absolute
+    if effect.metric.quantile is not None and difference is not None:
+        return f"{effect.metric.says}: {apart(difference.low, difference.high, effect.metric.unit)} {who}."
     if found is None:
         return f"{effect.metric.says}, {name(effect.arm)} against {name(effect.against)}: not estimable: {effect.contrast.reason}."
     return f"{effect.metric.says}: {span(found.low, found.high)} {who}."
+
+
+def of_segment(segment: Segment) -> str:
+    """Say whether groups of readers differ in what changed for them; a hint and never more."""
+    found = segment.interaction
+    if found.q is None:
+        return f"Not compared: {found.reason}."
+    if found.q < DIFFERS:
+        return "The change differs between these groups by more than chance explains. Test it on its own before you act on it."
+    return "Chance explains how the change differs between these groups."
 
 
 def _money(scenario: Scenario, roi: Roi) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from analysis.adjustment import Adjusted
@@ -12,24 +11,12 @@ from analysis.comparison import Anytime, Effect
 from analysis.effect import Contrast
 from analysis.roi import Roi, Scenario
 from analysis.sentences import describe
+from analysis.shape_beside import EARLY, absolute, number, of_beside, relative
 from analysis.totals import Totals
 from analysis.verdict import Verdict
 from experiments.experiment import Experiment
 
 __all__ = ["EARLY", "number", "of_arms", "of_check", "of_effect", "of_roi", "of_verdict"]
-
-EARLY = "before the planned end"
-
-
-def number(value: float | None) -> float | None:
-    """Return a finite number or None.
-
-    Examples
-    --------
-    >>> number(math.nan) is None, number(0.5)
-    (True, 0.5)
-    """
-    return None if value is None or not math.isfinite(value) else float(value)
 
 
 def of_verdict(verdict: Verdict) -> dict[str, Any]:
@@ -87,8 +74,8 @@ def of_effect(effect: Effect, *, shown: bool) -> dict[str, Any]:
         "unit": effect.metric.unit,
         "n": dict(zip(sides, contrast.n, strict=True)),
         "values": dict(zip(sides, map(number, contrast.values), strict=True)),
-        "absolute": _absolute(contrast),
-        "relative": _relative(contrast),
+        "absolute": absolute(contrast),
+        "relative": relative(contrast),
         "family": _family(effect) if shown else None,
         "anytime": _anytime(effect.anytime),
         "adjusted": _adjusted(effect.adjusted) if shown else None,
@@ -96,25 +83,16 @@ def of_effect(effect: Effect, *, shown: bool) -> dict[str, Any]:
         "adjusted_reason": _adjusted_reason(effect, shown=shown),
         "posterior": _posterior(effect.shrunken) if shown else None,
         "margin": effect.margin,
+        "margin_unit": effect.metric.unit if effect.metric.quantile is not None else "",
+        "beside": of_beside(effect.beside, sides) if shown else None,
         "status": contrast.status,
         "reason": contrast.reason,
     }
 
 
-def _absolute(contrast: Contrast) -> dict[str, Any]:
-    found = contrast.absolute
-    if found is None:
-        return dict.fromkeys(("estimate", "se", "low", "high", "p"))
-    return {"estimate": found.estimate, "se": found.se, "low": found.low, "high": found.high, "p": found.p}
-
-
-def _relative(contrast: Contrast) -> dict[str, Any]:
-    found = contrast.relative
-    return {"estimate": found.estimate, "low": found.low, "high": found.high} if found else dict.fromkeys(("estimate", "low", "high"))
-
-
 def _anytime(found: Anytime | None) -> dict[str, Any]:
-    return {"low": found.low, "high": found.high, "p": found.p} if found else dict.fromkeys(("low", "high", "p"))
+    names = ("low", "high", "p", "difference_low", "difference_high")
+    return {name: getattr(found, name) if found else None for name in names}
 
 
 def _adjusted(found: Adjusted | None) -> dict[str, Any] | None:
@@ -129,7 +107,7 @@ def _adjusted(found: Adjusted | None) -> dict[str, Any] | None:
         "high": absolute.high,
         "p": absolute.p,
         "variance_removed": found.variance_removed,
-        "relative": _relative(found.contrast),
+        "relative": relative(found.contrast),
         "covariates": list(found.used),
         "dropped": dict(found.dropped),
     }

@@ -1,4 +1,4 @@
-"""One row per reader -> moments per (arm, phase): the only queries of this folder.
+"""One row per reader -> moments per (arm, phase); with :mod:`analysis.queries` the only queries of this folder.
 
 The engine (:mod:`experiments.events.lake`) adds up integers exactly. Here they become means and centred
 cross-products; the centring uses Python integers too, so that no offset, however large, costs a digit.
@@ -6,7 +6,7 @@ cross-products; the centring uses Python integers too, so that no offset, howeve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -164,11 +164,18 @@ class Totals:
     moments : per (arm, phase) of matured readers.
     counts : the lake's counts: readers exposed and matured per arm, fallbacks, crossed readers and so on.
     distinct : metric name -> distinct rows; always the goal, others when the arms are very unequal in size.
+    segments : segment of the plan -> group of readers -> totals of these readers, for the goal.
+    caps, uncut, events, missing : see :class:`analysis.queries.Asked`.
     """
 
     moments: Mapping[tuple[str, int], Moments]
     counts: Any
     distinct: Mapping[str, tuple[Distinct, ...]] = field(default_factory=dict)
+    segments: Mapping[str, Mapping[str, Totals]] = field(default_factory=dict)
+    caps: Mapping[str, int] = field(default_factory=dict)
+    uncut: Mapping[str, tuple[Distinct, ...]] = field(default_factory=dict)
+    events: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     def readers(self) -> dict[str, int]:
         """Matured readers per arm."""
@@ -208,8 +215,16 @@ def _add(rows: Sequence[Sums]) -> Moments:
 
 
 def metrics_of(experiment: Experiment) -> tuple[Metric, ...]:
-    """Return goal, secondary and guardrail metrics of a plan, each once, in this order."""
+    """Return goal, secondary and guardrail metrics of a plan, each once, in this order.
+
+    Raises
+    ------
+    MetricError
+        A metric is unknown, or the goal is a quantile, which has no second computation to be held against.
+    """
     names = dict.fromkeys((experiment.goal, *experiment.secondary, *experiment.guardrails))
+    if metric(experiment.goal).quantile is not None:
+        raise MetricError(f"'{experiment.goal}' is a quantile and cannot decide a test.", "Name it as a guardrail or as secondary.")
     return tuple(metric(name) for name in names)
 
 
@@ -225,7 +240,9 @@ def pre_columns(metric: Metric) -> tuple[str, ...]:
     return tuple(dict.fromkeys((f"pre:{metric.numerator.key}", f"pre:{metric.denominator.key}", "has_pre")))
 
 
-def totals(home: Path, experiment: Experiment, *, until_us: int, source: str, session_of_exposure: bool = False) -> Totals:
+def totals(
+    home: Path, experiment: Experiment, *, until_us: int, source: str, session_of_exposure: bool = False, start_us: int | None = None
+) -> Totals:
     """Ask the engine once for the rows of a plan and return their moments and counts.
 
     Parameters
@@ -234,23 +251,24 @@ def totals(home: Path, experiment: Experiment, *, until_us: int, source: str, se
     until_us : data cut, UTC microseconds, exclusive; only readers whose window has ended by then count.
     source : ``live`` or ``simulated``.
     session_of_exposure : also count the session in which a reader's first exposure fell, though it started earlier.
+    start_us : of the test, UTC microseconds; the first exposure when left out.
     """
+    from analysis.queries import ask, beyond, distinct_of, groups_of
     from experiments.events import lake
 
     wanted = metrics_of(experiment)
     cut: dict[str, Any] = {"until_us": until_us, "source": source, "session_of_exposure": session_of_exposure}
-    rows = lake.reader_rows(home, experiment, wanted, **cut)
-    moments = add_up(lake.moments(rows))
-    found = Totals(moments, lake.counts(home, experiment, **cut))
-    chosen = wanted if _lopsided(found.readers()) else wanted[:1]
-    parts = {phase: replace(rows, table=rows.table.filter(rows.table["phase"].to_numpy() == phase)) for phase in found.phases}
-    distinct = {m.name: _distinct(lake.distinct_rows, parts, m) for m in chosen}
-    return replace(found, distinct=distinct)
-
-
-def _distinct(query: Callable[..., Iterable[Sequence[Any]]], parts: Mapping[int, Any], metric: Metric) -> tuple[Distinct, ...]:
-    keys = (metric.numerator.key, metric.denominator.key)
-    return tuple(Distinct(str(a), int(n), int(d), int(c), phase) for phase in sorted(parts) for a, n, d, c in query(parts[phase], *keys))
+    rows, counted = lake.rows_and_counts(home, experiment, [m for m in wanted if not beyond(m)], **cut)
+    asked = ask(home, experiment, wanted, rows=rows, start_us=start_us, **cut)
+    found = Totals(
+        add_up(lake.moments(asked.rows)), counted,
+        caps=asked.caps, uncut=asked.uncut, events=asked.events, missing=asked.missing,
+    )  # fmt: skip
+    lopsided = _lopsided(found.readers())
+    chosen = [m for m in (wanted if lopsided else wanted[:1]) if m.name not in asked.missing and m.quantile is None]
+    named = () if experiment.goal in asked.missing else experiment.segments
+    segments = {name: groups_of(asked.rows, name, wanted[0], distinct=lopsided) for name in named}
+    return replace(found, distinct={m.name: distinct_of(asked.rows, m) for m in chosen}, segments=segments)
 
 
 def _lopsided(readers: Mapping[str, int]) -> bool:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from analysis.checks import Check, Counted, balanced, before, exposure, fallback, heavy_reader, ran_long_enough, split
+from analysis.assignment_check import as_assigned, assigned_anew
+from analysis.checks import Check, Counted, balanced, before, exposure, fallback, heavy_reader, ran_long_enough, split, splits_evidence
 from analysis.comparison import Comparisons, pairs_of
 from analysis.effect import arm_value, compare
+from analysis.missing import SIGNS, alike
+from analysis.neighbours import carry_over, interference
+from analysis.novelty import novelty
+from analysis.observed import Observed
 from analysis.recompute import Recomputed, again, agreement
 from analysis.skew import largest_shift
 from analysis.totals import Totals, pre_columns
 from analysis.verdict import Progress
-from analysis.words import name
+from analysis.words import count, name
 from experiments.experiment import Experiment, Phase
 from experiments.metric import metric
 
-__all__ = ["failed", "trust"]
+__all__ = ["evidence", "failed", "looked_ahead", "trust"]
+
+PerArm = Mapping[int, Mapping[str, int]]
 
 IN_WORDS = {
     "split": "readers were not split as planned",
@@ -28,6 +35,13 @@ IN_WORDS = {
     "fallbacks": "one arm was replaced far more often than another",
     "recomputed": "a second computation gives another result",
     "before": "the arms already differed before anything was shown",
+    "as_assigned": "readers were shown another arm than the plan gives them",
+    "no_beacon": "one arm's pages tell less of what readers did",
+    "degraded": "one arm's pages came too late more often",
+    "late": "one arm's events came late more often",
+    "bots": "robots are not spread evenly over the arms",
+    "assignment": "assigning readers anew finds differences that are not there",
+    "look_ahead": "what was taken for readers' past changes with what they did later",
 }
 
 
@@ -39,14 +53,20 @@ def trust(
     compared: Comparisons,
     progress: Progress,
     phases: Sequence[Phase] = (),
+    observed: Observed = Observed(),
 ) -> tuple[Check, ...]:
-    """Return every check; none is skipped because another failed."""
+    """Return every check; none is skipped because another failed.
+
+    Parameters
+    ----------
+    observed : what is known beside the totals; what it does not hold is not checked.
+    """
     counts = totals.counts
     fallen = {arm: int(counts.fallbacks.get(arm, 0)) + int(counts.degraded.get(arm, 0)) for arm in experiment.shares}
     shown = {arm: int(counts.exposures.get(arm, 0)) for arm in experiment.shares}
     heavy = _heavy(experiment, totals, compared)
     return (
-        *_splits(experiment, totals, phases, ended=progress.ended),
+        *_splits(experiment, totals, phases, observed=observed, ended=progress.ended),
         *exposure(
             crossed=int(counts.crossed),
             exposed=sum(counts.exposed.values()),
@@ -61,17 +81,68 @@ def trust(
             days=progress.days, planned_days=progress.planned_days, minimum_days=experiment.minimum_days, running=not progress.ended
         ),
         *([heavy] if heavy and progress.ended else []),
+        *_events(experiment, totals, phases, observed=observed, ended=progress.ended),
     )
 
 
-def _splits(experiment: Experiment, totals: Totals, phases: Sequence[Phase], *, ended: bool) -> tuple[Check, Check]:
-    shares = {phase.number: dict(phase.shares) for phase in phases}
+def _events(experiment: Experiment, totals: Totals, phases: Sequence[Phase], *, observed: Observed, ended: bool) -> tuple[Check, ...]:
+    """The checks that need more than totals; none where the events were not asked."""
+    if observed.signs is None or observed.start is None or observed.until is None:
+        return ()
+    counted = _counted(totals, observed)
+    shares = _shares(experiment, phases, counted)
+    return (
+        as_assigned(observed.different, observed.shown),
+        *(
+            alike(title, observed.signs[title], shares, most_evidence=observed.most_evidence.get(title, 0.0), ended=ended)
+            for title in SIGNS
+        ),
+        assigned_anew(observed.assignment, at=observed.until),
+        *([looked_ahead(observed.ahead, observed.tried)] if observed.tried else []),
+        novelty(experiment, observed.halves, ended=ended),
+        interference(experiment, totals.moments, shares, goal=metric(experiment.goal), ended=ended),
+        carry_over(experiment, observed.start, observed.others),
+    )
+
+
+def looked_ahead(ahead: int, tried: int) -> Check:
+    """Check that what is known of readers' past does not change when nothing after their first exposure is known."""
+    if not ahead:
+        return Check(
+            "look_ahead", "ok", 0.0, 0.0, None, f"Readers' past was computed without their future, tried on {count(tried, 'reader')}."
+        )
+    says = f"What was taken for the past of {ahead:,} of {count(tried, 'reader')} changes with what they did after their first exposure."
+    return Check("look_ahead", "block", float(ahead), 0.0, None, says)
+
+
+def evidence(experiment: Experiment, totals: Totals, phases: Sequence[Phase], observed: Observed) -> dict[str, float]:
+    """Return the largest log E so far against every split that is watched daily; what was seen once is never forgotten."""
+    counted = _counted(totals, observed)
+    shares = _shares(experiment, phases, counted)
+    now = {title: splits_evidence(counts, shares) for title, counts in counted.items()}
+    return {title: max(now.get(title, 0.0), observed.most_evidence.get(title, 0.0)) for title in (*now, *observed.most_evidence)}
+
+
+def _counted(totals: Totals, observed: Observed) -> dict[str, PerArm]:
+    """Readers per phase and arm of every split that is watched daily."""
     exposed = {phase: dict(arms) for phase, arms in totals.counts.exposed_by_phase.items()}
     matured: dict[int, dict[str, int]] = {}
     for (arm, phase), moments in sorted(totals.moments.items()):
         matured.setdefault(phase, {})[arm] = moments.n
-    planned = {phase: shares.get(phase, experiment.shares) for phase in {0, *exposed, *matured}}
-    return split("split", exposed, planned, ended=ended), split("split_matured", matured, planned, ended=ended)
+    return {"split": exposed, "split_matured": matured, **{title: sign.marked for title, sign in (observed.signs or {}).items()}}
+
+
+def _shares(experiment: Experiment, phases: Sequence[Phase], counted: Mapping[str, PerArm]) -> dict[int, Mapping[str, float]]:
+    known = {phase.number: dict(phase.shares) for phase in phases}
+    return {phase: known.get(phase, experiment.shares) for phase in sorted({0, *(p for counts in counted.values() for p in counts)})}
+
+
+def _splits(experiment: Experiment, totals: Totals, phases: Sequence[Phase], *, observed: Observed, ended: bool) -> tuple[Check, ...]:
+    counted = _counted(totals, observed)
+    shares, before = _shares(experiment, phases, counted), observed.most_evidence
+    return tuple(
+        split(title, counted[title], shares, most_evidence=before.get(title, 0.0), ended=ended) for title in ("split", "split_matured")
+    )
 
 
 def _before(experiment: Experiment, totals: Totals, compared: Comparisons) -> dict[str, float]:

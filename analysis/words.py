@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["change", "count", "money", "name", "percent", "share_of_times", "span"]
+__all__ = ["apart", "change", "count", "money", "name", "percent", "share_of_times", "span"]
 
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
 
@@ -59,6 +59,22 @@ def span(low: float, high: float) -> str:
     if high <= 0:
         return f"{percent(high)} to {percent(low)} lower"
     return f"between {percent(low)} lower and {percent(high)} higher"
+
+
+def apart(low: float, high: float, unit: str) -> str:
+    """Return a range of differences in words.
+
+    Examples
+    --------
+    >>> apart(1.25, 3, "ms"), apart(-3, -1, "ms"), apart(-1, 2, "ms")
+    ('1.25 to 3 ms more', '1 to 3 ms less', 'between 1 ms less and 2 ms more')
+    """
+    less, more = (f"{rounded(abs(value)):g}" for value in (low, high))
+    if low >= 0:
+        return f"{less} to {more} {unit} more"
+    if high <= 0:
+        return f"{more} to {less} {unit} less"
+    return f"between {less} {unit} less and {more} {unit} more"
 
 
 def money(amount: float, currency: str) -> str:

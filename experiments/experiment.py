@@ -9,14 +9,16 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from experiments.errors import ExperimentError
+from experiments.errors import ExperimentError, nearest
 
-__all__ = ["Arm", "Audience", "Experiment", "Kind", "Phase"]
+__all__ = ["SEGMENTS", "Arm", "Audience", "Experiment", "Kind", "Phase"]
 
 Kind = Literal["status_quo", "heuristic", "model"]
 Audience = Literal["all", "agreed"]
 KINDS = ("status_quo", "heuristic", "model")
 AUDIENCES = ("all", "agreed")
+SEGMENTS = ("device", "audience", "returning", "section")  # known at or before the first exposure
+MOST_SEGMENTS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,10 @@ class Experiment:
     control : the arm the others are compared with, always named.
     arms : at least two; shares add up to 1.
     goal : the metric that decides.
-    guardrails : metric -> largest acceptable relative harm (0.02 = 2 %).
+    guardrails : metric -> largest acceptable relative harm (0.02 = 2 %); of a quantile, harm in the metric's own unit.
     secondary : further metrics, exploratory.
+    segments : groups of readers to look at, at most six of :data:`SEGMENTS`; no claim may name another one.
+    caps : metric -> ceiling of a reader's total; where none is given it is found once and then kept.
     slot : the place on the page.
     window_days : only sessions starting within this many days after a reader's first exposure count.
     planned_days : planned length; before its end the report shows counts and says ``wait``.
@@ -90,6 +94,8 @@ class Experiment:
     goal: str = "views_per_session"
     guardrails: Mapping[str, float] = field(default_factory=dict)
     secondary: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
+    caps: Mapping[str, int] = field(default_factory=dict)
     slot: str = "article.related"
     layer: str = "related"
     window_days: float = 7.0
@@ -130,7 +136,11 @@ class Experiment:
             (0.5 <= self.level < 1, "level must lie in [0.5, 1)."),
             (self.value_spread >= 1, "value_spread must be at least 1."),
             (all(m > 0 for m in self.guardrails.values()), "a guardrail margin must be positive."),
+            (all(type(cap) is int and cap > 0 for cap in self.caps.values()), "a cap must be a whole number above 0."),
+            (len(self.segments) <= MOST_SEGMENTS, f"at most {MOST_SEGMENTS} segments may be named."),
+            (len(set(self.segments)) == len(self.segments), "a segment is named twice."),
         ]
+        checks += [(name in SEGMENTS, f"no segment is called '{name}'; {nearest(name, SEGMENTS)}") for name in self.segments]
         return [where + says for good, says in checks if not good]
 
     @property
@@ -168,7 +178,7 @@ class Experiment:
                 f"experiment '{values.get('name', '?')}': unknown key {', '.join(unknown)}.", f"Known: {', '.join(cls.__slots__)}."
             )
         arms = tuple(_arm(arm, str(values.get("name", "?"))) for arm in values.pop("arms", ()))
-        for key in ("secondary", "shadow"):
+        for key in ("secondary", "segments", "shadow"):
             values[key] = tuple(values.get(key, ()))
         try:
             return cls(arms=arms, **values)

@@ -19,7 +19,7 @@ from experiments.files import replace_json
 from experiments.tables import AuditRow, ExperimentRow
 
 __all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
-__all__ += ["ramp", "record_looks", "start", "stop"]
+__all__ += ["caps_of", "ramp", "record_caps", "record_looks", "start", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,19 @@ def looks_of(engine: Engine, name: str) -> list[dict[str, Any]]:
     with Session(engine) as session:
         query = select(AuditRow).where(AuditRow.subject == name, AuditRow.action == "look").order_by(col(AuditRow.number))
         return [look for row in session.exec(query) for look in row.detail["looks"]]
+
+
+def record_caps(engine: Engine, name: str, caps: Mapping[str, int], step: Step) -> None:
+    """Store the ceilings of readers' totals for good: one that could change with the data could favour an arm."""
+    with Session(engine) as session:
+        _saved(session, _row(session, name), step, "cap", caps=dict(caps))
+
+
+def caps_of(engine: Engine, name: str) -> dict[str, int]:
+    """Return metric -> ceiling as first stored; nothing later replaces it."""
+    with Session(engine) as session:
+        query = select(AuditRow).where(AuditRow.subject == name, AuditRow.action == "cap").order_by(col(AuditRow.number).desc())
+        return {metric: cap for row in session.exec(query) for metric, cap in row.detail["caps"].items()}
 
 
 def experiments(engine: Engine) -> list[Record]:

@@ -15,7 +15,8 @@ __all__ = ["Measure", "Metric", "load_metrics", "metric"]
 
 COUNTS = ("view", "click", "dwell", "impression", "exposure", "session", "bounce", "reader", "returned")
 SUMS = ("dwell.active_ms", "impression.latency_us", "conversion.value")
-FIELDS = ("page_type", "referrer", "section", "outcome", "depth_percent", "slot")
+FIELDS = ("page_type", "referrer", "section", "most_read", "outcome", "depth_percent", "slot")
+KEYS = ("says", "numerator", "denominator", "quantile", "of", "divide_by", "cap", "direction", "unit", "needs_slot")
 Direction = Literal["up", "down"]
 
 
@@ -23,7 +24,8 @@ Direction = Literal["up", "down"]
 class Measure:
     """What is added up per reader: ``count`` of a kind or ``sum`` of a field, over rows that match ``where``.
 
-    ``where`` maps a field to a value or to ``">=number"``.
+    ``where`` maps a field to a value or to ``">=number"``; ``most_read`` is ``yes`` for the 100 articles that were read most
+    before the test, else ``no``.
     """
 
     count: str = ""
@@ -45,7 +47,15 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A ratio per arm: sum of numerators over sum of denominators of its readers (denominator ``reader`` = a mean)."""
+    """A ratio per arm: sum of numerators over sum of denominators of its readers (denominator ``reader`` = a mean).
+
+    Parameters
+    ----------
+    quantile : share of events, 0 to 1: the metric is this quantile of the numerator's field over all events instead, and
+        its margin as a guardrail is a difference in ``unit``.
+    divide_by : of a quantile, from the field's unit into ``unit``.
+    cap_share : share of the readers with a total, 0 to 1, that lie at or below the ceiling of a reader's total.
+    """
 
     name: str
     says: str
@@ -54,6 +64,13 @@ class Metric:
     direction: Direction = "up"
     unit: str = ""
     needs_slot: bool = False
+    quantile: float | None = None
+    divide_by: int = 1
+    cap_share: float | None = None
+
+    @property
+    def measures(self) -> tuple[Measure, Measure]:
+        return self.numerator, self.denominator
 
 
 def load_metrics(text: str, where: str = "metrics.toml") -> dict[str, Metric]:
@@ -81,16 +98,20 @@ def load_metrics(text: str, where: str = "metrics.toml") -> dict[str, Metric]:
 
 
 def _metric(name: str, block: Mapping[str, Any]) -> Metric:
-    known = ("says", "numerator", "denominator", "direction", "unit", "needs_slot")
     for key in block:
-        if key not in known:
-            raise MetricError(f"[metrics.{name}] has the unknown key '{key}'; {nearest(key, known)}")
-    for key in ("says", "numerator", "denominator"):
+        if key not in KEYS:
+            raise MetricError(f"[metrics.{name}] has the unknown key '{key}'; {nearest(key, KEYS)}")
+    for key in ("says", "quantile", "of") if "quantile" in block else ("says", "numerator", "denominator"):
         if key not in block:
             raise MetricError(f"[metrics.{name}] lacks '{key}'.")
     if block.get("direction", "up") not in ("up", "down"):
         raise MetricError(f"[metrics.{name}] direction is '{block['direction']}', it must be 'up' or 'down'.")
-    numerator, denominator = (_measure(name, key, block[key]) for key in ("numerator", "denominator"))
+    for key in ("quantile", "cap"):
+        if key in block and not (isinstance(block[key], float) and 0 < block[key] < 1):
+            raise MetricError(f"[metrics.{name}] {key} is {block[key]!r}, it must be a share between 0 and 1.")
+    if "quantile" in block and {"numerator", "denominator", "cap"} & set(block):
+        raise MetricError(f"[metrics.{name}] is a quantile of all events: it takes 'of', and no numerator, denominator or cap.")
+    numerator, denominator = _of_events(name, block) if "quantile" in block else _ratio(name, block)
     return Metric(
         name,
         block["says"],
@@ -99,7 +120,32 @@ def _metric(name: str, block: Mapping[str, Any]) -> Metric:
         block.get("direction", "up"),
         block.get("unit", ""),
         bool(block.get("needs_slot", False)),
+        quantile=block.get("quantile"),
+        divide_by=_whole(name, block.get("divide_by", 1)),
+        cap_share=block.get("cap"),
     )
+
+
+def _whole(name: str, value: Any) -> int:
+    if type(value) is not int or value < 1:
+        raise MetricError(f"[metrics.{name}] divide_by is {value!r}, it must be a whole number of at least 1.")
+    return value
+
+
+def _ratio(name: str, block: Mapping[str, Any]) -> tuple[Measure, Measure]:
+    numerator, denominator = (_measure(name, key, block[key]) for key in ("numerator", "denominator"))
+    if "cap" in block and (numerator.count or denominator != Measure(count="reader")):
+        raise MetricError(f"[metrics.{name}] has a cap: its numerator must be a sum and its denominator 'reader'.")
+    if block.get("divide_by", 1) != 1:
+        raise MetricError(f"[metrics.{name}] is no quantile: only these take divide_by.")
+    return numerator, denominator
+
+
+def _of_events(name: str, block: Mapping[str, Any]) -> tuple[Measure, Measure]:
+    known = [word for word in SUMS if word.partition(".")[0] in COUNTS]
+    if block["of"] not in known:
+        raise MetricError(f"[metrics.{name}] is a quantile of '{block['of']}'; {nearest(str(block['of']), known)}")
+    return Measure(sum=block["of"]), Measure(count=block["of"].partition(".")[0])
 
 
 def _measure(name: str, key: str, value: Any) -> Measure:

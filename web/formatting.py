@@ -161,13 +161,15 @@ def in_unit(value: float | None, unit: str, *, missing: str = MISSING) -> str:
 
     Examples
     --------
-    >>> in_unit(2.314, "articles"), in_unit(0.41, "share"), in_unit(41_200, "ms")
-    ('2.31', '41%', '41.2 s')
+    >>> in_unit(2.314, "articles"), in_unit(0.41, "share"), in_unit(41_200, "ms"), in_unit(12.5, "cents")
+    ('2.31', '41%', '41.2 s', '12.5 cents')
     """
     if unit == "share":
         return percent(value, missing=missing)
     if unit == "ms":
         return missing if value is None else duration(value / 1_000)
+    if unit == "cents":
+        return f"{number(value)} cents" if value is not None else missing
     return number(value, missing=missing)
 
 

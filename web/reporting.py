@@ -6,24 +6,29 @@ import argparse
 import json
 import sys
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from analysis.boundaries import FIRST_DAY
 from analysis.looks import Taken
+from analysis.neighbours import Ran
+from analysis.observed import observe
 from analysis.report import Report, build_report
 from analysis.totals import totals
 from experiments.clock import moment, system_clock, to_us
 from experiments.errors import ExperimentError, PresslabError
-from experiments.events.store import balance, read_store, store_path
+from experiments.events.store import balance, last_seq, read_store, store_path
 from experiments.experiment import Phase
 from experiments.files import read_json, replace_json
-from experiments.lifecycle import Record, Step, experiment_named, experiments, looks_of, record_looks
+from experiments.lifecycle import Record, Step, caps_of, experiment_named, experiments, looks_of, record_caps, record_looks
 from experiments.settings import load_settings
 from experiments.tables import control_engine
 
-__all__ = ["current_report", "store_report", "write_reports"]
+__all__ = ["ASSIGNMENT", "current_report", "store_report", "write_reports"]
+
+ASSIGNMENT = Path("checks") / "assignment.json"  # what the monthly job of assigning readers anew found
 
 
 def current_report(home: Path, record: Record, *, until_us: int, source: str) -> Report:
@@ -32,9 +37,16 @@ def current_report(home: Path, record: Record, *, until_us: int, source: str) ->
         raise ExperimentError(f"experiment '{record.experiment.name}' is a draft; it has no readers yet.", "Start it first.")
     cut = until_us if record.stopped_at is None else min(until_us, to_us(record.stopped_at))
     phases = [Phase(int(p["number"]), datetime.fromisoformat(p["at"]), tuple(p["shares"].items())) for p in record.phases]
+    ended = record.stopped_at is not None or moment(cut) - record.started_at >= timedelta(days=record.experiment.planned_days)
+    observed = observe(
+        home, record.experiment, until_us=cut, source=source, shares={p.number: dict(p.shares) for p in phases}, ended=ended,
+        start=record.started_at, assignment=read_json(home / ASSIGNMENT), others=_others(home, record.experiment.name),
+        most_evidence=(read_json(report_path(home, record.experiment.name)) or {}).get("evidence", {}),
+    )  # fmt: skip
+    plan = replace(record.experiment, caps={**caps_of(control_engine(home), record.experiment.name), **record.experiment.caps})
     return build_report(
-        record.experiment,
-        totals(home, record.experiment, until_us=cut, source=source),
+        plan,
+        totals(home, plan, until_us=cut, source=source, start_us=to_us(record.started_at)),
         balance(home),
         start=record.started_at,
         until=moment(cut),
@@ -42,22 +54,43 @@ def current_report(home: Path, record: Record, *, until_us: int, source: str) ->
         snapshot=_high_water(home),
         phases=phases,
         taken=[Taken.from_dict(look) for look in looks_of(control_engine(home), record.experiment.name)],
+        observed=observed,
     )
+
+
+def _others(home: Path, name: str) -> list[Ran]:
+    """Every other test that has begun."""
+    known = [r for r in experiments(control_engine(home)) if r.experiment.name != name]
+    return [
+        Ran(r.experiment.name, r.experiment.slot, r.experiment.layer, r.experiment.salt, r.started_at, r.stopped_at)
+        for r in known
+        if r.started_at is not None
+    ]
 
 
 def _high_water(home: Path) -> str:
     """The number of the last event that went in: the name of the data cut."""
     with closing(read_store(store_path(home))) as store:
-        return str(store.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+        return str(last_seq(store))
 
 
 def store_report(home: Path, report: Report, *, computed_us: int, look_day: int = 0) -> Path:
     """Write the report where pages look for it; returns the path."""
     path = report_path(home, report.experiment.name)
+    _keep_caps(home, report, moment(computed_us))
     look_day = look_day or int((read_json(path) or {}).get("look_day", 0))
     computed_at = moment(computed_us).isoformat(timespec="seconds")
     replace_json(path, {**report.to_dict(), "computed_at": computed_at, "look_day": look_day})
     return path
+
+
+def _keep_caps(home: Path, report: Report, at: datetime) -> None:
+    """Freeze ceilings with the first report that shows a result, before anybody sees it."""
+    new = {name: cap for name, cap in report.totals.caps.items() if name not in report.experiment.caps}
+    if new and (report.shown or report.progress.days >= FIRST_DAY):
+        record_caps(
+            control_engine(home), report.experiment.name, new, Step("timetable", at, "ceiling of a reader's total, all arms together")
+        )
 
 
 def look_daily(home: Path, record: Record, *, until_us: int, source: str) -> int:
@@ -73,7 +106,9 @@ def look_daily(home: Path, record: Record, *, until_us: int, source: str) -> int
     if record.started_at is None or not max(tried + 1, FIRST_DAY) <= day < plan.planned_days:
         return max(day, tried)
     cut = to_us(record.started_at + timedelta(days=day))
-    looks = current_report(home, record, until_us=cut, source=source).look()
+    report = current_report(home, record, until_us=cut, source=source)
+    _keep_caps(home, report, moment(until_us))
+    looks = report.look()
     if looks:
         step = Step("timetable", moment(until_us), f"look at the end of day {day}")
         record_looks(engine, plan.name, [look.to_dict() for look in looks], step)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experiments.content import content_version, load_catalogue
+from experiments.events.sealed import Partition
 from experiments.serving.publish import publish_signals
 from experiments.serving.read_log import ReadLog
 from experiments.serving.recommender import Catalogue
@@ -25,13 +27,13 @@ class SignalJob:
     def __init__(self, settings: Settings) -> None:
         self.home, self.keep = Path(settings.home), 0 if settings.profile == "demo" else 3
         self.rules = SignalRules(co_read_sessions=settings.co_read_sessions, fresh_h=settings.pool_hours)
-        self.log = ReadLog(self.home)
+        self.log = ReadLog(self.home, sealed=_sealed_views)
         self._catalogue: tuple[int, Catalogue] | None = None
 
     def run(self, until_us: int) -> str:
         """Publish a snapshot as of ``until_us``; returns one sentence."""
         catalogue, at = self.catalogue(), until_us / 1e6
-        self.log.catch_up()
+        self.log.catch_up(since_us=int(until_us - max(WINDOWS_H) * HOUR * 1e6))
         reads = self._imported(catalogue, until_us) if any((self.home / "lake").glob("*.parquet")) else self.log.reads(catalogue, at=at)
         signals = build_signals(reads, catalogue, at=at, rules=self.rules, last_offset=self.log.last_seq)
         publish_signals(self.home, signals, keep=self.keep)
@@ -49,3 +51,9 @@ class SignalJob:
         if self._catalogue is None or self._catalogue[0] != version:
             self._catalogue = (version, load_catalogue(self.home))
         return self._catalogue[1]
+
+
+def _sealed_views(files: Sequence[Partition], seq: int) -> Iterable[tuple[int, str, int, str]]:
+    from experiments.events.sealed_files import views_after  # Arrow is loaded only where sealed files are read
+
+    return views_after(files, seq)

@@ -4,9 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from analysis.bayes import Prior, expected_gain, posterior, prior_covariance
+from analysis.bayes import Prior, expected_gain, measured, posterior, prior_covariance
+from analysis.fat_tails import fat_tailed, learnt_prior
 from analysis.multiplicity import family_level
+from experiments.errors import DataError
 from experiments.experiment import Arm
 from tests.analysis.tables import ARMS
 
@@ -94,3 +97,116 @@ def test_three_equal_arms_need_a_critical_value_of_2_344():
 
 def test_pairs_without_an_estimate_do_not_make_the_others_stricter():
     assert family_level({"s": 1.0, "h": 1.0}, [("h", "s"), ("m", "s")], level=0.95) == 0.95
+
+
+def test_the_chance_of_being_best_is_that_of_draws_from_the_belief():
+    arms = [*ARMS, Arm("newest", "heuristic", 0.1)]
+    found = belief(
+        {"status_quo": 2.0, "front": 2.05, "als": 2.08, "newest": 1.98},
+        dict.fromkeys(("status_quo", "front", "als", "newest"), 4e-4),
+        arms=arms,
+    )
+    draws = np.random.default_rng(5).multivariate_normal(found.mean, found.covariance, 200_000)
+    best = np.column_stack([np.zeros(len(draws)), draws]).argmax(axis=1)
+    chances = found.p_best()
+    assert sum(chances.values()) == pytest.approx(1, abs=1e-4)
+    for i, arm in enumerate(("status_quo", *found.arms)):
+        assert chances[arm] == pytest.approx((best == i).mean(), abs=4 * math.sqrt(0.25 / len(draws)))
+    assert found.p_best() == chances
+    worst = np.column_stack([np.zeros(len(draws)), draws]).argmin(axis=1)
+    assert found.p_best(better="down")["newest"] == pytest.approx((worst == 3).mean(), abs=0.005)
+
+
+def test_with_two_arms_the_chance_of_being_best_is_the_chance_of_being_better():
+    found = belief({"status_quo": 1.0, "front": 1.03}, {"status_quo": 0.001, "front": 0.001}, arms=ARMS[:2])
+    better = found.shrunken("front", "status_quo", level=0.95).p_better
+    assert (found.p_best()["front"], found.p_best()["status_quo"]) == pytest.approx((better, 1 - better), rel=1e-9)
+
+
+def test_a_prior_with_a_mean_pulls_towards_it():
+    """Half way between 0.1 and the prior's mean; the model's prior mean is the sum of both."""
+    prior = Prior(0.05, 0.05, interest_mean=0.02, learning_mean=0.01)
+    found = belief({"status_quo": 1.0, "front": math.exp(0.1)}, {"status_quo": 0.0, "front": 0.0025}, arms=ARMS[:2], prior=prior)
+    assert found.contrast("front", "status_quo")[0] == pytest.approx(0.06)
+    vague = belief(dict.fromkeys(("status_quo", "front", "als"), 1.0), {"status_quo": 0.0, "front": 1e9, "als": 1e9}, prior=prior)
+    assert vague.mean == pytest.approx([0.02, 0.03], abs=1e-9)
+
+
+def t_prior(width):
+    """Student's t with 3 degrees of freedom and this standard deviation."""
+    return stats.t(3, scale=width / math.sqrt(3))
+
+
+@pytest.mark.parametrize(("seen", "s"), [(0.02, 0.02), (0.3, 0.02), (-0.08, 0.05)])
+def test_a_fat_tailed_prior_against_integration_over_the_effect(seen, s):
+    two = measured(ARMS[:2], "status_quo", {"status_quo": 1.0, "front": math.exp(seen)}, log_variances={"status_quo": 0.0, "front": s * s})
+    found = fat_tailed(two, Prior()).shrunken("front", "status_quo", level=0.9)
+    grid = np.linspace(-2, 2, 400_001)
+    chance = t_prior(0.05).pdf(grid) * stats.norm.pdf(seen, grid, s)
+    chance /= chance.sum()
+    low, high = (math.expm1(grid[np.searchsorted(chance.cumsum(), share)]) for share in (0.05, 0.95))
+    assert found.mean == pytest.approx(chance @ np.expm1(grid), rel=1e-5)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=3e-5)
+    assert found.p_better == pytest.approx(chance @ np.heaviside(np.round(grid, 9), 0.5), abs=1e-7)
+    assert found.expected_loss == pytest.approx(chance @ np.maximum(0, -grid), rel=1e-3, abs=1e-12)
+
+
+def test_a_fat_tailed_prior_of_both_effects_against_integration_over_both():
+    """Status quo exact: a is seen at 0.06 (0.02), a + b at 0.16 (0.02); the model is believed by integrating over a and b."""
+    three = measured(ARMS, "status_quo", {"status_quo": 1.0, "front": math.exp(0.06), "als": math.exp(0.16)},
+                     log_variances={"status_quo": 0.0, "front": 4e-4, "als": 4e-4})  # fmt: skip
+    found = fat_tailed(three, Prior()).shrunken("als", "front", level=0.95, better="up")
+
+    def density(b, a):
+        return t_prior(0.05).pdf(a) * t_prior(0.03).pdf(b) * stats.norm.pdf(0.06, a, 0.02) * stats.norm.pdf(0.16, a + b, 0.02)
+
+    a, b = np.meshgrid(np.linspace(-0.3, 0.4, 1401), np.linspace(-0.4, 0.5, 1801), indexing="ij")
+    weight = density(b, a)
+    assert found.mean == pytest.approx((weight * np.expm1(b)).sum() / weight.sum(), rel=1e-5)
+    assert found.p_better == pytest.approx(weight[b > 0].sum() / weight.sum(), abs=1e-3)
+
+
+def test_fat_tails_pull_large_effects_less_and_small_ones_more():
+    def both(seen):
+        values, variances = {"status_quo": 1.0, "front": math.exp(seen)}, {"status_quo": 0.0, "front": 4e-4}
+        fat = fat_tailed(measured(ARMS[:2], "status_quo", values, log_variances=variances), Prior())
+        level = {"level": 0.95}
+        return fat.shrunken("front", "status_quo", **level).mean, belief(values, variances, arms=ARMS[:2]).shrunken(
+            "front", "status_quo", **level
+        ).mean
+
+    large, small = both(0.4), both(0.02)
+    assert large[0] > large[1]
+    assert small[0] < small[1]
+
+
+def test_from_twenty_finished_tests_on_their_effects_decide_the_width_of_the_prior():
+    rng = np.random.default_rng(4)
+    truths, sampling = rng.normal(0, 0.08, 400), rng.uniform(1e-4, 4e-3, 400)
+    effects = list(zip((truths + rng.normal(0, np.sqrt(sampling))).tolist(), sampling.tolist(), strict=True))
+    found = learnt_prior(effects, effects[:19])
+    assert found.interest == pytest.approx(0.08, abs=4 * 0.08 / math.sqrt(800))
+    assert found.learning == Prior().learning
+    assert learnt_prior([], effects).learning == found.interest
+
+
+def test_the_width_of_the_prior_maximises_what_was_penalised():
+    rng = np.random.default_rng(6)
+    effects = [(float(rng.normal(0, 0.03)), 4e-4) for _ in range(25)]
+    width = learnt_prior(effects, []).interest
+
+    def worth(tau):
+        return stats.norm.logpdf([e for e, _ in effects], 0, math.sqrt(tau**2 + 4e-4)).sum() + math.log(tau)
+
+    assert worth(width) > max(worth(width * 0.999), worth(width * 1.001))
+
+
+def test_tests_that_found_nothing_leave_a_narrow_prior_but_never_none():
+    found = learnt_prior([(0.0, 1e-4)] * 30, [])
+    assert 0 < found.interest < 0.01
+
+
+@pytest.mark.parametrize("effect", [(math.nan, 0.1), (0.1, 0.0), (0.1, math.inf)])
+def test_finished_tests_without_a_spread_are_refused(effect):
+    with pytest.raises(DataError, match="finished test"):
+        learnt_prior([effect], [])

@@ -365,3 +365,137 @@ def test_a_covariance_that_cannot_be_is_refused():
 def test_values_that_share_everything_do_not_vary():
     one, two = Value(41, 7.0, 2.0, ((2.0, 40),)), Value(51, 4.0, 2.0, ((2.0, 50),))
     assert compare(one, two, level=0.95, covariance=2.0).status == "no_variation"
+
+
+# The guard, by hand: cv2 = 4; log ratio ln 2; variance 4 / 40 + 4 / 160 = 1 / 8; 198 degrees of freedom
+
+ONE, ZERO = Value(40, 6.0, 0.9, ((0.9, 39),)), Value(160, 3.0, 0.02, ((0.02, 159),))
+SKEWED = Skew(4.0, 500.0)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_the_guarded_ranges_by_hand(level):
+    found = compare(ONE, ZERO, level=level, skew=SKEWED)
+    s, half = math.sqrt(1 / 8), stats.t(198).ppf((1 + level) / 2) * math.sqrt(1 / 8)
+    scale = 3 / math.log(2)  # from log units to the metric's unit
+    assert (found.status, found.n, found.values, found.df) == ("guarded", (40, 160), (6.0, 3.0), 198)
+    assert found.log_variance == (4 / 40, 4 / 160)
+    assert (found.relative.estimate, found.relative.low, found.relative.high) == pytest.approx(
+        (1.0, 2 * math.exp(-half) - 1, 2 * math.exp(half) - 1), rel=1e-12
+    )
+    assert (found.absolute.estimate, found.absolute.se) == pytest.approx((3.0, scale * s), rel=1e-12)
+    assert (found.absolute.low, found.absolute.high) == pytest.approx((3 - half * scale, 3 + half * scale), rel=1e-12)
+    assert found.absolute.p == pytest.approx(2 * stats.t(198).sf(math.log(2) / s), rel=1e-10)
+    assert found.reason == "the arms are unequal in size and readers differ much: the spread is taken from all arms together"
+
+
+def test_a_guarded_comparison_stays_guarded_at_another_level_but_not_at_a_critical_value_of_its_own():
+    found = compare(ONE, ZERO, level=0.95, skew=SKEWED)
+    assert interval_at(found, ONE, ZERO, level=0.8) == compare(ONE, ZERO, level=0.8, skew=SKEWED)
+    assert (
+        interval_at(found, ONE, ZERO, level=0.8, critical=3.0).absolute
+        == interval_at(Contrast((40, 160), (6.0, 3.0)), ONE, ZERO, level=0.8, critical=3.0).absolute
+    )
+
+
+def test_equal_values_of_unequal_arms_are_guarded_around_zero():
+    found = compare(replace(ONE, estimate=3.0), ZERO, level=0.95, skew=SKEWED)
+    assert (found.absolute.estimate, found.relative.estimate, found.absolute.p) == (0.0, 0.0, 1.0)
+    assert found.absolute.se == pytest.approx(3 * math.sqrt(1 / 8), rel=1e-12)
+    assert found.absolute.low == -found.absolute.high
+
+
+def test_the_guard_takes_over_above_a_skewness_of_a_fifth():
+    """Of the difference: third * (1 / 40^2 - 1 / 160^2) / (1 / 8)^1.5 at cv2 = 4."""
+    edge = 0.2 * (1 / 8) ** 1.5 / (1 / 40**2 - 1 / 160**2)
+    statuses = [compare(ONE, ZERO, level=0.95, skew=Skew(4.0, sign * edge * near)).status for sign in (1, -1) for near in (0.999, 1.001)]
+    assert statuses == ["ok", "guarded", "ok", "guarded"]
+
+
+@pytest.mark.parametrize("treated", [0.0, -1.0])
+def test_an_unequal_arm_without_an_event_is_not_judged(treated):
+    found = compare(replace(ONE, estimate=treated), ZERO, level=0.95, skew=SKEWED)
+    assert (found.n, found.values, found.absolute, found.relative, found.status) == ((40, 160), (treated, 3.0), None, None, "not_estimable")
+    assert found.reason == "the arms are so unequal in size that only the logarithm of the ratio can be judged, and an arm has no event"
+    assert compare(replace(ONE, estimate=0.5), ZERO, level=0.95, skew=SKEWED).status == "guarded"
+
+
+# What is said where there is no number
+
+
+def test_a_value_that_cannot_be_computed_says_why_and_keeps_its_readers():
+    one = Moments.from_sums(1, (VIEWS, SESSIONS), (1, 1), ((1, 1), (1, 1)))
+    none = value([(0, 0)] * 5)
+    nobody = arm_value({}, "als", numerator=VIEWS, denominator=SESSIONS, shares={1: 1.0})
+    alone = arm_value({("als", 1): one}, "als", numerator=VIEWS, denominator=SESSIONS, shares={1: 1.0})
+    assert (nobody.n, nobody.status, nobody.reason) == (0, "insufficient", "als has 0 readers whose window has ended")
+    assert (alone.n, alone.status, alone.reason) == (1, "insufficient", "als has 1 reader whose window has ended")
+    assert (none.n, none.status, none.reason) == (5, "undefined_denominator", "the denominator of a adds up to zero")
+    shown = compare(alone, value([(1, 1), (3, 1)] * 20), level=0.95)
+    assert (shown.n, shown.values, shown.reason) == ((1, 40), (None, 2.0), alone.reason)
+
+
+def test_readers_who_do_not_differ_show_counts_and_values():
+    found = both([(2, 1)] * 40, [(2, 1)] * 50)
+    assert (found.n, found.values, found.status) == ((40, 50), (2.0, 2.0), "no_variation")
+    assert found.reason == "no reader differs from another in either arm"
+
+
+def test_why_there_is_no_relative_range_is_said_in_full():
+    nothing, may_be_nothing = both([(1, 1), (3, 1)] * 20, [(0, 1)] * 40), both([(1, 1), (2, 1)] * 20, [(1, 1)] * 2 + [(0, 1)] * 38)
+    assert nothing.reason == "a relative change cannot be estimated: the control's value is not above zero"
+    assert may_be_nothing.reason == "a relative change cannot be estimated: the control's value cannot be told from zero"
+    assert both([(1, 1), (2, 1)] * 20, [(1, 1), (3, 1)] * 20).reason == ""
+
+
+def test_a_control_exactly_at_the_edge_has_no_relative_range():
+    """g = c^2 V_0 / theta_0^2 = 4 * 1 / 4."""
+    found = interval_at(
+        Contrast((40, 40), (6.0, 2.0)), Value(40, 6.0, 1.0, ((1.0, 39),)), Value(40, 2.0, 1.0, ((1.0, 39),)), level=0.95, critical=2.0
+    )
+    assert (found.status, found.relative) == ("not_estimable", None)
+
+
+def test_a_treated_arm_at_zero_has_no_logarithm():
+    found = compare(Value(40, 0.0, 0.01, ((0.01, 39),)), Value(40, 2.0, 0.01, ((0.01, 39),)), level=0.95)
+    assert found.relative.estimate == -1.0
+    assert found.log_variance is None
+
+
+def test_the_hint_of_an_impossible_covariance():
+    with pytest.raises(DataError) as error:
+        compare(Value(41, 7.0, 3.0, ((3.0, 40),)), Value(51, 4.0, 2.0, ((2.0, 50),)), level=0.95, covariance=2.5)
+    assert error.value.hint == "Its square may not exceed their product."
+
+
+# Degrees of freedom, rounding
+
+
+def test_degrees_of_freedom_are_readers_less_one_per_phase():
+    cells = {("a", 1): moments([(1, 1), (3, 1), (4, 1)]), ("a", 2): moments([(4, 1), (8, 1)])}
+    found = arm_value(cells, "a", numerator=VIEWS, denominator=SESSIONS, shares={1: 0.5, 2: 0.5})
+    assert [free for _, free in found.parts] == [2, 1]
+
+
+def test_a_phase_without_a_cell_counts_as_nobody():
+    two = moments([(1, 1), (2, 1)])
+    cells = {("a", 1): two, ("b", 1): two, ("a", 2): moments([(9, 1)])}
+    assert phase_shares(cells, ["a", "b"]) == ({1: 1.0}, (2,))
+
+
+def test_what_rounding_leaves_of_a_constant_ratio_is_no_variation():
+    """Every reader has views = 3 * sessions: the three terms of the spread cancel to the last digits."""
+    rng = np.random.default_rng(1)
+    sessions = rng.integers(1, 10_000_000, 500)
+    found = value([(3 * int(d), int(d)) for d in sessions])
+    assert found.variance == 0
+    almost = value([(3 * int(d) + (i == 0) * 50, int(d)) for i, d in enumerate(sessions)])
+    assert almost.variance > 0
+
+
+def test_a_billion_readers_are_judged_by_the_normal_distribution():
+    one, two = Value(2 * 10**9, 1.002, 1e-6, ((1e-6, 2 * 10**9),)), Value(2 * 10**9, 1.0, 1e-6, ((1e-6, 2 * 10**9),))
+    found = compare(one, two, level=0.95)
+    half = stats.norm.ppf(0.975) * math.sqrt(2e-6)
+    assert (found.absolute.low, found.absolute.high) == pytest.approx((0.002 - half, 0.002 + half), rel=1e-12)
+    assert found.absolute.p == pytest.approx(2 * stats.norm.sf(0.002 / math.sqrt(2e-6)), rel=1e-6)

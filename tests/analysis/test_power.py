@@ -12,14 +12,11 @@ from analysis.boundaries import Plan, critical_values
 from analysis.power import (
     INFLATION,
     Design,
-    Duration,
+    Rollout,
     blinded_cv2,
     detectable_effect,
-    duration,
-    effect_by_day,
     exaggeration,
     extra_readers,
-    first_exposures,
     inflation,
     readers_for_difference,
     readers_needed,
@@ -170,52 +167,6 @@ def test_exaggeration_does_not_depend_on_the_direction():
         exaggeration(up, [1.0], early=True)
 
 
-def test_a_returning_reader_enters_once_at_the_first_exposure():
-    assert first_exposures([5, 5, 2, 5, 2], [3.0, 1.0, 0.5, 9.0, 0.25]).tolist() == [0.25, 1.0]
-    assert first_exposures([], []).tolist() == []
-
-
-def test_duration_by_hand():
-    """Ten new readers a day: the 80th comes on day 7.9, its window of 7 days ends on day 14.9, so three weeks."""
-    first = np.arange(0, 40, 0.1)
-    assert duration(first, needed=80, window_days=7) == Duration(21, pytest.approx(7.9))
-    assert duration(first, needed=80, traffic=0.5, window_days=7).days == 28  # the 160th, on day 15.9
-    assert duration(first, needed=3, window_days=1).days == 14  # never shorter
-    assert duration(np.array([1.0, 7.0, 7.1]), needed=2, window_days=7).days == 14  # the window ends with the week
-
-
-def test_returning_readers_make_a_test_longer_than_their_exposures_suggest():
-    """The same hundred readers every day: the 101st never comes."""
-    readers, days = np.tile(np.arange(100), 30), np.repeat(np.arange(30.0), 100)
-    first = first_exposures(readers, days)
-    assert duration(first, needed=100, window_days=7).days == 14
-    found = duration(first, needed=101, window_days=7)
-    assert (found.days, found.recruiting) == (None, None)
-    assert found.reason == "the history brings 100 readers to the test, 101 are needed"
-
-
-def test_effect_by_day_counts_readers_whose_window_has_ended():
-    table = effect_by_day(np.arange(0, 20, 0.1), Design(), cv2=1.0, traffic=0.5, window_days=7)
-    assert [day for day, *_ in table] == list(range(1, 27))
-    seen = {day: (n, effect) for day, n, effect in table}
-    assert seen[6] == (0.0, None)
-    assert seen[13] == (30.5, None)  # 61 of 2 came by day 6; 15 per arm are too few
-    assert seen[20][0] == 65.5
-    assert seen[20][1] == detectable_effect(Design(), readers=65.5, cv2=1.0)
-    effects = [effect for _, _, effect in table if effect is not None]
-    assert effects == sorted(effects, reverse=True)
-    assert effect_by_day(np.array([]), Design(), cv2=1.0, window_days=7) == []
-
-
-def test_history_that_makes_no_sense_is_refused():
-    for readers, days in (([1], [-1.0]), ([1, 2], [0.0]), ([1], [math.nan])):
-        with pytest.raises(ExperimentError, match="a history needs"):
-            first_exposures(readers, days)
-    for traffic, window in ((0.0, 7), (1.2, 7), (0.5, 0)):
-        with pytest.raises(ExperimentError, match="makes no test"):
-            duration(np.array([1.0]), needed=1, traffic=traffic, window_days=window)
-
-
 def test_blinded_spread_by_hand():
     """Influence of (1, 1), (2, 1), (6, 2) on 9 / 4 is (-0.9375, -0.1875, 1.125)."""
     psi = np.array([-0.9375, -0.1875, 1.125])
@@ -265,3 +216,24 @@ def test_differences_that_no_number_of_readers_finds_are_refused():
     with pytest.raises(ExperimentError, match="can find no effect"):
         detectable_effect(Design(), readers=0, cv2=1.0)
     assert detectable_effect(Design(), readers=1e-6, cv2=1.0) == math.inf
+
+
+def test_no_other_size_of_a_test_gains_more():
+    best = Rollout.best(50_000, arms_sd=0.4, readers_sd=1.7)
+    for each in (best.each * 0.98, best.each * 1.02, 1.0, 20_000):
+        assert Rollout(50_000, each, 0.4, 1.7).gain < best.gain
+
+
+def test_gain_and_error_of_a_rollout_as_in_simulated_tests():
+    found, rng, runs = Rollout(2_000, 100, 0.3, 2.0), np.random.default_rng(3), 40_000
+    truth = rng.normal(0, 0.3, (runs, 2))
+    chosen = (truth + rng.normal(0, 2.0 / 10, (runs, 2))).argmax(axis=1)
+    gains, wrong = truth[np.arange(runs), chosen] * 1_800, chosen != truth.argmax(axis=1)
+    assert abs(gains.mean() - found.gain) < 3 * gains.std() / math.sqrt(runs)
+    assert abs(wrong.mean() - found.wrong) < 3 * math.sqrt(0.25 / runs)
+
+
+@pytest.mark.parametrize("asked", [(100, 51, 1.0, 1.0), (100, 0, 1.0, 1.0), (100, 10, 0.0, 1.0), (100, 10, 1.0, math.inf)])
+def test_rollouts_that_cannot_be_are_refused(asked):
+    with pytest.raises(ExperimentError, match="cannot be"):
+        Rollout(*asked)

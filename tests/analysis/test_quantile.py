@@ -140,7 +140,6 @@ def test_counts_beyond_any_float_keep_their_digits():
     [
         ([], [], 0.5, "insufficient", "0 readers with an event"),
         ([1, 1, 1], [1, 2, 3], 0.5, "insufficient", "1 reader with an event"),
-        (range(50), [7] * 50, 0.5, "not_estimable", "fall on one value"),
         (range(50), [7] * 40 + [8] * 10, 0.5, "not_estimable", "fall on one value"),
         (range(50), range(50), 0.97, "not_estimable", "lies beyond all events"),
         (range(50), range(50), 0.01, "not_estimable", "lies beyond all events"),
@@ -153,6 +152,23 @@ def test_what_cannot_be_computed_has_no_range_and_a_reason(reader, value, q, sta
     good = quantile_value(range(50), range(50), q=0.5)
     both = quantile_contrast(found, quantile_value(range(50), range(50), q=q) if q != 0.5 else good, level=0.95)
     assert (both.status, both.absolute, both.relative, both.reason) == (status, None, None, found.reason)
+
+
+def test_an_arm_whose_events_all_take_the_same_time_is_known_exactly():
+    blank, busy = quantile_value(range(50), [0] * 50, q=0.9), quantile_value(range(60), range(60), q=0.9)
+    found = quantile_contrast(busy, blank, level=0.95)
+    assert (blank.estimate, blank.se) == (0.0, 0.0)
+    assert (found.absolute.estimate, found.absolute.se) == (busy.estimate, pytest.approx(busy.se))
+    assert found.relative is None
+    assert quantile_contrast(blank, blank, level=0.95).status == "no_variation"
+
+
+def test_weights_count_events_as_often_as_they_say():
+    reader, value, weight = [r for r in range(40) for _ in "ab"], list(range(80)), [1 + r % 3 for r in range(80)]
+    weighted = quantile_value(reader, value, q=0.5, weight=weight)
+    repeated = quantile_value(reader, value, q=0.5, count=weight)
+    assert (weighted.estimate, weighted.se, weighted.events) == (repeated.estimate, repeated.se, 80)
+    assert weighted.estimate != quantile_value(reader, value, q=0.5).estimate
 
 
 def test_thirty_readers_an_arm_are_needed_as_for_any_mean():

@@ -9,13 +9,15 @@ import pytest
 from scipy.special import ndtr, stdtr
 from scipy.stats import dunnett
 
-from analysis.bayes import expected_gain
+from analysis.bayes import Prior, expected_gain, posterior
 from analysis.checks import split_p_value
 from analysis.effect import Value, arm_value
 from analysis.information import known_part
 from analysis.multiplicity import exploratory, family_level
+from analysis.power import Design, Rollout, readers_for_difference
 from analysis.sequential import anytime_critical, anytime_p, tuning
 from analysis.totals import Moments
+from experiments.experiment import Arm
 
 
 def value(total: float, squares: float, n: int) -> Value:
@@ -84,12 +86,36 @@ def test_20_benjamini_hochberg_1995() -> None:
     assert sum(x * len(p) <= 0.05 for x in p) == 3
 
 
+def test_23_test_and_roll_of_feit_and_berman() -> None:
+    mean, arms_sd, readers = 0.68, 0.03, 100_000
+    noise = mean * (1 - mean)
+    found = Rollout.best(readers, arms_sd=arms_sd, readers_sd=math.sqrt(noise))
+    perfect = readers * (mean + arms_sd / math.sqrt(math.pi))
+    assert (round(found.each), round(readers * mean + found.gain)) == (2284, 69_536)
+    assert 1 - (readers * mean + found.gain) / perfect == pytest.approx(0.0022, abs=5e-5)
+    assert found.wrong == pytest.approx(0.100, abs=5e-4)
+    assert round(readers_for_difference(Design(), difference=0.02 * mean, variances=(noise, noise)) / 2) == 18_468
+
+
 def test_24_gbstats_chance_to_win_and_risks_with_a_flat_prior() -> None:
     control, treated = (0.49, 100), (0.51, 100)
     ratio = treated[0] / control[0]
     sd = ratio * math.sqrt(sum((1 - p) / p / n for p, n in (treated, control)))
     assert ndtr((ratio - 1) / sd) == pytest.approx(0.60918, abs=5e-6)
     assert (expected_gain(ratio - 1, sd), expected_gain(1 - ratio, sd)) == pytest.approx((0.0814, 0.04058), abs=5e-5)
+
+
+def test_25_gbstats_posterior_with_a_prior_that_is_not_centred_at_zero() -> None:
+    control, treated = value(100.0, 1002.25, 10), value(105.0, 1111.5, 10)
+    change, se = delta_relative(treated, control)
+    arms = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
+    measured = {"estimates": {"status_quo": 1.0, "front": math.exp(change)}, "log_variances": {"status_quo": 0.0, "front": se**2}}
+    found = posterior(
+        arms, "status_quo", measured["estimates"], log_variances=measured["log_variances"], prior=Prior(math.sqrt(0.1), interest_mean=0.1)
+    )
+    mean, sd = found.contrast("front", "status_quo")
+    assert (mean, mean - 1.959964 * sd, mean + 1.959964 * sd) == pytest.approx((0.05063, -0.01893, 0.12019), abs=6e-6)
+    assert ndtr(mean / sd) == pytest.approx(0.92315, abs=5e-6)
 
 
 def test_26_expected_gain_and_loss() -> None:

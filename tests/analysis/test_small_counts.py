@@ -11,15 +11,9 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from analysis.small_counts import (
-    binary_counts,
-    difference_interval,
-    fisher_mid_p,
-    is_small,
-    ratio_interval,
-    score_p,
-    small_count_contrast,
-)
+from analysis.effect import Contrast
+from analysis.score_test import difference_interval, fisher_mid_p, ratio_interval, score_p
+from analysis.small_counts import SCORE, binary_counts, is_small, share_contrast, small_count_contrast
 from analysis.totals import Moments
 from experiments.errors import DataError, ExperimentError
 
@@ -318,6 +312,33 @@ def test_impossible_counts_and_levels_are_refused():
             small_count_contrast(wrong, (1, 4), level=0.95)
     with pytest.raises(ExperimentError, match="between 0 and 1"):
         small_count_contrast((1, 4), (1, 4), level=95)
+
+
+def test_plenty_of_events_keep_what_looks_and_belief_are_built_on():
+    plain = Contrast((70, 80), (0.8, 0.6), log_variance=(0.1, 0.2), df=140.0)
+    found, alone = share_contrast((56, 70), (48, 80), plain=plain, level=0.95), small_count_contrast((56, 70), (48, 80), level=0.95)
+    assert (found.absolute, found.relative, found.reason) == (alone.absolute, alone.relative, SCORE)
+    assert (found.df, found.log_variance) == (140.0, (0.1, 0.2))
+
+
+def test_nothing_is_built_on_the_delta_method_where_events_are_few_or_arms_too_unequal():
+    few, guarded = Contrast((34, 34), (0.2, 0.03), df=66.0), Contrast((70, 80), (0.8, 0.6), df=148.0, status="guarded")
+    assert share_contrast((7, 34), (1, 34), plain=few, level=0.95) == small_count_contrast((7, 34), (1, 34), level=0.95)
+    assert math.isnan(share_contrast((56, 70), (48, 80), plain=guarded, level=0.95).df)
+
+
+def test_where_ten_to_fifty_readers_convert_the_score_test_misses_alike_in_both_tails_and_the_delta_method_does_not():
+    """All tables of 200 against 800 readers, 6 in 100 each: chance of a range that lies above or below zero."""
+    one, two = (stats.binom.pmf(np.arange(n + 1), n, 0.06) for n in (200, 800))
+    misses = {"score": [0.0, 0.0], "delta": [0.0, 0.0]}
+    for x, y in ((x, y) for x in range(1, 36) for y in range(10, 90)):
+        p, q, chance = x / 200, y / 800, one[x] * two[y]
+        a, b = p * (1 - p) / 199, q * (1 - q) / 799
+        t = stats.t.isf(0.025, (a + b) ** 2 / (a * a / 199 + b * b / 799))
+        misses["delta"][p > q] += chance * (abs(p - q) > t * math.sqrt(a + b))
+        misses["score"][p > q] += chance * (score_p((x, 200), (y, 800)) < 0.05)
+    assert abs(misses["score"][0] - misses["score"][1]) < 0.012
+    assert max(misses["score"]) < 0.032 < 0.04 < max(misses["delta"])
 
 
 def test_small_means_any_of_four_cells_below_ten():

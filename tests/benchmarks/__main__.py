@@ -19,6 +19,7 @@ from experiments.events.event import Event
 from experiments.events.ids import PageViews, event_id
 from experiments.events.outbox import Outbox
 from experiments.experiment import Arm, Experiment
+from tests.benchmarks.events_to_effects import event_rows
 from tests.benchmarks.moments import moment_rows, statistics_row
 from tests.web.site_fixture import PHONE, Stand
 
@@ -98,6 +99,7 @@ def main() -> None:
         rows.append(_row("article page, slate, durable exposure", pages(folder), "bare Flask page of the same size"))
         rows.append(_row("assign, vectorised", assignments(), "assign, one by one"))
         rows += moment_rows(folder)
+        rows += event_rows()
     rows.append(statistics_row())
     for what, ours, peer, theirs in rows:
         table.add_row(what, f"{ours:,.0f}", peer, f"{theirs:,.0f}", f"{ours / theirs:.2f}")

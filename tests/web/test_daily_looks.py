@@ -16,6 +16,7 @@ from experiments.files import read_json
 from experiments.lifecycle import Step, audit_faults, draft, looks_of, record_looks, start, stop
 from experiments.migrate import migrate
 from experiments.tables import control_engine
+from tests.analysis.assigned import readers_of
 from tests.events.story import DAY, START, Story, send
 from web.reporting import report_path, write_reports
 
@@ -31,11 +32,13 @@ def home(tmp_path: Path) -> Path:
     engine, rng, story = control_engine(tmp_path), np.random.default_rng(1), Story()
     draft(engine, PLAN, Step("test", BEGAN, "draft"))
     start(engine, "related", Step("test", BEGAN, "start"))
+    readers = {arm: readers_of(PLAN, arm) for arm in ("status_quo", "front")}
     for i in range(240):
         arm, at = ("status_quo", "front")[i % 2], int(rng.integers(0, 6 * 24 * 60))
-        story.exposed(f"r{i:03d}", at, arm)
+        reader = next(readers[arm])
+        story.exposed(reader, at, arm)
         for k in range(int(rng.integers(0, 3)) + 3 * (i % 2)):
-            story.page(f"r{i:03d}", at + 1 + k)
+            story.page(reader, at + 1 + k)
     send(tmp_path, story.events)
     return tmp_path
 

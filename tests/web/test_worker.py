@@ -14,9 +14,12 @@ import pytest
 
 from experiments.clock import FileClock, moment
 from experiments.errors import BusyError, PresslabError
+from experiments.events.outbox import Outbox
+from experiments.events.store import balance
 from experiments.migrate import migrate
 from experiments.settings import Settings
 from experiments.tables import control_engine
+from tests.events.story import SMALL, view
 from web.demo.newspaper import build_newspaper
 from web.jobs import DAY, HOUR, MINUTE, Job, Outcome, claim, finish_run, job_named, last_runs, request_run, timetable
 from web.stored import Stored
@@ -156,6 +159,19 @@ def until(done: Callable[[], bool], longest_s: float = 20.0) -> None:
     while not done():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
+
+
+def test_the_sealing_job_puts_old_days_into_files_and_says_which(worker: Worker) -> None:
+    outbox = Outbox(worker.home / "outbox", clock=worker.clock, limits=SMALL)
+    outbox.append([view(1), view(2)], timeout_s=30)
+    outbox.close()
+    job = job_named(worker.jobs, "sealing")
+    row = claim(worker.engine, job, NOW, at=NOW)
+    assert row is not None
+    worker._supervise(job, row)
+    (run,) = last_runs(worker.engine)["sealing"]
+    assert (run.state, run.reason) == ("done", "2026-01-01 (live): 2 events; 1 file checked, 2 events in all")
+    assert [(kind.stored, kind.exact) for kind in balance(worker.home)] == [(2, True)]
 
 
 def test_the_scheduler_runs_due_jobs_loads_events_and_does_what_was_asked(worker: Worker) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +12,11 @@ from web.cli.main import Json, app
 
 __all__ = ["calibrate"]
 
-HEADS = ("estimator", "process", "readers", "false alarms", "down", "up", "coverage", "power", "± error", "ok")
 SPLITS, QUICK_SPLITS = 20_000, 2_000
+SAME = 1e-12  # relative: rounding of sums in another order
+PEER_RUNS, QUICK_PEER_RUNS = 4_000, 400
+REPLICATES, QUICK_REPLICATES = 200, 20
+SEEN = ("estimator", "process", "readers", "false alarms", "coverage", "power", "ok")  # the page has them all
 Row = Mapping[str, Any]
 
 
@@ -24,14 +27,21 @@ def calibrate(
     seed: int = 1,
     log: Annotated[Path | None, typer.Option(help="Also split the readers of this log at random, 20,000 times.")] = None,
     archive: Annotated[Path | None, typer.Option(help="Also judge this archive of finished tests, look by look.")] = None,
+    peer: Annotated[
+        list[str] | None, typer.Option(help="Also ask another tool about the same readers: NAME=PYTHON of its environment.")
+    ] = None,
+    requests: Annotated[bool, typer.Option("--requests", help="Also send simulated readers through outbox, loader and report.")] = False,
     page: Annotated[Path | None, typer.Option(help="Also write the tables to this Markdown file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Simulate the statistics: false alarms, coverage, power; exit 4 when one is off."""
     from analysis.calibration import calibrate as simulate
     from experiments.files import replace_file
+    from web.cli.calibration_page import HEADS, cells, markdown
     from web.cli.output import print_json, print_table
+    from web.cli.peers import beside_peers, parse_peers
 
+    tools = parse_peers(peer or ())
     rows: list[Row] = list(simulate(quick=quick, seed=seed))
     notes: list[str] = []
     if log is not None:
@@ -40,13 +50,18 @@ def calibrate(
     if archive is not None:
         row, said = _on_archive(archive)
         rows, notes = [*rows, row], [*notes, said]
+    if requests:
+        row, said = _from_requests(runs=QUICK_REPLICATES if quick else REPLICATES, seed=seed)
+        rows, notes = [*rows, row], [*notes, said]
+    others = beside_peers(tools, seed=seed, runs=QUICK_PEER_RUNS if quick else PEER_RUNS) if tools else None
     if page is not None:
-        replace_file(page, _markdown(rows, notes, command=_command(quick, seed, log=log, archive=archive)).encode())
+        command = _command(quick, seed, log=log, archive=archive, tools=tools, requests=requests)
+        replace_file(page, markdown(rows, notes, command=command, peers=others).encode())
     if as_json:
         print_json(rows)
     else:
-        shown = [i for i, head in enumerate(HEADS) if head not in ("down", "up", "± error")]  # the page has them all
-        print_table("Calibration", [HEADS[i] for i in shown], [[_cells(row)[i] for i in shown] for row in rows])
+        shown = [HEADS.index(head) for head in SEEN]
+        print_table("Calibration", list(SEEN), [[cells(row)[i] for i in shown] for row in rows])
         for note in notes:
             typer.echo(note)
     if not all(row["pass"] for row in rows):
@@ -81,32 +96,30 @@ def _on_archive(path: Path) -> tuple[Row, str]:
     return row, said + f"at any look by the anytime rule {found.anytime:.1%}. These are real tests; many have an effect."
 
 
-def _cells(row: Row) -> tuple[str, ...]:
-    shares = [_share(row[key]) for key in ("false_positive", "low_tail", "high_tail", "coverage", "power", "mc_error")]
-    return row["estimator"], row["process"], f"{row['readers']:,}", *shares, "✓" if row["pass"] else "✗"
+def _from_requests(*, runs: int, seed: int) -> tuple[Row, str]:
+    """A small calibration through the whole path; it fails too when a report and its arrays differ anywhere."""
+    from tempfile import TemporaryDirectory
+
+    import numpy as np
+
+    from analysis.calibration_arrays import from_requests, largest_gap
+    from analysis.calibration_requests import path_row
+
+    rng = np.random.default_rng(seed)
+    with TemporaryDirectory() as home:
+        figures = from_requests(Path(home), rng)
+    gap = largest_gap(figures)
+    row = path_row(rng, readers=160, runs=runs).to_dict()
+    said = f"{len(figures)} figures of a report made of stored events differ from those computed from arrays by {gap:.0e} of themselves at most."
+    return {**row, "pass": row["pass"] and gap <= SAME}, said
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2%}"
-
-
-def _command(quick: bool, seed: int, *, log: Path | None, archive: Path | None) -> str:
-    parts = [f"presslab calibrate --seed {seed}", "--quick" if quick else "", f"--log {log.name}" if log else ""]
-    return " ".join(filter(None, [*parts, f"--archive {archive.name}" if archive else "", "--page FILE"]))
-
-
-def _markdown(rows: Sequence[Row], notes: Sequence[str], *, command: str) -> str:
-    """The page for those who want to check us: what was simulated, how, and every figure."""
-    line = "| " + " | ".join(HEADS) + " |"
-    table = [line, "|" + "---|" * len(HEADS), *("| " + " | ".join(_cells(row)) + " |" for row in rows)]
-    failed = sum(not row["pass"] for row in rows)
-    state = "Every row passes." if not failed else f"{failed} of {len(rows)} rows do not pass."
-    return "\n".join([
-        "# Calibration", "",
-        "What our own statistics do when the truth is known. Every row goes through the functions that make a report.", "",
-        f"Written by `{command}`; the same seed gives the same figures. {state}", "",
-        "False alarms: share of runs without any effect in which the range excludes zero (promised: 5 %), and how many of them point down",
-        "and up. Coverage: share of runs whose range holds the true effect. Power: share that find the stated effect. A row passes within",
-        "three simulation errors of what is promised; methods that may be cautious pass on the safe side.", "",
-        *table, "", *notes, "",
-    ])  # fmt: skip
+def _command(quick: bool, seed: int, *, log: Path | None, archive: Path | None, tools: Mapping[str, Path], requests: bool) -> str:
+    """The command as one may repeat it, without anybody's folders."""
+    given = [
+        f"--log {log.name}" if log else "",
+        f"--archive {archive.name}" if archive else "",
+        *(f"--peer {name}=PYTHON" for name in tools),
+    ]
+    parts = [f"presslab calibrate --seed {seed}", "--quick" if quick else "", *given, "--requests" if requests else "", "--page FILE"]
+    return " ".join(filter(None, parts))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -41,26 +40,33 @@ def _open(home: Path | None) -> tuple[Path, Any]:
 
 @experiment.command("plan")
 def plan(
-    file: Annotated[Path, typer.Argument(help="A TOML file with the plan (see docs/plan.md).")], home: Home = None, reason: Reason = ""
+    file: Annotated[str, typer.Argument(help="A TOML or JSON file with the plan (see docs/plan.md); with --again a running test.")],
+    *,
+    home: Home = None,
+    reason: Reason = "",
+    cv: Annotated[float | None, typer.Option(help="Standard deviation of the goal over its mean, per reader.", min=0.001)] = None,
+    readers_per_day: Annotated[float | None, typer.Option(help="New readers a day.", min=0.001)] = None,
+    again: Annotated[bool, typer.Option("--again", help="How many days a running test still needs; looks at no arm.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Check a plan and store it as a draft."""
-    from experiments.errors import ExperimentError
-    from experiments.experiment import Experiment
-    from experiments.lifecycle import draft
-    from experiments.metric import metric
-    from web.cli.output import say
+    """Say how many readers and weeks a plan needs, and store it as a draft."""
+    from experiments.lifecycle import draft, experiment_named
+    from web.cli.output import print_json, say
+    from web.cli.plan import Stated, ahead, now_of, print_ahead, print_left, read_plan, remaining
 
-    try:
-        values = tomllib.loads(file.read_text("utf-8"))
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ExperimentError(f"{file}: {error}.", "Give a TOML file with name, question, control and [[arms]].") from error
-    wanted = Experiment.from_dict(values)
-    for name in (wanted.goal, *wanted.secondary, *wanted.guardrails):
-        metric(name)
+    if again:
+        folder, engine = _open(home)
+        now, source = now_of(folder)
+        left = remaining(folder, experiment_named(engine, file), now=now, source=source)
+        (print_json if as_json else print_left)(left)
+        return
+    wanted = read_plan(Path(file))
     folder, engine = _open(home)
+    now, source = now_of(folder)
+    found = ahead(folder, wanted, Stated(cv, readers_per_day), now=now, source=source)
+    (print_json if as_json else print_ahead)(found)
     draft(engine, wanted, _step(reason))
     say(f"draft '{wanted.name}' is stored. Next: presslab experiment start {wanted.name}")
-    _ = folder
 
 
 @experiment.command("start")
@@ -156,16 +162,21 @@ def analyse(
     metric: Annotated[list[str], typer.Option(help="NAME=NUM[/DEN][:pre=COL][:down]; the first one is the goal. Repeat for more.")],
     shares: Annotated[str, typer.Option(help="Planned shares, A=.5,B=.5; without them the split cannot be checked.")] = "",
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of every interval.")] = 0.95,
+    until: Annotated[str, typer.Option(help="Last day of the test; rows after it are refused. Needs --date.")] = "",
+    date: Annotated[str, typer.Option(help="Column with the day of each row.")] = "",
+    exposed_at: Annotated[str, typer.Option(help="Column with the time of the reader's first exposure.")] = "",
+    covariate_at: Annotated[list[str] | None, typer.Option(help="NAME=COL: when the covariate NAME was known; repeat for more.")] = None,
     as_json: Json = False,
 ) -> None:
     """Analyse a finished test of your own: effects, trust checks, verdict."""
     from analysis.own_data import analyse as run
-    from analysis.own_plan import shares_of, wanted
+    from analysis.own_plan import dates_of, shares_of, wanted
     from web.cli.output import print_json
     from web.cli.report_table import print_report
 
     metrics = [wanted(text) for text in metric]
-    found = run(file, metrics, reader=reader, arm=arm, control=control, shares=shares_of(shares), level=level)
+    dates = dates_of(metrics, column=date, until=until, exposed_at=exposed_at, covariate_at=covariate_at or ())
+    found = run(file, metrics, reader=reader, arm=arm, control=control, shares=shares_of(shares), level=level, dates=dates)
     (print_json if as_json else print_report)(found.to_dict())
 
 

@@ -30,6 +30,11 @@ def print_report(report: Mapping[str, Any]) -> None:
                 [(a["name"], a["kind"], f"{a['readers']:,}", _share(a["share"]), _share(a["planned_share"])) for a in report["arms"]])  # fmt: skip
     out.print()
     print_table("What changed", ("metric", "role", "arm", "against", "change ", "range"), [_effect(effect) for effect in report["effects"]])
+    for segment in report.get("segments") or ():
+        out.print()
+        print_table(f"For whom, by {segment['segment']}: {segment['arm']} against {segment['against']} (look, do not decide)",
+                    ("group", "readers ", "change ", "range"), [_group(group) for group in segment["groups"]])  # fmt: skip
+        out.print(segment["says"])
     roi = report.get("roi")
     if roi:
         out.print()
@@ -40,12 +45,20 @@ def print_report(report: Mapping[str, Any]) -> None:
 
 
 def _effect(effect: Mapping[str, Any]) -> tuple[str, ...]:
-    relative = effect.get("relative") or {}
-    if relative.get("low") is None:
-        change, span = "–", effect.get("reason") or effect["status"]
-    else:
-        change, span = f"{relative['estimate']:+.1%}", f"{relative['low']:+.1%} to {relative['high']:+.1%}"
-    return effect["metric"], effect["role"], effect["arm"], effect["against"], change, span
+    return effect["metric"], effect["role"], effect["arm"], effect["against"], *_change(effect)
+
+
+def _group(group: Mapping[str, Any]) -> tuple[str, ...]:
+    return group["group"], f"{sum(group['n'].values()):,}", *_change(group)
+
+
+def _change(found: Mapping[str, Any]) -> tuple[str, str]:
+    relative, absolute, unit = found.get("relative") or {}, found.get("absolute") or {}, found.get("margin_unit") or ""
+    if relative.get("low") is not None and not unit:
+        return f"{relative['estimate']:+.1%}", f"{relative['low']:+.1%} to {relative['high']:+.1%}"
+    if absolute.get("low") is not None and unit:
+        return f"{absolute['estimate']:+.3g} {unit}", f"{absolute['low']:+.3g} to {absolute['high']:+.3g} {unit}"
+    return "–", found.get("reason") or found["status"]
 
 
 def _share(value: float | None) -> str:

@@ -9,14 +9,16 @@ from typing import Any
 from web.charts.bars import draw_bar
 from web.charts.forest import Forest, ForestRow, draw_forest
 from web.formatting import count, date, in_unit, interval, number, percent, share, signed
-from web.owner.words import AUDIENCES, CHECKS, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says, sentence_after
+from web.owner.beside import beside_of
+from web.owner.groups import Groups, groups_of
+from web.owner.trusted import TrustLine, trust_lines
+from web.owner.words import AUDIENCES, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says, sentence_after
 from web.owner.worth import Money, money_of
 
-__all__ = ["ArmLine", "CheckLine", "Memo", "VerdictBox", "memo_of", "number_rows"]
+__all__ = ["ArmLine", "Memo", "VerdictBox", "memo_of", "number_rows"]
 
 ROLES = ("goal", "secondary", "guardrail")
 ROLE_WORDS = {"goal": "decides", "secondary": "to look at", "guardrail": "must not get worse"}
-MARKS = {"ok": ("✓", "good-text", "in order"), "warn": ("!", "warn-text", "look at this"), "block": ("✗", "bad-text", "failed")}
 UNUSUAL = 0.5
 
 
@@ -48,17 +50,6 @@ class VerdictBox:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckLine:
-    """One trust check in words; ``mark`` is its sign, ``tone`` its colour, ``state`` what a screen reader says."""
-
-    title: str
-    mark: str
-    tone: str
-    state: str
-    says: str
-
-
-@dataclass(frozen=True, slots=True)
 class Memo:
     """Everything the report page shows."""
 
@@ -70,7 +61,7 @@ class Memo:
     arms: tuple[ArmLine, ...]
     verdict: VerdictBox
     trusted: bool
-    checks: tuple[CheckLine, ...]
+    checks: tuple[TrustLine, ...]
     forest: Forest | None
     forest_note: str
     model_note: str
@@ -78,6 +69,8 @@ class Memo:
     money_reason: str
     level: float
     looks: tuple[tuple[str, str, str, str], ...] = ()
+    beside: tuple[str, ...] = ()
+    groups: tuple[Groups, ...] = ()
     log: tuple[Mapping[str, Any], ...] = ()
     snapshot: str = ""
     as_of: tuple[tuple[str, Any], ...] = field(default=())
@@ -100,7 +93,7 @@ def memo_of(report: Mapping[str, Any]) -> Memo:
         arms=tuple(_arm(arm) for arm in report["arms"]),
         verdict=_verdict(report, sentences),
         trusted=verdict["key"] != "do_not_use",
-        checks=_checks(report["checks"]),
+        checks=trust_lines(report["checks"]),
         forest=forest,
         forest_note=note,
         model_note=next((s for s in sentences if s.startswith("Our best guess:")), ""),
@@ -108,6 +101,8 @@ def memo_of(report: Mapping[str, Any]) -> Memo:
         money_reason=report.get("roi_reason") or "nobody has stated what an article view is worth",
         level=report["level"],
         looks=tuple(_look(look) for look in report.get("looks") or ()),
+        beside=beside_of(report["effects"]),
+        groups=groups_of(report.get("segments") or ()),
         log=tuple(report.get("log") or ()),
         snapshot=report.get("snapshot") or "not named",
         as_of=(("Data up to", dates.get("until")), ("Computed", report.get("computed_at")), ("Next", report.get("next_refresh"))),
@@ -184,22 +179,13 @@ def _next(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, s
     )
 
 
-def _checks(checks: Sequence[Mapping[str, Any]]) -> tuple[CheckLine, ...]:
-    order = {"block": 0, "warn": 1, "ok": 2}
-    lines = []
-    for check in sorted(checks, key=lambda c: order[c["state"]]):
-        mark, tone, state = MARKS[check["state"]]
-        lines.append(CheckLine(CHECKS.get(check["name"], capital(check["name"].replace("_", " "))), mark, tone, state, check["says"]))
-    return tuple(lines)
-
-
 def _forest(report: Mapping[str, Any], kinds: Mapping[str, str]) -> tuple[Forest | None, str]:
     effects = sorted(report["effects"], key=lambda e: ROLES.index(e["role"]) if e["role"] in ROLES else len(ROLES))
     rows = [_row(effect, report, kinds) for effect in effects]
     early = [e for e in effects if e["status"] == "insufficient" and "planned end" in (e.get("reason") or "")]
     if not rows:
         return None, "No effect was computed: no reader has completed the window yet."
-    if early and all(row.low is None for row in rows):
+    if early and all(row.words.startswith(_status("insufficient")) for row in rows):
         return None, "Not shown yet. Effects appear once, at the planned end, so that looking early cannot mislead anybody."
     note = "Guardrails may be looked at any day; the rest follows at the end." if early else ""
     return draw_forest(rows, label=lambda value: percent(value, plus=True)), note
@@ -209,7 +195,14 @@ def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[st
     relative, anytime = effect.get("relative") or {}, effect.get("anytime") or {}
     found = relative if relative.get("low") is not None else anytime if effect["status"] == "insufficient" else {}
     low, high, estimate = found.get("low"), found.get("high"), relative.get("estimate")
-    if low is None or high is None:
+    unit = effect.get("margin_unit") or ""
+    apart = _apart(effect) if unit else None
+    if apart is not None:
+        low = high = estimate = None
+        words = f"{signed(apart[0])} to {signed(apart[1])} {unit}" + (
+            f", {number(effect['margin'])} {unit} allowed" if effect.get("margin") else ""
+        )
+    elif low is None or high is None:
         low = high = estimate = None
         words = f"{_status(effect['status'])}: {effect.get('reason') or 'no reason was stored'}"
     else:
@@ -225,8 +218,16 @@ def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[st
     )  # fmt: skip
 
 
+def _apart(effect: Mapping[str, Any]) -> tuple[float, float] | None:
+    """The difference in the metric's own unit, where its margin is one; the one that may be looked at before the end."""
+    absolute, anytime = effect.get("absolute") or {}, effect.get("anytime") or {}
+    early = effect["status"] == "insufficient"
+    low, high = (anytime.get(f"difference_{end}") if early else absolute.get(end) for end in ("low", "high"))
+    return None if low is None or high is None else (low, high)
+
+
 def _limit(effect: Mapping[str, Any], margin: float | None) -> float | None:
-    if margin is None or effect["role"] != "guardrail":
+    if margin is None or effect.get("margin_unit") or effect["role"] != "guardrail":
         return None
     return margin if effect.get("direction") == "down" else -margin
 

@@ -118,7 +118,7 @@ def _flat(effect: Mapping[str, Any]) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for key, value in effect.items():
         if isinstance(value, Mapping):
-            row |= {f"{key}.{inner}": each for inner, each in value.items()} if key not in ("n", "values") else {}
+            row |= {f"{key}.{inner}": each for inner, each in value.items()} if key not in ("n", "values", "beside") else {}
         else:
             row[key] = value
     for key in ("n", "values"):

@@ -11,7 +11,6 @@ from experiments.metric import built_in
 __all__ = [
     "AUDIENCES",
     "BADGES",
-    "CHECKS",
     "KINDS",
     "VERDICTS",
     "arm_label",
@@ -29,19 +28,6 @@ VERDICTS = {
     "equal": ("=", "Ready to decide", "No practical difference: take the cheapest, {arm}"),
     "wait": ("…", "Too early", "Keep running"),
     "do_not_use": ("✗", "Not trustworthy", "Do not use these numbers"),
-}
-CHECKS = {
-    "split": "Traffic split",
-    "split_matured": "Split of the readers in the analysis",
-    "one_arm": "One reader, one arm; shown is what was assigned",
-    "unknown_arms": "Only planned arms were shown",
-    "clicks_without_exposure": "Every click has its slot",
-    "nothing_lost": "Nothing was lost",
-    "before": "Alike before the test",
-    "fallbacks": "Arms answered in time",
-    "ran_long_enough": "Ran long enough",
-    "heavy_reader": "No single reader decides",
-    "recomputed": "Computed a second time",
 }
 KINDS = {"status_quo": "what the site does today", "heuristic": "a simple rule", "model": "a model"}
 AUDIENCES = {"all": "all readers", "agreed": "readers who agreed to personal choice"}

@@ -1,0 +1,111 @@
+"""How much the belief hangs on the shape of the prior, and what finished tests say about its width."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import brentq, minimize_scalar
+from scipy.special import ndtr
+
+from analysis.bayes import Measured, Posterior, Prior, Shrunken, expected_gain
+from experiments.errors import DataError
+
+__all__ = ["LEAST_FINISHED", "FatTailed", "fat_tailed", "learnt_prior"]
+
+FREEDOM = 3.0  # degrees of freedom of the fat-tailed prior (STATISTICS 9)
+SCALES = np.exp(np.arange(-18.0, 4.0, 0.5))  # of the mixture; the trapezoid rule on the logarithm, ends weigh below 1e-11
+LEAST_FINISHED = 20  # tests from which on their effects decide how wide the prior is
+WIDEST = 5.0  # log units
+Effect = tuple[float, float]  # (log ratio, its sampling variance)
+
+
+@dataclass(frozen=True, slots=True)
+class FatTailed:
+    """The belief under a prior with fat tails: a mixture of normal beliefs, each with its weight."""
+
+    parts: tuple[tuple[float, Posterior], ...]
+
+    def shrunken(self, arm: str, against: str, *, level: float, better: str = "up") -> Shrunken:
+        """Return the belief about one arm against another, as :meth:`analysis.bayes.Posterior.shrunken` does."""
+        sign, half = 1.0 if better == "up" else -1.0, (1 - level) / 2
+        found = [(weight, *part.contrast(arm, against)) for weight, part in self.parts]
+
+        def mix(value: Callable[[float, float], float]) -> float:
+            return math.fsum(weight * value(mu, s) for weight, mu, s in found)
+
+        def quantile(share: float) -> float:
+            ends = min(mu - 40 * s for _, mu, s in found), max(mu + 40 * s for _, mu, s in found)
+            return float(brentq(lambda x: mix(lambda mu, s: float(ndtr((x - mu) / s))) - share, *ends, xtol=1e-14))
+
+        return Shrunken(
+            mix(lambda mu, s: math.expm1(mu + s * s / 2)), math.expm1(quantile(half)), math.expm1(quantile(1 - half)),
+            mix(lambda mu, s: float(ndtr(sign * mu / s))), mix(lambda mu, s: expected_gain(-sign * mu, s)),
+        )  # fmt: skip
+
+
+def fat_tailed(found: Measured, prior: Prior) -> FatTailed:
+    """Return the belief when ``a`` and ``b`` follow Student's t with 3 degrees of freedom and the prior's variances.
+
+    Large effects are then pulled less towards nothing, small ones more. All that learning adds to the rule shares one scale.
+
+    References
+    ----------
+    Azevedo et al. (2020) for fat tails; t as a scale mixture of normals, whose scales are integrated by quadrature.
+    """
+    density = SCALES ** (FREEDOM / 2) * np.exp(-FREEDOM / 2 * SCALES)
+    stretch = np.sqrt((FREEDOM - 2) / FREEDOM / SCALES)
+    every = [
+        (math.log(p) + math.log(q), replace(prior, interest=prior.interest * float(one), learning=prior.learning * float(two)))
+        for p, one in zip(density, stretch, strict=True)
+        for q, two in zip(density, stretch, strict=True)
+    ]
+    kept = [(chance + fit, part) for chance, changed in every for part, fit in (found.given(changed),)]
+    most = max(fit for fit, _ in kept)
+    weights = np.exp(np.array([fit - most for fit, _ in kept]))
+    shares: npt.NDArray[np.float64] = weights / weights.sum()
+    return FatTailed(tuple((float(share), part) for share, (_, part) in zip(shares, kept, strict=True) if share > 1e-15))
+
+
+def learnt_prior(interest: Sequence[Effect], learning: Sequence[Effect], *, default: Prior = Prior()) -> Prior:
+    """Return the prior whose widths fit finished tests; the default's width where there are fewer than 20 of a kind.
+
+    Parameters
+    ----------
+    interest : of finished tests, (log ratio of the first heuristic to the status quo, its variance).
+    learning : (log ratio of the model to the heuristic, its variance).
+
+    Raises
+    ------
+    DataError
+        An effect is not finite or has no positive variance.
+
+    References
+    ----------
+    Empirical Bayes: the likelihood of effects ~ N(0, tau^2 + v) times tau, so that tau is never 0 (Chung et al. 2013).
+
+    Examples
+    --------
+    >>> learnt_prior([(0.1, 1e-6)] * 19, []).interest
+    0.05
+    >>> round(learnt_prior([(0.1, 1e-6), (-0.1, 1e-6)] * 40, []).interest, 3)
+    0.101
+    """
+    return replace(default, interest=_width(interest, default.interest), learning=_width(learning, default.learning))
+
+
+def _width(effects: Sequence[Effect], default: float) -> float:
+    if any(not (math.isfinite(effect) and 0 < variance < math.inf) for effect, variance in effects):
+        raise DataError("a finished test has an effect without a positive, finite variance.", "Leave it out.")
+    if len(effects) < LEAST_FINISHED:
+        return default
+    seen, sampling = (np.array(column) for column in zip(*effects, strict=True))
+
+    def misfit(log_width: float) -> float:
+        spread = math.exp(2 * log_width) + sampling
+        return float(np.sum(np.log(spread) + seen**2 / spread) / 2 - log_width)
+
+    return math.exp(float(minimize_scalar(misfit, bounds=(math.log(1e-6), math.log(WIDEST)), method="bounded", options={"xatol": 1e-8}).x))

@@ -1,0 +1,210 @@
+"""What ``presslab experiment plan`` says: readers, weeks, the first look, and what could be found by when."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from analysis.arrivals import Arrivals, days_left
+from analysis.planning import HISTORY_DAYS, LONGEST_DAYS, Spread, forecast, goal_design, spreads
+from analysis.power import LEAST_DAYS, WEEK, detectable_effect
+from analysis.totals import add_up, metrics_of
+from analysis.words import count, percent
+from experiments.clock import FileClock, system_clock, to_us
+from experiments.errors import ExperimentError
+from experiments.events.lake import moments
+from experiments.events.lake_history import Past, past
+from experiments.events.lake_rules import DAY_US
+from experiments.experiment import Experiment
+from experiments.lifecycle import Record
+from experiments.metric import metric
+from experiments.settings import load_settings
+from web.cli.output import print_table, tell
+from web.owner.words import metric_says
+from web.reporting import source_of
+
+__all__ = ["Stated", "ahead", "now_of", "print_ahead", "print_left", "read_plan", "remaining"]
+
+ASK = "Give --cv and --readers-per-day to plan without a past."
+MOST_ROWS = 9
+
+
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What somebody states instead of the past: coefficient of variation of the goal, new readers a day."""
+
+    cv: float | None = None
+    readers_per_day: float | None = None
+
+
+def read_plan(file: Path) -> Experiment:
+    """Return the plan in a TOML or JSON file; its metrics must exist."""
+    try:
+        text = file.read_text("utf-8")
+        values = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except (OSError, ValueError) as error:
+        raise ExperimentError(f"{file}: {error}.", "Give a TOML file with name, question, control and [[arms]].") from error
+    if not isinstance(values, dict):
+        raise ExperimentError(f"{file}: holds no plan.", "Give an object with name, question, control and arms.")
+    wanted = Experiment.from_dict(values)
+    for name in (wanted.goal, *wanted.secondary, *wanted.guardrails):
+        metric(name)
+    return wanted
+
+
+def now_of(home: Path) -> tuple[int, str]:
+    """Return the time (UTC us) and the source of events of an installation."""
+    settings = load_settings(home)
+    clock = FileClock(settings.home / "clock") if settings.profile == "demo" else system_clock
+    return clock(), source_of(settings.profile)
+
+
+def ahead(home: Path, experiment: Experiment, stated: Stated, *, now: int, source: str) -> dict[str, Any]:
+    """Return the forecast of a plan from the last 28 days, or from what was stated, as plain JSON values."""
+    found = past(home, experiment, metrics_of(experiment), until_us=now, source=source, since_us=now - HISTORY_DAYS * DAY_US)
+    known, arrivals = spreads(experiment, list(add_up(moments(found.rows)).values())), _arrivals(found, now)
+    if stated.cv is not None:
+        known[experiment.goal] = Spread(known[experiment.goal].value, stated.cv**2)
+    if stated.readers_per_day is not None:
+        steady = Arrivals(np.array([]), 0.0, stated.readers_per_day)
+        arrivals = (steady, steady)
+    seen = {"readers": len(found.entered_us), "days": min(HISTORY_DAYS, round(arrivals[0].days)) if found.entered_us and arrivals else 0}
+    return {"experiment": experiment.name, "goal": experiment.goal, "history": seen, **forecast(experiment, known, arrivals).to_dict()}
+
+
+def _arrivals(found: Past, now: int, start: int | None = None) -> tuple[Arrivals, Arrivals] | None:
+    """Steady and fading; None before the first whole day."""
+    begin = start if start is not None else min(found.entered_us, default=now)
+    first, days = (np.array(found.entered_us, dtype=np.float64) - begin) / DAY_US, (now - begin) / DAY_US
+    if not len(first) or days < 1:
+        return None
+    return Arrivals.of(first, days=days, fading=False), Arrivals.of(first, days=days, fading=True)
+
+
+def remaining(home: Path, record: Record, *, now: int, source: str) -> dict[str, Any]:
+    """Return how long a running test must go on, from all its readers together, as plain JSON values."""
+    experiment = record.experiment
+    if record.state != "running" or record.started_at is None:
+        raise ExperimentError(f"experiment '{experiment.name}' is {record.state}; only a running one has days left.", "Leave out --again.")
+    start = to_us(record.started_at)
+    found = past(home, experiment, metrics_of(experiment), until_us=now, source=source)
+    known, arrivals = spreads(experiment, list(add_up(moments(found.rows)).values())), _arrivals(found, now, start)
+    told = forecast(experiment, known, arrivals)
+    goal, readers = known[experiment.goal], found.rows.table.num_rows
+    left = days_left(arrivals, readers=told.readers, window_days=experiment.window_days) if arrivals and told.readers else (None, None)
+    design = goal_design(experiment)
+    smallest = detectable_effect(design, readers=readers, cv2=goal.cv2) if goal.cv2 and readers * min(design.shares) >= 30 else None
+    return {
+        "experiment": experiment.name, "goal": experiment.goal, "day": round((now - start) / DAY_US, 2), "planned_days": experiment.planned_days,
+        "readers": readers, "needed": told.readers, "cv2": goal.cv2, "smallest": smallest, "asked": experiment.smallest_uplift,
+        "days_left": list(left), "reason": told.reason,
+    }  # fmt: skip
+
+
+def print_ahead(told: Mapping[str, Any]) -> None:
+    """Write the forecast: sentences, then what could be found by when."""
+    tell("\n" + "\n".join(_sentences(told)))
+    needs, goal = told["needs"], told["needs"][0]
+    if len(needs) > 1 and told["readers"] is not None:
+        tell("")
+        print_table("Readers, by what is to be shown", ("measure", "role", "change ", "readers "), [_need(need) for need in needs])
+        for reason in dict.fromkeys(need["reason"] for need in needs if need["reason"]):
+            tell(f"Not known: {reason}.")
+    if told["days"]:
+        tell("")
+        rows = [(d["day"], f"{d['readers']:,.0f}", _size(d["smallest"]), _size(d["half_width"], "±")) for d in _some(told["days"])]
+        print_table(f"What could be found: {metric_says(goal['metric']).lower()}", ("day ", "readers ", "smallest change ", "range "), rows)
+    tell("")
+
+
+def _sentences(told: Mapping[str, Any]) -> list[str]:
+    goal = told["needs"][0]
+    wish = f"a change of {percent(abs(goal['change']))} in {metric_says(goal['metric']).lower()}"
+    if told["readers"] is None:
+        return [f"How long this test must run is not known: {told['reason']}.", ASK]
+    if told["reason"]:
+        return [
+            f"To find {wish}, the test needs {told['readers']:,.0f} readers.",
+            f"How long that takes is not known: {told['reason']}.",
+            ASK,
+        ]
+    rests = f"This rests on {count(told['history']['readers'], 'reader')} of the last {told['history']['days']:g} days."
+    based = [rests] if told["history"]["readers"] else []
+    if not told["fits"]:
+        return [*_too_small(told, wish), *based]
+    says = [f"To find {wish}, the test needs {told['readers']:,.0f} readers: {_weeks(*told['weeks'])}."]
+    greedy = max((n for n in told["needs"] if n["readers"]), key=lambda need: need["readers"])
+    if greedy is not goal:
+        says.append(
+            f"Most of them are for the guardrail {greedy['metric'].replace('_', ' ')}; the goal alone needs {goal['readers']:,.0f}."
+        )
+    if goal["spread"]["explained"] >= 0.01:
+        fewer = goal["readers"] * (1 - goal["spread"]["explained"])
+        says.append(f"With what readers did before, the adjusted range needs {fewer:,.0f}.")
+    return [*says, *_in_time(told), *based]
+
+
+def _in_time(told: Mapping[str, Any]) -> list[str]:
+    look = told["first_look"]
+    says = [f"The first look comes on day {look}." if look else "No look comes before the planned end."]
+    reached = [d["smallest"] for d in told["days"] if d["day"] <= told["planned_days"] and d["smallest"] is not None]
+    if told["weeks"][0] * WEEK > max(told["planned_days"], LEAST_DAYS):
+        finds = f"by then it finds changes of {percent(reached[-1])} and more" if reached else "by then too few readers have come"
+        says.append(f"The plan says {told['planned_days']:g} days, which is too short: {finds}.")
+    return says
+
+
+def _too_small(told: Mapping[str, Any], wish: str) -> list[str]:
+    last = told["days"][-1]
+    says = [f"Too small to learn: {wish} needs {told['readers']:,.0f} readers, and a year brings {last['readers']:,.0f}."]
+    if last["smallest"] is not None:
+        says.append(f"A year finds changes of {percent(last['smallest'])} and more.")
+    return [*says, "Ask for a larger change, fewer arms, or a goal on which readers differ less."]
+
+
+def _weeks(steady: int, fading: int | None) -> str:
+    if fading is None or fading * WEEK > LONGEST_DAYS:
+        return f"{count(steady, 'week')} or more. Fewer new readers come every week"
+    return count(steady, "week") if steady == fading else f"{steady} to {fading} weeks"
+
+
+def _need(need: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    readers = f"{need['readers']:,.0f}" if need["readers"] is not None else "not known"
+    change = percent(abs(need["change"]))
+    return metric_says(need["metric"]), need["role"], f"±{change}" if need["role"] == "goal" else f"{need['change']:+.1%}", readers
+
+
+def _some(days: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """At most nine rows, the last one with new readers included."""
+    growing = [later for earlier, later in pairwise(({"readers": 0.0}, *days)) if later["readers"] >= earlier["readers"] + 1]
+    return growing[::-1][:: max(1, -(-len(growing) // MOST_ROWS))][::-1]
+
+
+def _size(value: float | None, sign: str = "") -> str:
+    return "too few" if value is None else f"{sign}{percent(value)}"
+
+
+def print_left(left: Mapping[str, Any]) -> None:
+    """Write how long a running test must go on."""
+    if left["reason"] or left["smallest"] is None:
+        tell(
+            f"Too early to say how long '{left['experiment']}' must run: {left['reason'] or 'too few readers have finished their window'}."
+        )
+        return
+    steady, fading = left["days_left"]
+    if steady == 0 and left["readers"] >= left["needed"]:
+        tell(f"Enough readers have come for a change of {percent(left['asked'])}. The planned end is on day {left['planned_days']:g}.")
+        return
+    more = "Readers enough do not come" if steady is None else f"About {steady} more days" if steady == fading else _span(steady, fading)
+    tell(f"Too early: we can see changes above {percent(left['smallest'])}; you asked for {percent(left['asked'])}. {more}.")
+
+
+def _span(steady: int, fading: int | None) -> str:
+    return f"About {steady} to {fading} more days" if fading is not None else f"About {steady} more days, or never: fewer new readers come"
