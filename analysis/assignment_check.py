@@ -84,7 +84,7 @@ class Reassigned:
     @property
     def says(self) -> str:
         if self.p is None:
-            return f"Only {count(self.readers, 'reader')} stored; {LEAST} are needed to assign them anew. Run `presslab jobs run assignment` later."
+            return f"Only {count(self.readers, 'reader')} stored; {LEAST} are needed to assign them anew."
         found = "found differences as often as chance does" if self.p >= WARN else "found differences more or less often than chance does"
         return f"{count(self.readers, 'reader')} assigned anew {self.runs:,} times: this {found}."
 
@@ -148,11 +148,11 @@ def assigned_anew(stored: Mapping[str, Any] | None, *, at: datetime) -> Check:
     at : of the report.
     """
     if stored is None:
-        return Check("assignment", "warn", None, BLOCK, None, "Readers were never assigned anew. Run `presslab jobs run assignment`.")
+        return Check("assignment", "warn", None, BLOCK, None, "Readers were never assigned anew. Run presslab jobs run assignment.")
     age, p = at - datetime.fromisoformat(stored["at"]), stored["p"]
     days = max(0, round(age / timedelta(days=1)))
     when = "today" if days == 0 else f"{count(days, 'day')} ago"
-    state: State = "warn" if p is None or p < WARN or age > OLD else "ok"
+    state: State = "warn" if (p is not None and p < WARN) or age > OLD else "ok"
     state = "block" if p is not None and p < BLOCK else state
-    stale = " That is long ago. Run `presslab jobs run assignment`." if age > OLD else ""
+    stale = " That is long ago. Run presslab jobs run assignment." if age > OLD else ""
     return Check("assignment", state, p, BLOCK, p, f"{stored['says']} Last done {when}.{stale}")

@@ -229,7 +229,7 @@ def balanced(rows: Sequence[Counted]) -> Check:
     received, pending = sum(row.received for row in rows), sum(row.pending for row in rows)
     if off:
         where = ", ".join(f"{row.kind} of {name(row.arm)}" if row.arm else row.kind for row in off[:3])
-        return Check("nothing_lost", "block", float(len(off)), 0.0, None, f"Events do not add up for {where}. Run `presslab selftest`.")
+        return Check("nothing_lost", "block", float(len(off)), 0.0, None, f"Events do not add up for {where}. Run presslab doctor.")
     says = f"Nothing was lost: {count(received, 'event')} received, all accounted for"
     says += f"; {pending:,} not loaded yet." if pending else "."
     return Check("nothing_lost", "warn" if pending else "ok", 0.0, 0.0, None, says)
