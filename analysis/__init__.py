@@ -6,12 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.own_data import Analysis, analyse
+    from analysis.notebook import analyse
+    from analysis.own_data import Analysis
     from analysis.own_plan import Wanted, wanted
 
 __all__ = ["Analysis", "Wanted", "analyse", "wanted"]
 
-HOME = {"Analysis": "analysis.own_data", "analyse": "analysis.own_data", "Wanted": "analysis.own_plan", "wanted": "analysis.own_plan"}
+HOME = {"Analysis": "analysis.own_data", "analyse": "analysis.notebook", "Wanted": "analysis.own_plan", "wanted": "analysis.own_plan"}
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: who imports one module of this folder loads no other

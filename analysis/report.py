@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from analysis import shape, shape_beside
 from analysis.bayes import Prior
@@ -15,19 +16,24 @@ from analysis.guardrail import guardrail_state
 from analysis.looks import Taken, plan_of, take
 from analysis.novelty import late_belief
 from analysis.observed import Observed
+from analysis.own_effects import records, written
 from analysis.roi import Roi, next_step, stakes_of, worth
+from analysis.saving import save
 from analysis.segments import Segment, look_at
-from analysis.sentences import of_looks, tell
+from analysis.sentences import describe, of_looks, tell
 from analysis.totals import Totals
 from analysis.trust import evidence, failed, trust
 from analysis.verdict import EARLY, MOST_REASONS, Candidate, Progress, Verdict, decide
 from experiments.experiment import Experiment, Phase, utc
 from experiments.metric import metric
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["Report", "build_report"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """Everything one look at an experiment says; :meth:`to_dict` is what pages, files and scripts read."""
 
@@ -69,6 +75,43 @@ class Report:
     def exit_status(self) -> int:
         """0 ready to decide, 3 not yet, 4 not trustworthy (``presslab experiment report --gate``)."""
         return {"do_not_use": 4, "wait": 3}.get(self.verdict.key, 0)
+
+    def __repr__(self) -> str:
+        """The verdict, what is not in order, the goal's changes and the next step, a line each."""
+        wrong = [check.says for check in self.checks if check.state != "ok"]
+        goal = [describe(e) for e in self.compared.effects if e.role == "goal"] if self.shown else []
+        after = next_step(self.roi) if self.roi else self.roi_reason
+        return "\n".join([self.verdict.sentence, *(wrong or ["Every trust check is in order."]), *goal, after])
+
+    def to_markdown(self) -> str:
+        """Return the verdict, the trust checks and, from the planned end on, a table of effects, rounded for reading."""
+        return written(self.verdict, self.checks, self.compared.effects if self.shown else ())
+
+    def _repr_markdown_(self) -> str:
+        return self.to_markdown()
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row per effect in full precision; before the planned end there is none."""
+        import pandas as pd
+
+        return pd.DataFrame(records(self.compared.effects if self.shown else ()))
+
+    def save(self, path: Path | str) -> None:
+        """Write the report; the suffix says how: ``.html`` (one file), ``.md`` or ``.json`` (everything)."""
+        save(self, Path(path))
+
+    def price(self, *, value_per_view: float, cost: Mapping[str, float] | None = None, seed: int = 1) -> Roi | None:
+        """Return what the arms are worth at another value of a view and other building costs; None before the planned end.
+
+        Parameters
+        ----------
+        value_per_view : margin of one article view, in the experiment's currency.
+        cost : arm -> what it still costs to build; arms not named keep theirs.
+        """
+        arms = tuple(replace(arm, build=(cost or {}).get(arm.name, arm.build)) for arm in self.experiment.arms)
+        plan = replace(self.experiment, value_per_view=value_per_view, arms=arms)
+        views = float(self.totals.counts.views_per_day)
+        return _money(plan, self.compared, self.progress, views, seed=seed)[0] if self.shown else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; what cannot be estimated is None beside a status and a reason, never NaN."""
@@ -121,6 +164,7 @@ def build_report(
     prior: Prior = Prior(),
     taken: Sequence[Taken] = (),
     observed: Observed = Observed(),
+    seed: int = 1,
 ) -> Report:
     """Return the report of one look at an experiment.
 
@@ -137,6 +181,7 @@ def build_report(
     prior : of the goal's effects.
     taken : looks at the goal shown so far.
     observed : what the trust checks know beside the totals.
+    seed : of the draws behind the money.
 
     Notes
     -----
@@ -147,7 +192,7 @@ def build_report(
     checks = trust(experiment, totals, balance, compared=compared, progress=progress, phases=phases, observed=observed)
     views = float(totals.counts.views_per_day) if views_per_day is None else views_per_day
     priced = replace(compared, belief=late_belief(experiment, observed.halves, prior=prior) or compared.belief)
-    roi, reason = _money(experiment, priced, progress, views) if progress.ended else (None, shape.EARLY)
+    roi, reason = _money(experiment, priced, progress, views, seed=seed) if progress.ended else (None, shape.EARLY)
     candidates = _candidates(experiment, priced, roi, early=not progress.ended)
     verdict = decide(candidates, control=experiment.control, failed=failed(checks), progress=progress)
     if verdict.key == "wait" and taken:
@@ -167,7 +212,7 @@ def _progress(experiment: Experiment, start: datetime, *, until: datetime, state
     return Progress(days, experiment.planned_days, ended=over, long_enough=days >= experiment.minimum_days)
 
 
-def _money(experiment: Experiment, compared: Comparisons, progress: Progress, views_per_day: float) -> tuple[Roi | None, str]:
+def _money(experiment: Experiment, compared: Comparisons, progress: Progress, views_per_day: float, *, seed: int) -> tuple[Roi | None, str]:
     stakes = stakes_of(experiment, views_per_day)
     if experiment.value_per_view is None:
         return None, "nobody has stated what an article view is worth"
@@ -177,7 +222,7 @@ def _money(experiment: Experiment, compared: Comparisons, progress: Progress, vi
         return None, f"{experiment.goal} does not count article views, so its change has no price"
     if compared.belief is None:
         return None, "no arm has a result to put a price on"
-    return worth(compared.belief, stakes, experiment.arms, test_days=progress.days), ""
+    return worth(compared.belief, stakes, experiment.arms, test_days=progress.days, seed=seed), ""
 
 
 def _candidates(experiment: Experiment, compared: Comparisons, roi: Roi | None, *, early: bool) -> list[Candidate]:

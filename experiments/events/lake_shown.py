@@ -5,7 +5,7 @@ from __future__ import annotations
 from experiments.events.lake_tables import ONCE, query
 from experiments.events.tail import Tail
 
-__all__ = ["article_views", "clicks_without_exposure", "exposure_groups", "exposures_left_out"]
+__all__ = ["article_views", "clicks_without_exposure", "exposure_groups", "first_exposure", "exposures_left_out"]
 
 
 def exposure_groups(tail: Tail) -> list[tuple[str, str, str, int, int, int]]:
@@ -32,3 +32,9 @@ def article_views(tail: Tail, *, since_us: int) -> int:
     needs = {"view": ("issued_at", "page_type", "prefetch")}
     text = f"SELECT count(*) FROM \"view\" WHERE page_type = 'article' AND prefetch = 0 AND issued_at >= {since_us}"
     return int(query(tail, text, needs)[0][0])
+
+
+def first_exposure(tail: Tail) -> int | None:
+    """Return when the first reader met the experiment (UTC microseconds), None before that."""
+    found = query(tail, "SELECT min(issued_at) FROM exposure", {"exposure": ("issued_at",)})[0][0]
+    return None if found is None else int(found)

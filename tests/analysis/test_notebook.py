@@ -1,0 +1,117 @@
+"""``from analysis import analyse`` on events in whatever they come: the same engine, the same report."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from analysis import analyse
+from analysis.report import Report
+from experiments.errors import DataError
+from experiments.experiment import Arm, Experiment
+from tests.events.story import START, Story, send
+
+PLAN = Experiment(
+    "related",
+    "Does it pay?",
+    "status_quo",
+    (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5)),
+    window_days=1.0,
+    planned_days=2.0,
+    minimum_days=1.0,
+    value_per_view=0.01,
+)
+UNTIL = datetime.fromtimestamp(START / 1e6, UTC) + timedelta(days=3)
+
+
+@pytest.fixture(scope="module")
+def story() -> Story:
+    """In the front arm every reader opens one more article; everybody also differs a little."""
+    story = Story()
+    for i in range(400):
+        arm = ("status_quo", "front")[i % 2]
+        story.exposed(f"r{i}", i % 50, arm)
+        for k in range(i // 2 % 3 + i % 2):
+            story.page(f"r{i}", i % 50 + 1 + k)
+    return story
+
+
+@pytest.fixture(scope="module")
+def frame(story: Story) -> pd.DataFrame:
+    names = ("id", "kind", "page_view", "reader", "experiment", "arm", "source", "device", "bot", "config", "received_at")
+    rows = [{**{n: getattr(e, n) for n in names}, "issued_at": e.issued_at, "body": json.dumps(e.body)} for e in story.events]
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def report(frame: pd.DataFrame) -> Report:
+    return analyse(PLAN, frame, until=UNTIL)
+
+
+def test_a_frame_gives_the_report_of_the_same_events_in_a_home(tmp_path: Path, story: Story, report: Report) -> None:
+    send(tmp_path, story.events)
+    stored = analyse(PLAN, tmp_path, until=UNTIL)
+    assert stored.to_dict()["effects"] == report.to_dict()["effects"]
+    goal = report.compared.of("views_per_session", "front", "status_quo")
+    assert goal is not None
+    assert goal.contrast.values[0] == goal.contrast.values[1] + 1
+    assert report.totals.readers() == {"front": 200, "status_quo": 200}
+
+
+def test_arrow_parquet_csv_and_times_instead_of_numbers_give_the_same(tmp_path: Path, frame: pd.DataFrame, report: Report) -> None:
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    pq.write_table(table, tmp_path / "events.parquet")
+    frame.assign(id=frame["id"].map(bytes.hex)).to_csv(tmp_path / "events.csv", index=False)
+    timed = frame.assign(issued_at=pd.to_datetime(frame["issued_at"], unit="us", utc=True)).drop(columns=["id", "received_at"])
+    for data in (table, tmp_path / "events.parquet", str(tmp_path / "events.csv"), timed):
+        assert analyse(PLAN, data, until=UNTIL).to_dict()["effects"] == report.to_dict()["effects"]
+
+
+def test_events_that_come_twice_and_in_another_order_change_nothing(frame: pd.DataFrame, report: Report) -> None:
+    shuffled = pd.concat([frame, frame.iloc[::3]]).sample(frac=1, random_state=1)
+    assert analyse(PLAN, shuffled, until=UNTIL).to_dict()["effects"] == report.to_dict()["effects"]
+
+
+def test_a_report_shows_itself_in_lines_markdown_rows_and_files(tmp_path: Path, report: Report) -> None:
+    goal = report.compared.of("views_per_session", "front", "status_quo")
+    assert goal is not None
+    assert report.verdict.sentence in repr(report)
+    assert len(repr(report).splitlines()) < 10
+    row = report.to_frame().iloc[0]
+    assert (row["metric"], row["arm"], row["estimate"]) == ("views_per_session", "front", goal.contrast.absolute.estimate)
+    for name in ("report.html", "report.md", "report.json"):
+        report.save(tmp_path / name)
+        assert report.verdict.sentence in (tmp_path / name).read_text("utf-8")
+    assert "<table>" in (tmp_path / "report.html").read_text("utf-8")
+    with pytest.raises(DataError, match="html"):
+        report.save(tmp_path / "report.docx")
+
+
+def test_money_can_be_asked_again_at_another_price(report: Report) -> None:
+    cheap, dear = report.price(value_per_view=0.01), report.price(value_per_view=0.01, cost={"front": 1e6})
+    assert cheap is not None
+    assert dear is not None
+    assert dear.expected()["front"] == pytest.approx(cheap.expected()["front"] - 1e6)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda f: f.drop(columns="reader"), "the column 'reader' is missing"),
+        (lambda f: f.rename(columns={"device": "devise"}), "'devise' is unknown; did you mean 'device'"),
+        (lambda f: f.assign(page_view="x"), "events: bad id"),
+        (lambda f: f.assign(issued_at="yesterday"), "row 1: ''yesterday'' is no time"),
+        (lambda f: f.assign(body="{"), "row 1:"),
+        (lambda f: f.assign(kind="glance"), "events: unknown kind or source"),
+    ],
+)
+def test_events_that_cannot_be_read_are_refused_in_words(frame: pd.DataFrame, change, says: str) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(DataError) as caught:
+        analyse(PLAN, change(frame.head(20)), until=UNTIL)
+    assert says in str(caught.value)
