@@ -147,3 +147,12 @@ def test_impossible_counts_come_with_what_to_do():
     with pytest.raises(DataError) as error:
         small_count_contrast((41, 40), (3, 40), level=0.95)
     assert (error.value.what, error.value.hint) == ("41 of 40 readers have an event.", "Give (events, readers), events from 0 to readers.")
+
+
+def test_only_without_any_event_there_is_no_ratio():
+    assert ratio_interval((0, 20), (0, 30), level=0.95) == (None, None)
+    assert ratio_interval((0, 20), (3, 30), level=0.95)[0] == 0.0
+    assert ratio_interval((3, 20), (0, 30), level=0.95)[1] is None
+    assert score_p((0, 20), (0, 30)) == 1.0
+    low, high = ratio_interval((1, 20), (1, 30), level=0.95)
+    assert 0 < low < 1.5 < high

@@ -21,6 +21,7 @@ from analysis.checks import (
     split_p_value,
     splits_evidence,
 )
+from experiments.errors import ExperimentError
 from tests.analysis.tables import Line
 
 HALVES = {"status_quo": 0.5, "als": 0.5}
@@ -59,8 +60,8 @@ LINES = [
     (lambda: balanced([]), Check("nothing_lost", "ok", 0.0, 0.0, None, "Nothing was lost: 0 events received, all accounted for.")),
     (lambda: balanced([Line(received=700), Line(kind="click", received=300)]), Check("nothing_lost", "ok", 0.0, 0.0, None, "Nothing was lost: 1,000 events received, all accounted for.")),
     (lambda: balanced([Line(received=700, pending=1200), Line(pending=34)]), Check("nothing_lost", "warn", 0.0, 0.0, None, "Nothing was lost: 800 events received, all accounted for; 1,234 not loaded yet.")),
-    (lambda: balanced([Line("view", "status_quo", exact=False), Line("click", exact=False), Line()]), Check("nothing_lost", "block", 2.0, 0.0, None, "Events do not add up for view of status quo, click. Run `presslab selftest`.")),
-    (lambda: balanced([Line(kind, exact=False) for kind in ("a", "b", "c", "d")]), Check("nothing_lost", "block", 4.0, 0.0, None, "Events do not add up for a, b, c. Run `presslab selftest`.")),
+    (lambda: balanced([Line("view", "status_quo", exact=False), Line("click", exact=False), Line()]), Check("nothing_lost", "block", 2.0, 0.0, None, "Events do not add up for view of status quo, click. Run presslab doctor.")),
+    (lambda: balanced([Line(kind, exact=False) for kind in ("a", "b", "c", "d")]), Check("nothing_lost", "block", 4.0, 0.0, None, "Events do not add up for a, b, c. Run presslab doctor.")),
 ]  # fmt: skip
 
 
@@ -204,3 +205,8 @@ def test_how_often_chance_alone_does_it(p, says):
 @pytest.mark.parametrize("days", [14.0, 28.0, 56.0, 70.0])
 def test_whole_weeks_are_not_remarked_upon(days):
     assert long(days).says == f"Ran {days:g} days; 14 were planned."
+
+
+def test_all_arms_without_a_share_are_named():
+    with pytest.raises(ExperimentError, match=r"readers were counted in x, y, which the plan gives no share\."):
+        split_p_value({"y": 1, "a": 9, "x": 2, "z": 0}, {"a": 1.0, "y": 0.0})

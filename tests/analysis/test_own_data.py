@@ -403,8 +403,9 @@ def test_a_frame_has_one_row_per_effect_in_full_precision(tmp_path: Path) -> Non
 
 def test_a_notebook_needs_one_import_and_importing_the_folder_loads_nothing() -> None:
     import analysis
+    from analysis import notebook
 
-    assert (analysis.analyse, analysis.wanted, analysis.Analysis, analysis.Wanted) == (analyse, wanted, Analysis, type(DEPTH))
+    assert (analysis.analyse, analysis.wanted, analysis.Analysis, analysis.Wanted) == (notebook.analyse, wanted, Analysis, type(DEPTH))
     with pytest.raises(AttributeError, match="no attribute 'analyze'"):
         _ = analysis.analyze
     code = "import sys, analysis; print({'numpy', 'analysis.own_data'} & set(sys.modules))"
