@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import duckdb
@@ -26,6 +27,12 @@ def bound(kind: str) -> Any:
     return ibis.table({column.name: "string" if column.type == "text" else "int64" for column in FACTS[kind]}, name=kind)
 
 
+@lru_cache(maxsize=64)
+def _compiled(rule: Any) -> str:
+    """The SQL of a rule; to write it takes longer than to run it over a small site's events."""
+    return str(ibis.to_sql(rule.to_expr(), dialect="duckdb"))
+
+
 def evaluate(tail: Tail, rule: Any, needs: Mapping[str, Collection[str]]) -> Any:
     """Return the result of an expression over the events of a snapshot as an Arrow table, in no particular order.
 
@@ -36,7 +43,7 @@ def evaluate(tail: Tail, rule: Any, needs: Mapping[str, Collection[str]]) -> Any
     needs : kinds of events, and the columns of each that the rule looks at (all if empty).
     """
     parts = _parts(tail)
-    text = str(ibis.to_sql(rule, dialect="duckdb"))
+    text = _compiled(rule.op())
     with _engine(tail, needs, sharded=len(parts) > 1) as engine:
         found = []
         for first, last in parts:
@@ -68,7 +75,7 @@ def run(expression: Any, tables: Mapping[str, Any]) -> Any:
     with duckdb.connect() as engine:
         for name, table in tables.items():
             engine.register(name, table)
-        return _narrow(engine.sql(str(ibis.to_sql(expression, dialect="duckdb"))).to_arrow_table())
+        return _narrow(engine.sql(_compiled(expression.op())).to_arrow_table())
 
 
 def sql(query: str, rows: Any) -> list[tuple[Any, ...]]:
