@@ -4,13 +4,16 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE  # jobs are fresh processes: without compiled modules each would start seconds later
 INSTALL := $(if $(shell command -v uv),uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off)
 
-.PHONY: demo test check bench soak calibrate mutants install install-test lock clean
+.PHONY: demo test test-long check bench soak calibrate mutants install install-test lock clean
 
 demo: install            ## build the newspaper, simulate readers, write the report, keep serving (ARGS="--exit" stops)
 	$(BIN)/presslab demo $(ARGS)
 
 test: install-test       ## the fast suite
 	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+test-long: install-test  ## whole journeys and real logs
+	$(BIN)/python -m pytest -n 2 -m long $(ARGS)
 
 check: install-test      ## lint, types, layers, doctests
 	$(BIN)/ruff check .

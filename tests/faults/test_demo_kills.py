@@ -176,6 +176,7 @@ class Fate(threading.Thread):
                 self.processes.start(name)
 
 
+@pytest.mark.long
 def test_a_demo_whose_processes_are_killed_again_and_again_loses_and_doubles_nothing(demo: Demo) -> None:
     for name in ("worker", "serve"):
         demo.processes.start(name)
@@ -196,6 +197,7 @@ def test_a_demo_whose_processes_are_killed_again_and_again_loses_and_doubles_not
     assert fate.killed == Counter(VICTIMS)
 
 
+@pytest.mark.long
 def test_a_site_that_acknowledges_before_it_commits_is_caught(demo: Demo) -> None:
     site = harness.start("hasty", demo.home, demo.wire.port)
     reader = next(browser for browser in demo.life.browsers.values() if browser.reader.agrees)

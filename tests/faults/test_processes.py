@@ -81,6 +81,7 @@ def stored(home: Path) -> list[tuple[str, str]]:
         return [(page_view, kind) for page_view, kind in store.execute("SELECT page_view, kind FROM event WHERE kind IN ('view', 'dwell')")]
 
 
+@pytest.mark.long
 def test_killing_web_and_worker_processes_loses_and_doubles_nothing(running: Processes) -> None:
     home, port = Path(running.settings.home), running.settings.port
     readers = [Reader(port, ARTICLES, time.monotonic() + LONGEST_S) for _ in range(3)]

@@ -19,6 +19,7 @@ def presslab(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "web", *arguments], capture_output=True, text=True, check=False, cwd=ROOT)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not (DATA / "deskdrop").exists(), reason="needs ../shared/data/deskdrop (not present)")
 def test_after_importing_deskdrop_a_real_reader_gets_als_with_reasons_that_add_up(home: Path) -> None:
     brought = presslab("data", "import", "deskdrop", str(DATA / "deskdrop"), "--home", str(home), "--json")

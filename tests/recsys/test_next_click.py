@@ -125,6 +125,7 @@ def test_unknown_rankings_protocols_and_empty_spans_are_refused(tmp_path: Path) 
         evaluate(tmp_path, protocol="random")
 
 
+@pytest.mark.long
 def test_on_the_real_log_the_heuristic_beats_plain_als_and_heat_its_documented_figures() -> None:
     data = clicks(globo.parse(needs("globo/globo_clicks_h000_191.parquet")).table)
     ranks, readers, _ = next_click_ranks(data, ["newest", "heat", "last_hour", "co_read_heat", "als"], span=(126, 130))
