@@ -52,7 +52,11 @@ def elsewhere(
 def as_assigned(different: int, readers: int) -> Check:
     """Check that what was logged is what the plan assigns, for every reader."""
     if not different:
-        says = f"Computed again from the plan, {count(readers, 'reader')} got the arm that was shown." if readers else "Nothing to compare: no reader yet, or readers were split elsewhere."
+        says = (
+            f"Computed again from the plan, {count(readers, 'reader')} got the arm that was shown."
+            if readers
+            else "Nothing to compare: no reader yet, or readers were split elsewhere."
+        )
         return Check("as_assigned", "ok", 0.0, 0.0, None, says)
     says = f"{different:,} of {count(readers, 'reader')} saw another arm than the plan gives them."
     says += " Likely causes: a plan changed by hand, or a web process with an old plan."
