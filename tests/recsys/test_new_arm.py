@@ -35,8 +35,12 @@ def test_the_written_file_keeps_the_contract_at_once(folder: Path, name: str, ki
     importlib.import_module(name)
     made = recommender._registry.classes[name]
     assert broken_promises(on_trial(made)) == []
-    checked = subprocess.run(["ruff", "check", "--config", ROOT / "pyproject.toml", path], capture_output=True, text=True, check=False)
-    formatted = subprocess.run(["ruff", "format", "--check", "--config", ROOT / "pyproject.toml", path], capture_output=True, check=False)
+    checked = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--config", ROOT / "pyproject.toml", path], capture_output=True, text=True, check=False
+    )
+    formatted = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--check", "--config", ROOT / "pyproject.toml", path], capture_output=True, check=False
+    )
     assert (checked.returncode, formatted.returncode) == (0, 0), checked.stdout
 
 
