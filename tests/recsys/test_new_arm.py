@@ -32,6 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize(("name", "kind"), [("spring_tide", "heuristic"), ("neap_tide", "model")])
 def test_the_written_file_keeps_the_contract_at_once(folder: Path, name: str, kind: str) -> None:
     path = write_arm(name, kind, folder)  # type: ignore[arg-type]
+    importlib.invalidate_caches()  # the folder was looked into a moment ago
     importlib.import_module(name)
     made = recommender._registry.classes[name]
     assert broken_promises(on_trial(made)) == []
