@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
 from analysis.assignment_check import Reassigned, reassign
-from experiments.clock import moment, system_clock
-from experiments.errors import PresslabError
+from experiments.clock import moment
 from experiments.events.lake_checks import activity
 from experiments.files import replace_json
-from experiments.settings import load_settings
+from experiments.settings import Settings
+from web.job_entry import job_entry
 from web.reporting import ASSIGNMENT, source_of
 
 __all__ = ["assign_anew"]
@@ -30,21 +27,9 @@ def assign_anew(home: Path, *, until_us: int, source: str, **how: Any) -> Reassi
     return found
 
 
-def main() -> int:
-    """Job entry: ``python -m web.assignment_job --home DIR --until MICROSECONDS``."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--until", type=int, default=0)
-    asked = parser.parse_args()
-    try:
-        settings = load_settings(asked.home)
-        found = assign_anew(settings.home, until_us=asked.until or system_clock(), source=source_of(settings.profile))
-    except PresslabError as error:
-        sys.stdout.write(json.dumps({"reason": str(error)}) + "\n")
-        return error.exit_status
-    sys.stdout.write(json.dumps(found.to_dict()) + "\n")
-    return 0
+def _job(settings: Settings, until_us: int) -> dict[str, Any]:
+    return assign_anew(settings.home, until_us=until_us, source=source_of(settings.profile)).to_dict()
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(job_entry(_job))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-import sys
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,14 +14,15 @@ from analysis.neighbours import Ran
 from analysis.observed import observe
 from analysis.report import Report, build_report
 from analysis.totals import totals
-from experiments.clock import moment, system_clock, to_us
-from experiments.errors import ExperimentError, PresslabError
+from experiments.clock import moment, to_us
+from experiments.errors import ExperimentError
 from experiments.events.store import balance, last_seq, read_store, store_path
 from experiments.experiment import Phase
 from experiments.files import read_json, replace_json
 from experiments.lifecycle import Record, Step, caps_of, experiment_named, experiments, looks_of, record_caps, record_looks
-from experiments.settings import load_settings
+from experiments.settings import Settings
 from experiments.tables import control_engine
+from web.job_entry import job_entry
 
 __all__ = ["ASSIGNMENT", "current_report", "store_report", "write_reports"]
 
@@ -143,23 +141,10 @@ def named_report(home: Path, name: str, *, profile: str, until_us: int) -> dict[
     return report.to_dict()
 
 
-def main() -> int:
-    """Job entry: ``python -m web.reporting --home DIR --until MICROSECONDS``."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--until", type=int, default=0)
-    asked = parser.parse_args()
-    try:
-        settings = load_settings(asked.home)
-        names = write_reports(settings.home, until_us=asked.until or system_clock(), source=source_of(settings.profile))
-    except PresslabError as error:
-        sys.stdout.write(json.dumps({"reason": str(error)}) + "\n")
-        return error.exit_status
-    sys.stdout.write(
-        json.dumps({"says": f"reports of {', '.join(names)}" if names else "no experiment to report on", "reports": names}) + "\n"
-    )
-    return 0
+def _all(settings: Settings, until_us: int) -> dict[str, Any]:
+    names = write_reports(settings.home, until_us=until_us, source=source_of(settings.profile))
+    return {"says": f"reports of {', '.join(names)}" if names else "no experiment to report on", "reports": names}
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(job_entry(_all))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from experiments.experiment import Experiment
-from experiments.files import read_json
 from experiments.lifecycle import Step, audit_faults, caps_of, draft, start
 from experiments.migrate import migrate
 from experiments.tables import control_engine
 from tests.analysis.test_metrics_from_events import ARMS, paid
-from tests.events.story import DAY, START, Story, send
+from tests.events.story import Story, send
+from tests.web.stored_report import stored
 from tests.web.test_daily_looks import BEGAN
-from web.reporting import report_path, write_reports
+from web.reporting import report_path
 
 PLAN = Experiment("related", "Does it pay?", "status_quo", ARMS, window_days=1.0, planned_days=14.0, secondary=("revenue_per_reader",))
 
@@ -31,13 +30,6 @@ def home(tmp_path: Path) -> Path:
         paid(story, f"r{i:02d}", 10 * i + 1, 500 + i)
     send(tmp_path, story.events)
     return tmp_path
-
-
-def stored(home: Path, day: float) -> dict[str, Any]:
-    write_reports(home, until_us=START + round(day * DAY), source="live")
-    found: dict[str, Any] | None = read_json(report_path(home, "related"))
-    assert found is not None
-    return found
 
 
 def test_the_ceiling_is_kept_from_the_first_result_on(home: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +11,13 @@ import pytest
 from experiments.clock import moment
 from experiments.errors import ExperimentError
 from experiments.experiment import Arm, Experiment
-from experiments.files import read_json
 from experiments.lifecycle import Step, audit_faults, draft, looks_of, record_looks, start, stop
 from experiments.migrate import migrate
 from experiments.tables import control_engine
 from tests.analysis.assigned import readers_of
-from tests.events.story import DAY, START, Story, send
-from web.reporting import report_path, write_reports
+from tests.events.story import START, Story, send
+from tests.web.stored_report import stored
+from web.reporting import report_path
 
 ARMS = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
 PLAN = Experiment("related", "Does it pay?", "status_quo", ARMS, window_days=1.0, planned_days=28.0, smallest_uplift=0.1)
@@ -41,14 +40,6 @@ def home(tmp_path: Path) -> Path:
             story.page(reader, at + 1 + k)
     send(tmp_path, story.events)
     return tmp_path
-
-
-def stored(home: Path, day: float) -> dict[str, Any]:
-    """What the report job leaves for the pages on a day."""
-    write_reports(home, until_us=START + round(day * DAY), source="live")
-    found: dict[str, Any] | None = read_json(report_path(home, "related"))
-    assert found is not None
-    return found
 
 
 def test_a_look_is_taken_at_the_end_of_the_last_whole_day_and_only_once(home: Path) -> None:
