@@ -13,7 +13,7 @@ import secrets
 import threading
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass, fields
 from hashlib import blake2b, sha256
 from typing import Literal
 
@@ -119,6 +119,9 @@ class PageClaims:
     articles: tuple[str, ...] = ()
 
 
+CLAIMED = tuple(field.name for field in fields(PageClaims))  # the order of a token's claims
+
+
 @dataclass(frozen=True, slots=True)
 class LinkClaims:
     """What a link token says: the page view and the place a click came from."""
@@ -166,7 +169,7 @@ class Tokens:
 
     def page(self, claims: PageClaims) -> str:
         """Return the token of a page: key id, claims, 128-bit MAC; safe in URLs and attributes."""
-        return self._sealed("page", json.dumps(astuple(claims), separators=(",", ":")))
+        return self._sealed("page", json.dumps([getattr(claims, name) for name in CLAIMED], separators=(",", ":")))
 
     def read_page(self, token: str, *, reader: str, now_us: int) -> PageClaims:
         """Return what a page token claims.

@@ -79,7 +79,7 @@ def article(article_id: str) -> Response:
     """One article, and the slot when this reader's arm fills it."""
     found = _article(article_id)
     page = site().open_page(request, "article", article=found)
-    return reply("reader/article.html", page, article=found, still=_still(site().catalogue, article_id, request.host_url))
+    return reply("reader/article.html", page, article=found, still=_still(site().catalogue, article_id, (request.scheme, request.host)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ class Still:
 
 
 @lru_cache(maxsize=2_048)
-def _still(catalogue: Catalogue, article_id: str, _host: str) -> Still:
-    """Render the parts of an article's page that no reader and no arm changes, once per catalogue and host."""
+def _still(catalogue: Catalogue, article_id: str, _root: tuple[str, str]) -> Still:
+    """Render the parts of an article's page that no reader and no arm changes, once per catalogue and address of the site."""
     found = catalogue.articles[catalogue.positions[article_id]]
     author = author_of(site().desk, found.author)
     name = section_name(site().desk, found.section)

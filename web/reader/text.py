@@ -34,6 +34,7 @@ def body_html(markdown: str) -> Markup:
     return Markup(html.replace("<h1>", "<h2>").replace("</h1>", "</h2>"))
 
 
+@lru_cache(maxsize=4_096)
 def curly(text: str) -> str:
     """Return a headline with typographic quotes; nothing else changes.
 
