@@ -175,10 +175,11 @@ def split(
     arm, seen, planned = _furthest(counts, shares)
     state: State = "block" if p < SPLIT_BLOCK else "warn" if p < SPLIT_WARN else "ok"
     chance = f"Chance alone does this {how_often(once)}."
+    who = "readers" if title == "split" else "readers in the analysis"
     if state == "ok":
-        says = f"Traffic split: {percent(seen)} of readers got {name(arm)}, {percent(planned)} were planned; chance explains that."
+        says = f"Traffic split: {percent(seen)} of {who} got {name(arm)}, {percent(planned)} were planned; chance explains that."
     else:
-        says = f"{seen * 100:.1f}% of readers got {name(arm)}; {planned * 100:.1f}% were planned. {chance}"
+        says = f"{seen * 100:.1f}% of {who} got {name(arm)}; {planned * 100:.1f}% were planned. {chance}"
         says += " Likely causes: shares changed while running, lost events, or an arm that fails."
     return Check(title, state, seen - planned, SPLIT_BLOCK, p, says)
 
@@ -204,7 +205,8 @@ def how_often(p: float) -> str:
     >>> how_often(0.004), how_often(0.0004)
     ('about 4 times in 1,000 tests', 'less than once in 1,000 tests')
     """
-    return "less than once in 1,000 tests" if p < 0.001 else f"about {max(1, round(p * 1000))} times in 1,000 tests"
+    times = round(p * 1000)
+    return "less than once in 1,000 tests" if p < 0.001 else f"about {'once' if times == 1 else f'{times} times'} in 1,000 tests"
 
 
 def exposure(*, crossed: int, exposed: int, unknown_arms: int, clicks_without_exposure: int) -> tuple[Check, ...]:

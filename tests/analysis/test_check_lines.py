@@ -106,7 +106,10 @@ def test_a_broken_split_in_full():
     """chi-squared 160 with one degree of freedom."""
     counts = {"status_quo": 800, "als": 1200}
     found, evidence = split("split_matured", {1: counts}, {1: HALVES}), split_evidence(counts, HALVES)
-    says = "40.0% of readers got status quo; 50.0% were planned. Chance alone does this less than once in 1,000 tests." + CAUSES
+    says = (
+        "40.0% of readers in the analysis got status quo; 50.0% were planned. Chance alone does this less than once in 1,000 tests."
+        + CAUSES
+    )
     assert found == Check("split_matured", "block", pytest.approx(-0.1), 0.001, pytest.approx(math.exp(-evidence)), says)
     ended = split("split_matured", {1: counts}, {1: HALVES}, ended=True)
     assert ended.p == min(math.exp(-evidence), split_p_value(counts, HALVES))
@@ -115,7 +118,7 @@ def test_a_broken_split_in_full():
 def test_a_split_that_is_a_little_off_warns():
     """448 against 552: chi-squared 10.816, p 0.001006."""
     found = split("split", {1: {"status_quo": 448, "als": 552}}, {1: HALVES}, ended=True)
-    says = "44.8% of readers got status quo; 50.0% were planned. Chance alone does this about 1 times in 1,000 tests." + CAUSES
+    says = "44.8% of readers got status quo; 50.0% were planned. Chance alone does this about once in 1,000 tests." + CAUSES
     assert found == Check("split", "warn", pytest.approx(-0.052), 0.001, pytest.approx(stats.chi2.sf(10.816, 1)), says)
     assert [split("split", {1: HALVES}, {1: HALVES}, most_evidence=-math.log(p)).state for p in (0.0101, 0.0099, 0.00101, 0.00099)] == [
         "ok", "warn", "warn", "block",
@@ -193,7 +196,7 @@ def test_an_arm_that_nobody_got_is_the_furthest_from_its_plan():
     ("p", "says"),
     [
         (0.00099, "less than once in 1,000 tests"),
-        (0.001, "about 1 times in 1,000 tests"),
+        (0.001, "about once in 1,000 tests"),
         (0.004, "about 4 times in 1,000 tests"),
         (0.6, "about 600 times in 1,000 tests"),
     ],

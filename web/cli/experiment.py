@@ -109,7 +109,7 @@ def decide(name: str, arm: str, reason: Annotated[str, typer.Option(help="Why; r
 def listing(home: Home = None, as_json: Json = False) -> None:
     """All experiments, the newest first."""
     from experiments.lifecycle import experiments
-    from web.cli.output import print_json, print_table
+    from web.cli.output import print_json, print_table, short_time
 
     _, engine = _open(home)
     rows = [
@@ -127,7 +127,7 @@ def listing(home: Home = None, as_json: Json = False) -> None:
         print_json(rows)
         return
     print_table("Experiments", ("name", "state", "arms", "started", "decided", "question"),
-                [(r["name"], r["state"], ", ".join(r["arms"]), (r["started_at"] or "–")[:16], r["decided_arm"] or "–", r["question"]) for r in rows])  # type: ignore[arg-type]  # fmt: skip
+                [(r["name"], r["state"], ", ".join(r["arms"]), short_time(r["started_at"]), r["decided_arm"] or "–", r["question"]) for r in rows])  # type: ignore[arg-type]  # fmt: skip
 
 
 @experiment.command("report")

@@ -16,7 +16,7 @@ def listing(home: Home = None, as_json: Json = False) -> None:
     """The timetable: last and next run, failures in words; exit 3 when something is overdue or failed."""
     from experiments.clock import FileClock, system_clock
     from experiments.settings import load_settings
-    from web.cli.output import print_json, print_table
+    from web.cli.output import print_json, print_table, short_time
     from web.stored import Stored
 
     settings = load_settings(home)
@@ -29,7 +29,7 @@ def listing(home: Home = None, as_json: Json = False) -> None:
                 r["name"],
                 r["schedule"],
                 r["state"] + (" (overdue)" if r["overdue"] else ""),
-                (r["last_started"] or "–")[:16],
+                short_time(r["last_started"]),
                 r["last_seconds"] or "–",
                 r["reason"],
             )

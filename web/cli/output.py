@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-__all__ = ["print_json", "print_table", "say", "tell"]
+__all__ = ["print_json", "print_marked", "print_table", "say", "short_time", "tell"]
 
 
 def print_json(value: Any) -> None:
@@ -26,6 +27,25 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
     Console(file=sys.stdout, highlight=False).print(table)
+
+
+def print_marked(rows: Sequence[tuple[str, str]]) -> None:
+    """Write sentences behind their marks; a long one goes on under its own beginning."""
+    grid = Table.grid(padding=(0, 1))
+    for mark, text in rows:
+        grid.add_row(f"  {mark}", Text(text))
+    Console(file=sys.stdout, highlight=False).print(grid)
+
+
+def short_time(iso: str | None) -> str:
+    """Return a stored UTC time as a table shows it.
+
+    Examples
+    --------
+    >>> short_time("2026-11-26T11:14:05+00:00"), short_time(None)
+    ('2026-11-26 11:14', '–')
+    """
+    return (iso or "–")[:16].replace("T", " ")
 
 
 def say(text: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from web.cli.output import print_table
+from web.cli.output import print_marked, print_table
 from web.owner.words import spoken
 
 __all__ = ["print_report", "print_summary"]
@@ -20,11 +20,9 @@ def print_report(report: Mapping[str, Any]) -> None:
     """Write verdict, trust, effects and money."""
     out = Console(file=sys.stdout, highlight=False)
     out.print(f"\n{report['question']}\n\n[bold]{spoken(report['verdict']['sentence'])}[/bold]")
-    for reason in report["verdict"]["reasons"]:
-        out.print(f"  · {spoken(reason)}")
+    print_marked([("·", spoken(reason)) for reason in report["verdict"]["reasons"]])
     out.print("\n[bold]Can we trust it?[/bold]")
-    for check in report["checks"]:
-        out.print(f"  {MARKS[check['state']]} {check['says']}")
+    print_marked([(MARKS[check["state"]], spoken(check["says"])) for check in report["checks"]])
     out.print()
     print_table("Readers", ("arm", "kind", "readers ", "share ", "planned "),
                 [(a["name"], a["kind"], f"{a['readers']:,}", _share(a["share"]), _share(a["planned_share"])) for a in report["arms"]])  # fmt: skip
