@@ -251,14 +251,16 @@ MODELS = [
 
 DRIFT = {
     "at": "2026-11-21T02:00:11+00:00",
-    "status": "ok",
+    "reason": "",
+    "days": {"reads": 4_100, "recent": 3, "reference": 14},
+    "models": [{"arm": "als", "version": "4", "without_vector": 0.201, "limit": 0.05, "state": "warn"}],
     "inputs": [
         {
-            "name": "age of the article, hours", "divergence": 0.021, "limit": 0.05, "state": "ok",
+            "name": "article_age", "says": "age of the article, hours", "divergence": 0.021, "limit": 0.05, "state": "ok",
             "bins": ["0-1", "1-6", "6-24", "24-72", "over 72"], "reference": [0.1, 0.3, 0.3, 0.2, 0.1], "current": [0.14, 0.28, 0.3, 0.2, 0.08],
         },
         {
-            "name": "heat", "divergence": 0.081, "limit": 0.05, "state": "warn",
+            "name": "heat", "says": "heat of the article", "divergence": 0.081, "limit": 0.05, "state": "warn",
             "bins": ["0", "1-2", "3-9", "10+"], "reference": [0.5, 0.3, 0.15, 0.05], "current": [0.2, 0.3, 0.3, 0.2],
         },
     ],

@@ -210,7 +210,16 @@ def test_an_explanation_of_one_slate_names_the_reads_behind_it(client: FlaskClie
 
 
 def test_inputs_are_sorted_by_how_far_they_moved(client: FlaskClient) -> None:
-    assert texts(open_page(client, "/drift").all("h2")) == ["heat", "age of the article, hours"]
+    assert texts(open_page(client, "/drift").all("h2")) == [
+        "Heat of the article",
+        "Age of the article, hours",
+        "Reads of articles a model has no vector of",
+    ]
+
+
+def test_a_model_that_knows_too_few_articles_is_named(client: FlaskClient) -> None:
+    page = open_page(client, "/drift")
+    assert "ALS, version 4: 20%, at most 5.0%" in page.text
 
 
 @pytest.mark.parametrize("name", ["experiments", "jobs", "models", "drift", "explain", "health"])

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from web.cli.main import Home, Json, app, drift, model
 
 __all__ = ["evaluate", "explain", "models", "rollback", "show_drift", "train"]
+
+MOVED = {"ok": "as usual", "warn": "moved", None: "not judged"}
+MISSED = {**MOVED, "warn": "too many"}
 
 
 @app.command("evaluate")
@@ -86,9 +90,9 @@ def train(
 @model.command("list")
 def models(home: Home = None, as_json: Json = False) -> None:
     """Published versions and which one serves."""
-    from experiments.clock import system_clock
+    from experiments.clock import moment, system_clock
     from experiments.settings import load_settings
-    from web.cli.output import print_json, print_table
+    from web.cli.output import print_json, print_table, short_time
     from web.stored import Stored
 
     rows = Stored(load_settings(home), system_clock).models()
@@ -96,7 +100,7 @@ def models(home: Home = None, as_json: Json = False) -> None:
         print_json(rows)
         return
     print_table("Models", ("arm", "version", "serves", "trained until"),
-                [(r["arm"], r["version"], "yes" if r["live"] else "", r.get("until", "–")) for r in rows])  # fmt: skip
+                [(r["arm"], r["version"], "yes" if r["live"] else "", short_time(moment(r["until"]).isoformat()) if r.get("until") else "–") for r in rows])  # fmt: skip
 
 
 @model.command("explain")
@@ -152,8 +156,8 @@ def rollback(name: str, to: Annotated[str, typer.Option(help="Version; the one b
 
 
 @drift.command("show")
-def show_drift(home: Home = None) -> None:
-    """The last drift profile."""
+def show_drift(home: Home = None, as_json: Json = False) -> None:
+    """How far what goes into the models has moved, beside what chance alone does; exit 3 when something moved."""
     from experiments.clock import system_clock
     from experiments.errors import NotFoundError
     from experiments.settings import load_settings
@@ -163,4 +167,29 @@ def show_drift(home: Home = None) -> None:
     found = Stored(load_settings(home), system_clock).drift()
     if found is None:
         raise NotFoundError("there is no drift profile yet.", "Run `presslab jobs run drift`.")
-    print_json(found)
+    if as_json:
+        print_json(found)
+    else:
+        _print_drift(found)
+    if any(row["state"] == "warn" for row in (*found["inputs"], *found["models"])):
+        raise typer.Exit(3)
+
+
+def _print_drift(found: Mapping[str, Any]) -> None:
+    from web.cli.output import print_table, short_time, tell
+
+    figure = "{:.3f}".format
+    inputs = sorted(found["inputs"], key=lambda row: -(row["divergence"] or 0.0))
+    print_table(f"What goes into the models, {short_time(found['at'])} UTC", ("input", "distance ", "chance stays below ", "state"),
+                [(row["says"], _or_dash(row["divergence"], figure), _or_dash(row["limit"], figure), MOVED[row["state"]]) for row in inputs])  # fmt: skip
+    if found["models"]:
+        tell("")
+        share = "{:.1%}".format
+        print_table("Reads of articles a model has no vector of", ("arm", "version", "share ", "limit ", "state"),
+                    [(m["arm"], m["version"], _or_dash(m["without_vector"], share), share(m["limit"]), MISSED[m["state"]]) for m in found["models"]])  # fmt: skip
+    if found["reason"]:
+        tell(f"\n{found['reason']}")
+
+
+def _or_dash(value: float | None, written: Callable[[float], str]) -> str:
+    return "–" if value is None else written(value)

@@ -88,8 +88,8 @@ def plain_facts(version: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _plain(key: str, value: Any) -> str:
     if value is None:
         return "not recorded"
-    if key == "at" or key.endswith("_at"):
-        return when(value)
+    if key in ("at", "until") or key.endswith("_at"):
+        return when(value / 1e6 if isinstance(value, int) else value)  # manifests count microseconds
     if isinstance(value, bool):
         return "yes" if value else "no"
     return number(value) if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
