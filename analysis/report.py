@@ -227,8 +227,9 @@ def _money(experiment: Experiment, compared: Comparisons, progress: Progress, vi
 
 def _candidates(experiment: Experiment, compared: Comparisons, roi: Roi | None, *, early: bool) -> list[Candidate]:
     worths = roi.expected() if roi else _worth_without_money(experiment, compared)
+    earns = {scenario.arm: scenario.p_positive for scenario in roi.scenarios} if roi else {}
     return [
-        _candidate(experiment, compared, arm.name, worth=worths.get(arm.name), early=early)
+        replace(_candidate(experiment, compared, arm.name, worth=worths.get(arm.name), early=early), earns=earns.get(arm.name))
         for arm in experiment.arms
         if arm.name != experiment.control
     ]

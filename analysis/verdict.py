@@ -31,6 +31,7 @@ class Candidate:
         harm is certain, within the margin), ``broke`` (harm is certain and beyond the margin cannot be excluded).
     worth : expected net benefit beyond the control, or None when nobody has stated what a view is worth.
     cost : over the horizon, beyond the control.
+    earns : chance that it earns money, 0 to 1, or None when nobody has stated what a view is worth.
     """
 
     arm: str
@@ -42,6 +43,7 @@ class Candidate:
     guardrails: Mapping[str, Guardrail] = field(default_factory=dict)
     worth: float | None = None
     cost: float = 0.0
+    earns: float | None = None
 
     @property
     def unharmed(self) -> bool:
@@ -129,6 +131,9 @@ def _beaten(model: Candidate, candidates: Sequence[Candidate]) -> Candidate | No
 
 
 def _ship_sentence(chosen: Candidate) -> str:
+    if chosen.earns is not None and chosen.earns < 0.5:  # a few very good outcomes carry the mean
+        says = "on average it brings more than it costs, but in most outcomes it loses money. It hurts nothing we guard."
+        return f"Ship {name(chosen.arm)}: {says}"
     return f"Ship {name(chosen.arm)}: it brings more than it costs and hurts nothing we guard."
 
 
