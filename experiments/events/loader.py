@@ -19,15 +19,15 @@ from zlib import crc32
 
 from experiments.errors import BusyError
 from experiments.events.outbox_file import Part, outbox_files, owner_alive, read_part, remove, sweep, wal_tail
+from experiments.events.rows import Outcome, insert_new
 from experiments.events.sealed import late_for_their_day
-from experiments.events.store import OutcomeKey, open_store, reader_key, store_path, stored_payloads
-from experiments.events.wire import COLUMNS, RefusedError, StoredRow, decode, kind_and_arm, payload
+from experiments.events.store import OutcomeKey, open_store, reader_key, store_path
+from experiments.events.wire import COLUMNS, RefusedError, StoredRow, decode, kind_and_arm
 
 __all__ = ["Loaded", "Loader"]
 
 CHECKPOINT_BYTES = 16 << 20
-ID, KIND, READER, ARM, LATE = (COLUMNS.index(name) for name in ("id", "kind", "reader", "arm", "late"))
-INSERT = f"INSERT INTO event({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+KIND, READER, ARM = (COLUMNS.index(name) for name in ("kind", "reader", "arm"))
 SET_OFFSET = "INSERT OR REPLACE INTO outbox_offset VALUES (?, ?, ?, ?, ?)"
 ADD_OUTCOME = "INSERT INTO outcome VALUES (?, ?, ?, ?) ON CONFLICT(kind, arm, name) DO UPDATE SET n = n + excluded.n"
 ADD_TALLY = """INSERT INTO tally VALUES (?, ?, ?, ?, ?) ON CONFLICT(outbox, kind, arm)
@@ -219,36 +219,26 @@ class Loader:
                 rows.append(decode(body))
             except RefusedError as refused:
                 dead.append((outbox, seq, self._clock(), str(refused), *kind_and_arm(body), body))
-        new, outcomes = self._sort_out(store, rows)
-        new = late_for_their_day(store, new)
-        store.executemany(INSERT, new)
+        erased, kept = self._erased(rows)
+        stored, late, others = insert_new(store, late_for_their_day(store, kept))
         store.executemany("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", dead)
-        store.executemany(ADD_OUTCOME, [(*key, n) for key, n in outcomes.items()])
-        named = Counter(duplicate=0, conflict=0, erased=0)
-        for (_, _, name), n in outcomes.items():
+        store.executemany(ADD_OUTCOME, [(*key, n) for key, n in (erased + others).items()])
+        named = Counter(duplicate=0, conflict=0, erased=erased.total())
+        for (_, _, name), n in others.items():
             named[name] += n
         counts = Counter((row[KIND], row[ARM]) for row in rows) + Counter((kind, arm) for _, _, _, _, kind, arm, _ in dead)
-        return Loaded(stored=len(new), dead=len(dead), late=sum(row[LATE] for row in new), **named), counts
+        return Loaded(stored=stored, dead=len(dead), late=late, **named), counts
 
-    def _sort_out(self, store: sqlite3.Connection, rows: Sequence[StoredRow]) -> tuple[list[StoredRow], Counter[tuple[str, str, str]]]:
-        """Return the rows to store, and the counts of all others per (kind, arm, outcome)."""
-        known = stored_payloads(store, [row[ID] for row in rows])
-        refused = {reader for reader in {row[READER] for row in rows} if self._is_refused(reader)}
-        new: list[StoredRow] = []
-        outcomes: Counter[tuple[str, str, str]] = Counter()
-        for row in rows:
-            first = known.get(row[ID])
-            if row[READER] in refused:
-                outcomes[row[KIND], row[ARM], "erased"] += 1
-            elif first is None:
-                known[row[ID]] = payload(row)
-                new.append(row)
-            else:
-                outcomes[row[KIND], row[ARM], "duplicate" if first == payload(row) else "conflict"] += 1
-        return new, outcomes
+    def _erased(self, rows: Sequence[StoredRow]) -> tuple[Counter[Outcome], Sequence[StoredRow]]:
+        """Count the rows of readers whose events are erased on arrival; return the rows of all others, too."""
+        refused = {reader for reader in {row[READER] for row in rows} if self._is_refused(reader)} if self._refused else set()
+        if not refused:
+            return Counter(), rows
+        erased = Counter((row[KIND], row[ARM], "erased") for row in rows if row[READER] in refused)
+        return erased, [row for row in rows if row[READER] not in refused]
 
     def _is_refused(self, reader: str) -> bool:
-        return bool(self._refused) and reader != "" and reader_key(self._home, reader) in self._refused
+        return reader != "" and reader_key(self._home, reader) in self._refused
 
     def _progress(self, outbox: str) -> _Progress:
         row = self._store.execute("SELECT seq, chain, state FROM outbox_offset WHERE outbox = ?", (outbox,)).fetchone()

@@ -7,7 +7,6 @@ import os
 import secrets
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,10 +15,9 @@ from urllib.parse import quote
 
 from experiments.errors import BusyError, DataError, NotFoundError
 from experiments.events.outbox_file import fsync_folder, outbox_files, pending_counts
-from experiments.events.wire import COLUMNS, StoredRow, payload
 
 __all__ = [
-    *("BalanceRow", "OutcomeKey", "balance", "last_seq", "open_store", "read_store", "reader_key", "store_path", "stored_payloads"),
+    *("BalanceRow", "OutcomeKey", "balance", "last_seq", "open_store", "read_store", "reader_key", "store_path"),
     "upgrade_store",
 ]
 
@@ -169,16 +167,6 @@ def reader_key(home: Path, reader: str) -> bytes:
         hidden.rename(path)
         fsync_folder(home)
     return blake2b(reader.encode(), key=path.read_bytes(), digest_size=16).digest()
-
-
-def stored_payloads(store: sqlite3.Connection, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
-    """Return id -> payload (:func:`experiments.events.wire.payload`) of those ids that are stored already."""
-    known: dict[bytes, StoredRow] = {}
-    for start in range(0, len(ids), 500):
-        some = ids[start : start + 500]
-        query = f"SELECT {', '.join(COLUMNS)} FROM event WHERE id IN ({', '.join('?' * len(some))})"
-        known.update((row[0], payload(row)) for row in store.execute(query, some))
-    return known
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import DataError, NotFoundError
-from experiments.events.store import open_store, read_store, reader_key, store_path, stored_payloads
-from experiments.events.wire import decode, encode, payload
+from experiments.events.store import open_store, read_store, reader_key, store_path
 from tests.events.story import send, view
 
 
@@ -40,15 +39,6 @@ def test_a_reading_connection_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM event")
     connection.close()
-
-
-def test_payloads_are_found_by_id_across_chunks(tmp_path: Path) -> None:
-    send(tmp_path, [view(n) for n in range(1_100)])
-    connection = read_store(store_path(tmp_path))
-    found = stored_payloads(connection, [view(n).id for n in range(1_110)])
-    connection.close()
-    assert len(found) == 1_100
-    assert found[view(1_099).id] == payload(decode(encode(view(1_099))))
 
 
 def test_the_key_of_erased_readers_is_made_once_and_private(tmp_path: Path) -> None:
