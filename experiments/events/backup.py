@@ -24,6 +24,7 @@ from experiments.events.outbox_file import copy_outbox, outbox_files
 from experiments.events.sealed import locked
 from experiments.events.store import last_seq, open_store, store_path
 from experiments.files import replace_json, sync_folder
+from experiments.settings import ELSEWHERE
 
 __all__ = ["LAYOUT", "MANIFEST", "Backup", "back_up", "check_databases", "copies", "digest", "newest_seq", "sync_all"]
 
@@ -57,12 +58,17 @@ def back_up(home: Path, folder: Path, *, at_us: int) -> Backup:
     NotFoundError
         There is nothing at ``home``.
     ConfigError
-        ``folder`` lies inside ``home``.
+        ``folder`` lies inside ``home``, or the events of ``home`` are in PostgreSQL.
     DataError
         A database is damaged; no copy is left behind.
     """
     if not (home / "control.db").exists():
         raise NotFoundError(f"there is nothing to back up at {home}.", "Name another folder with --home.")
+    if store_path(home).name == ELSEWHERE:
+        raise ConfigError(
+            f"the events of {home} are in PostgreSQL, which `presslab backup` does not copy; a copy without them would be none.",
+            "docs/postgresql.md says how to copy the home folder and the database, and in which order.",
+        )
     if folder.resolve().is_relative_to(home.resolve()):
         raise ConfigError(f"a backup of {home} cannot lie inside it.", "Choose a folder on another disk.")
     name = moment(at_us).strftime(STAMP)

@@ -23,7 +23,8 @@ from experiments.events.event import Event
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox, OutboxLimits
 from experiments.events.restoring import restore
-from experiments.events.store import VERSION, balance, open_store, read_store, store_path
+from experiments.events.sqlite_store import VERSION
+from experiments.events.store import balance, open_store, read_store, store_path
 from experiments.experiment import Arm, Experiment
 from experiments.lifecycle import Step, draft, start
 from experiments.migrate import LATEST, layout, migrate
