@@ -7,11 +7,11 @@ from uuid import uuid4
 
 from psycopg.conninfo import conninfo_to_dict
 
-from experiments.errors import ConfigError, DataError
+from experiments.errors import ConfigError
 from experiments.events.postgres_store import connect
 from experiments.events.sqlite_store import SCHEMA, VERSION
 from experiments.events.store import reader_key
-from experiments.files import read_json, replace_json
+from experiments.files import replace_json
 from experiments.settings import ELSEWHERE, database_named
 
 __all__ = ["lay_out"]
@@ -36,7 +36,7 @@ CREATE TABLE layout(version bigint NOT NULL, store text NOT NULL, erase_key byte
 
 
 def lay_out(home: Path) -> None:
-    """Make the tables unless they are there, and write down in the home which store it is; can be repeated.
+    """Make the tables unless they are there, and write down in the home which store it is.
 
     A second home that is given the same database becomes another machine of the same site.
 
@@ -44,32 +44,24 @@ def lay_out(home: Path) -> None:
     ------
     ConfigError
         The store was made with another ``erase.key``: this home could not recognise readers who were erased.
-    DataError
-        The database holds other events than those this home knows.
+    StoreDownError
+        The database does not answer.
     """
-    url, path = database_named(home), home / ELSEWHERE
-    mine, known = reader_key(home, ""), read_json(path)
+    url = database_named(home)
     with connect(url) as connection, connection.transaction():
         connection.execute(ONE_AT_A_TIME)
         if connection.execute("SELECT to_regclass('layout')").fetchone() == (None,):
-            if known:
-                raise DataError(f"the database holds no events; {path} says that it should.", "Correct PRESSLAB_DATABASE_URL.")
             connection.execute(_schema())
-            connection.execute("INSERT INTO layout VALUES (%s, %s, %s)", (VERSION, uuid4().hex, mine))
-        found = connection.execute("SELECT store, erase_key FROM layout").fetchone()
-    assert found is not None
-    store, key = found
-    if known and known["store"] != store:
-        raise DataError(f"the database holds other events than {path} says.", "Correct PRESSLAB_DATABASE_URL.")
-    if key != mine:
+            connection.execute("INSERT INTO layout VALUES (%s, %s, %s)", (VERSION, uuid4().hex, reader_key(home, "")))
+        store, key = connection.execute("SELECT store, erase_key FROM layout").fetchone() or ("", b"")
+    if key != reader_key(home, ""):
         raise ConfigError(
-            f"the events in this database were stored with another erase.key than {home / 'erase.key'}.",
-            "Copy erase.key from the home that was there first, then run `presslab migrate` again.",
+            f"the database holds events of another home, with another erase.key than {home / 'erase.key'}.",
+            "Name an empty database; or, if this is another machine of the same site, copy erase.key from the first one.",
         )
-    if not known:
-        words = conninfo_to_dict(url)
-        place = {name: words[name] for name in ("host", "port", "dbname", "user") if name in words}
-        replace_json(path, {"engine": "postgresql", "store": store, "node": uuid4().hex, **place})
+    words = conninfo_to_dict(url)
+    place = {name: words[name] for name in ("host", "port", "dbname", "user") if name in words}
+    replace_json(home / ELSEWHERE, {"engine": "postgresql", "store": store, "node": uuid4().hex, **place})
 
 
 def _schema() -> str:

@@ -84,22 +84,24 @@ def read_store(path: Path) -> Store:
 
 
 def upgrade_store(home: Path) -> None:
-    """Bring the event store of a home to the current layout, and into the database of ``PRESSLAB_DATABASE_URL`` if it is new.
+    """Bring the event store of a home to the current layout; a home without one is given the database the settings name.
 
     Raises
     ------
     BusyError
         A loader works on the store.
     StoreDownError
-        The database does not answer.
+        The database that the home is to use does not answer (one it uses already is not asked).
     """
     path = store_path(home)
-    if path.name == ELSEWHERE or (database_named(home) and not path.exists()):
+    if path.name == ELSEWHERE:
+        return
+    if path.exists():
+        upgrade_sqlite(path)
+    elif database_named(home):
         from experiments.events.postgres_layout import lay_out
 
         lay_out(home)
-    elif path.exists():
-        upgrade_sqlite(path)
 
 
 def last_seq(store: Store) -> int:

@@ -81,11 +81,18 @@ def worker(home: Home = None) -> None:
 @app.command()
 def migrate(home: Home = None) -> None:
     """Bring the stores to the current layout."""
+    from contextlib import closing
+
+    from experiments.events.store import read_store, store_path
     from experiments.migrate import migrate as run
     from experiments.settings import load_settings
     from web.cli.output import say
 
-    say(f"layout {run(load_settings(home).home)}")
+    folder = load_settings(home).home
+    say(f"layout {run(folder)}")
+    if store_path(folder).exists():
+        with closing(read_store(store_path(folder))) as store:
+            say(f"events are in {store.says}")
 
 
 @app.command()
