@@ -58,17 +58,12 @@ def back_up(home: Path, folder: Path, *, at_us: int) -> Backup:
     NotFoundError
         There is nothing at ``home``.
     ConfigError
-        ``folder`` lies inside ``home``, or the events of ``home`` are in PostgreSQL.
+        ``folder`` lies inside ``home``.
     DataError
         A database is damaged; no copy is left behind.
     """
     if not (home / "control.db").exists():
         raise NotFoundError(f"there is nothing to back up at {home}.", "Name another folder with --home.")
-    if store_path(home).name == ELSEWHERE:
-        raise ConfigError(
-            f"the events of {home} are in PostgreSQL, which `presslab backup` does not copy; a copy without them would be none.",
-            "docs/postgresql.md says how to copy the home folder and the database, and in which order.",
-        )
     if folder.resolve().is_relative_to(home.resolve()):
         raise ConfigError(f"a backup of {home} cannot lie inside it.", "Choose a folder on another disk.")
     name = moment(at_us).strftime(STAMP)
@@ -116,6 +111,10 @@ def _copy(path: Path, target: Path, *, outbox: bool) -> None:
     try:
         if outbox:
             copy_outbox(path, target)
+        elif path.name == ELSEWHERE:
+            from experiments.events.postgres_copy import save
+
+            save(path, target.with_name("events.db"))
         elif path.suffix == DATABASE:
             with closing(_opened(path)) as source, closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)

@@ -129,7 +129,7 @@ class PostgresStore:
         found: list[tuple[Any, ...]] = []
         with closing(_local(":memory:")) as local:
             local.execute(f"CREATE TABLE fresh({', '.join(used)})")
-            for some in self._stream(used, "fresh", where, values):
+            for some in self.stream(used, "fresh", where, values):
                 local.executemany(f"INSERT INTO fresh VALUES ({', '.join('?' * len(used))})", some)
                 found += local.execute(f"SELECT {', '.join(columns)} FROM fresh").fetchall()
                 local.execute("DELETE FROM fresh")
@@ -142,7 +142,7 @@ class PostgresStore:
         try:
             with closing(_local(str(path))) as local:
                 local.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {SCHEMA} BEGIN;")
-                for some in self._stream(EVENT, "event", where, values):
+                for some in self.stream(EVENT, "event", where, values):
                     local.executemany(f"INSERT INTO event({', '.join(EVENT)}) VALUES ({', '.join('?' * len(EVENT))})", some)
                 local.execute("COMMIT")
                 yield local
@@ -160,7 +160,8 @@ class PostgresStore:
         (durable,) = self.execute("SHOW fsync").fetchone()
         return "ok" if durable == "on" else "fsync is off, a power cut may lose what was acknowledged"
 
-    def _stream(self, columns: Sequence[str], table: str, where: str, values: Any) -> Iterator[list[tuple[Any, ...]]]:
+    def stream(self, columns: Sequence[str], table: str, where: str, values: Any) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield rows in parts; call it inside a snapshot."""
         with self._answering() as connection, connection.cursor(name="events", binary=True) as cursor:
             cursor.execute(_translated(f"SELECT {', '.join(columns)} FROM {table} WHERE {where}"), values)
             while some := cursor.fetchmany(AT_ONCE):

@@ -16,6 +16,7 @@ from experiments.events.backup import back_up
 from experiments.events.erase import erase_reader
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
+from experiments.events.restoring import drill, restore
 from experiments.events.retention import expire
 from experiments.events.sealing import seal
 from experiments.events.store import balance, open_store, read_store, store_path, upgrade_store
@@ -34,10 +35,9 @@ def stored(home: Path) -> tuple[int, int, int]:
 
 
 @pytest.fixture
-def two_machines(in_postgres: Path, tmp_path: Path) -> tuple[Path, Path]:
+def two_machines(in_postgres: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two homes of one site, one store."""
-    other = tmp_path / "other"
-    other.mkdir()
+    other = tmp_path_factory.mktemp("other")
     shutil.copy(in_postgres / "erase.key", other / "erase.key")
     upgrade_store(other)
     return in_postgres, other
@@ -206,10 +206,24 @@ def test_the_home_says_where_its_events_are(in_postgres: Path) -> None:
     assert os.stat(in_postgres / "erase.key").st_mode & 0o777 == 0o600
 
 
-def test_a_backup_is_refused_in_words_rather_than_made_without_the_events(in_postgres: Path, tmp_path: Path) -> None:
-    migrate(in_postgres)
-    with pytest.raises(ConfigError, match=r"docs/postgresql\.md"):
-        back_up(in_postgres, tmp_path.parent / f"{tmp_path.name}-copies", at_us=START)
+def test_a_backup_holds_what_other_machines_loaded_and_balances_by_itself(
+    two_machines: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    one, other = two_machines
+    copies = tmp_path_factory.mktemp("copies")
+    send(one, [view(n) for n in range(7)])
+    outbox = Outbox(other / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(n) for n in range(10, 30)])
+    with Loader(other, clock=lambda: START) as there:
+        there.load(most=15)
+        migrate(one)
+        made = back_up(one, copies, at_us=START)
+    outbox.close()
+    assert drill(made.path, at_us=START).last_seq == 22
+    restore(made.path, copies / "home", at_us=START)
+    assert [(row.received, row.stored, row.pending, row.exact) for row in balance(copies / "home")] == [(22, 22, 0, True)]
+    assert send(copies / "home", [view(5), view(40)]).duplicate == 1
+    assert stored(copies / "home") == (23, 23, 23)
 
 
 # What the server keeps
