@@ -74,7 +74,7 @@ def decode(entry: bytes) -> StoredRow:
     if lines[end] != "\n" or last != len(lines):
         raise RefusedError("not readable")
     text = lines[end + 1 :]
-    if schema != SCHEMA:
+    if type(schema) is not int or schema != SCHEMA:
         raise RefusedError(f"schema {schema!r:.20} is unknown")
     if kind not in KINDS or source not in SOURCES or type(bot) is not bool:
         raise RefusedError("unknown kind or source")
@@ -157,7 +157,8 @@ def _check_body(kind: str, body: object, length: int) -> None:
     if length > MOST_BODY_BYTES:
         raise RefusedError(f"body over {MOST_BODY_BYTES} bytes")
     if "dead" in body:  # the web process could not trust it (token), but keeps it for the count
-        raise RefusedError(str(body["dead"])[:MOST_NAME])
+        reason = str(body["dead"])[:MOST_NAME]
+        raise RefusedError(reason if reason.isprintable() else "no readable reason")
     for name, good in RULES.get(kind, {}).items():
         if not good(body.get(name)):
             raise RefusedError(f"{kind}: bad {name}")

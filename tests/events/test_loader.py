@@ -97,6 +97,18 @@ def test_dead_letters_keep_reason_and_payload_and_are_balanced(tmp_path: Path) -
     ]
 
 
+@pytest.mark.parametrize("odd", ["half of a pair \ud800", "nul \0"])
+def test_a_reason_that_is_no_text_does_not_stop_the_loader(tmp_path: Path, odd: str) -> None:
+    loaded = send(tmp_path, [replace(view(1), body={"dead": odd}), view(2)])
+    assert (loaded.dead, loaded.stored) == (1, 1)
+    assert rows(tmp_path, "SELECT reason FROM dead_letter") == [("no readable reason",)]
+
+
+@pytest.mark.parametrize("schema", [True, 1.0])
+def test_a_number_of_another_type_is_a_dead_letter(tmp_path: Path, schema: object) -> None:
+    assert send(tmp_path, [replace(view(1), schema=schema), view(2)]).dead == 1
+
+
 def test_the_balance_is_exact_at_every_step_of_the_way(tmp_path: Path) -> None:
     chance = random.Random(5)
     outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=replace(SMALL, rotate_bytes=60_000))
