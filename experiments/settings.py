@@ -54,8 +54,12 @@ class Settings(BaseSettings):
     trusted_hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
 
 
-def load_settings(home: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+def load_settings(home: Path | None = None, environment: Mapping[str, str] | None = None, *, moving: bool = False) -> Settings:
     """Read the settings; every unknown key or bad value is listed at once.
+
+    Parameters
+    ----------
+    moving : the events of the home may be in a file although a database is named.
 
     Raises
     ------
@@ -80,26 +84,26 @@ def load_settings(home: Path | None = None, environment: Mapping[str, str] | Non
         raise ConfigError("settings cannot be used:", faults=faults)
     values["home"] = folder
     settings = _checked(values, path)
-    _check_store(settings.home, url=bool(settings.database_url.get_secret_value()))
+    _check_store(settings.home, url=bool(settings.database_url.get_secret_value()), moving=moving)
     return settings
 
 
 def database_named(home: Path) -> str:
     """Return the URL of the database that is to hold the events of a home, its password included; empty if none is."""
-    return load_settings(home).database_url.get_secret_value()
+    return load_settings(home, moving=True).database_url.get_secret_value()
 
 
-def _check_store(home: Path, *, url: bool) -> None:
+def _check_store(home: Path, *, url: bool, moving: bool) -> None:
     """Refuse a home whose events are not where the settings say: the half that is missing would be missed in silence."""
     if (home / ELSEWHERE).exists() and not url:
         raise ConfigError(
             f"{home}: the events of this home are in PostgreSQL, and no database is named.",
             f"Set PRESSLAB_DATABASE_URL; {home / ELSEWHERE} says which database it was.",
         )
-    if url and not (home / ELSEWHERE).exists() and (home / "events.db").exists():
+    if url and not moving and not (home / ELSEWHERE).exists() and (home / "events.db").exists():
         raise ConfigError(
             f"{home}: PRESSLAB_DATABASE_URL names a database, but the events of this home are in {home / 'events.db'}.",
-            "Unset it, or use another --home: events are not moved between engines.",
+            "Stop the worker and run `presslab migrate` to move them there; or unset the variable.",
         )
 
 

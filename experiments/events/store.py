@@ -84,7 +84,7 @@ def read_store(path: Path) -> Store:
 
 
 def upgrade_store(home: Path) -> None:
-    """Bring the event store of a home to the current layout; a home without one is given the database the settings name.
+    """Bring the event store of a home to the current layout, and into the database that the settings name.
 
     Raises
     ------
@@ -93,12 +93,10 @@ def upgrade_store(home: Path) -> None:
     StoreDownError
         The database that the home is to use does not answer (one it uses already is not asked).
     """
-    path = store_path(home)
-    if path.name == ELSEWHERE:
-        return
-    if path.exists():
-        upgrade_sqlite(path)
-    elif database_named(home):
+    here = home / "events.db"
+    if here.exists() and store_path(home) == here:
+        upgrade_sqlite(here)
+    if database_named(home) and (here.exists() or store_path(home) == here):
         from experiments.events.postgres_layout import lay_out
 
         lay_out(home)

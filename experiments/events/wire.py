@@ -36,6 +36,7 @@ def _no_constant(word: str) -> NoReturn:
 
 
 _decoded = json.JSONDecoder(parse_constant=_no_constant).raw_decode
+_encoded_plainly = json.JSONEncoder(ensure_ascii=False).encode
 _encoded = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
@@ -69,6 +70,8 @@ def decode(entry: bytes) -> StoredRow:
         kind, arm, identity, page_view, reader, experiment, issued, received, client, sent, source, device, bot, config, schema = head
         body, last = _decoded(lines, end + 1)
         names = "".join((arm, reader, experiment, device, config))
+        if "\\ud" in lines:
+            _encoded_plainly(body).encode()  # half of a surrogate pair is no text: no engine can read it again
     except (ValueError, TypeError, RecursionError) as error:
         raise RefusedError("not readable") from error
     if lines[end] != "\n" or last != len(lines):

@@ -15,7 +15,7 @@ from experiments.events.outbox import Outbox
 from experiments.events.outbox_file import OutboxFile, outbox_files
 from experiments.events.store import balance, open_store, read_store, store_path
 from experiments.events.wire import encode
-from tests.events.story import SMALL, START, send, view
+from tests.events.story import DAY, SMALL, START, send, view
 
 pytestmark = pytest.mark.usefixtures("either_engine")
 
@@ -102,6 +102,15 @@ def test_a_reason_that_is_no_text_does_not_stop_the_loader(tmp_path: Path, odd: 
     loaded = send(tmp_path, [replace(view(1), body={"dead": odd}), view(2)])
     assert (loaded.dead, loaded.stored) == (1, 1)
     assert rows(tmp_path, "SELECT reason FROM dead_letter") == [("no readable reason",)]
+
+
+def test_a_text_that_cannot_be_written_is_a_dead_letter_and_reports_go_on(tmp_path: Path) -> None:
+    from experiments.events import lake
+
+    names = ["half of a pair \ud800", "an emoji \U0001f600"]
+    loaded = send(tmp_path, [view(n, body={"page_type": "article", "article": name}) for n, name in enumerate(names)])
+    assert (loaded.dead, loaded.stored) == (1, 1)
+    assert lake.reads(tmp_path, until_us=START + DAY)["article"].to_pylist() == names[1:]
 
 
 @pytest.mark.parametrize("schema", [True, 1.0])

@@ -156,12 +156,16 @@ def test_one_machine_seals_and_deletes_days_the_others_leave_it_to_it(two_machin
 def test_a_machine_with_another_erase_key_is_refused_and_told_to_copy_it(in_postgres: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
-    with pytest.raises(ConfigError, match=r"copy erase\.key"):
+    with pytest.raises(ConfigError, match=r"first one's erase\.key"):
         upgrade_store(other)
     assert not (other / "events.json").exists()
 
 
 # The wrong database, or none
+
+
+def at_once(*_: object) -> None:
+    raise InterruptedError
 
 
 def test_a_home_is_bound_to_its_database(in_postgres: Path, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,6 +184,46 @@ def test_events_in_a_file_and_a_database_that_is_named_do_not_mix(tmp_path: Path
     monkeypatch.setenv("PRESSLAB_DATABASE_URL", "postgresql://presslab:secret@nowhere.invalid/presslab")
     with pytest.raises(ConfigError, match=r"the events of this home are in .*events\.db"):
         load_settings(tmp_path)
+
+
+def test_migrate_moves_the_events_of_a_file_into_the_database_and_the_loader_goes_on(
+    tmp_path: Path, postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(n) for n in range(30)])
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        loader.load(most=20)
+        monkeypatch.setenv("PRESSLAB_DATABASE_URL", postgres_server.url(f"s{uuid4().hex}"))
+        with pytest.raises(BusyError, match="Stop the worker"):
+            migrate(tmp_path)
+    before = balance(tmp_path)
+    with monkeypatch.context() as killed:
+        killed.setattr("pathlib.Path.rename", at_once)
+        with pytest.raises(InterruptedError):
+            migrate(tmp_path)  # killed after the database holds everything
+    assert balance(tmp_path) == before
+    migrate(tmp_path)
+    assert balance(tmp_path) == before
+    assert list(tmp_path.glob("events.db*")) == []
+    assert stored(tmp_path) == (20, 20, 20)
+    outbox.append([view(n) for n in range(25, 40)])
+    outbox.close()
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        loaded = loader.drain()
+    assert (loaded.stored, loaded.duplicate) == (20, 5)
+    assert stored(tmp_path) == (40, 40, 40)
+    assert [(row.received, row.stored, row.duplicate, row.exact) for row in balance(tmp_path)] == [(45, 40, 5, True)]
+
+
+def test_events_never_move_into_a_database_that_holds_others(
+    in_postgres: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path_factory.mktemp("other")
+    shutil.copy(in_postgres / "erase.key", other / "erase.key")
+    send(other, [view(1)])
+    with pytest.raises(ConfigError, match="another home"):
+        migrate(other)
+    assert (other / "events.db").exists()
 
 
 def test_a_home_that_was_not_migrated_into_the_database_gets_no_file_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

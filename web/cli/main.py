@@ -80,7 +80,7 @@ def worker(home: Home = None) -> None:
 
 @app.command()
 def migrate(home: Home = None) -> None:
-    """Bring the stores to the current layout."""
+    """Bring the stores to the current layout; move the events into the database that PRESSLAB_DATABASE_URL names."""
     from contextlib import closing
 
     from experiments.events.store import read_store, store_path
@@ -88,7 +88,7 @@ def migrate(home: Home = None) -> None:
     from experiments.settings import load_settings
     from web.cli.output import say
 
-    folder = load_settings(home).home
+    folder = load_settings(home, moving=True).home
     say(f"layout {run(folder)}")
     if store_path(folder).exists():
         with closing(read_store(store_path(folder))) as store:
