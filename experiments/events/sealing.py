@@ -21,6 +21,7 @@ from experiments.events.sealed import (
     locked,
     of_the_day,
     partitions,
+    present,
     sealed_folder,
     sweep,
 )
@@ -48,6 +49,7 @@ def seal(home: Path, *, until_us: int, loader: Loader, write: Callable[[int], ob
     with loader.transaction() as store:
         if not store.leads():
             return ELSEWHERE_DONE
+        present(partitions(store, home))  # no day goes into this home while others lie elsewhere
     with locked(home):
         if loader.drain().alarms:
             return "nothing was sealed: events are waiting in files that could not be read"

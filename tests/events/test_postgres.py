@@ -153,6 +153,21 @@ def test_one_machine_seals_and_deletes_days_the_others_leave_it_to_it(two_machin
     assert (loaded.stored, loaded.erased) == (1, 1)
 
 
+def test_another_machine_takes_over_sealing_only_with_the_files(two_machines: tuple[Path, Path]) -> None:
+    one, other = two_machines
+    story = Story()
+    for day in range(3):
+        story.page("anna", day * 1440)
+    send(one, story.events)
+    with Loader(one, clock=lambda: START) as here:
+        seal(one, until_us=START + 2 * DAY, loader=here)
+    with Loader(other, clock=lambda: START) as there:
+        with pytest.raises(DataError, match="cannot be read"):
+            seal(other, until_us=START + 3 * DAY, loader=there)
+        shutil.copytree(one / "lake", other / "lake")
+        assert "2026-01-02 (live): 1 event" in seal(other, until_us=START + 3 * DAY, loader=there)
+
+
 def test_a_machine_with_another_erase_key_is_refused_and_told_to_copy_it(in_postgres: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
