@@ -20,6 +20,7 @@ __all__ = [
     "NotFoundError",
     "OutboxError",
     "PresslabError",
+    "StoreDownError",
     "nearest",
 ]
 
@@ -113,6 +114,13 @@ class BusyError(PresslabError):
     """Another process holds what this one needs: a port, a lease, a lock."""
 
     code = "P090"
+    exit_status = 75
+
+
+class StoreDownError(PresslabError):
+    """The database that holds the events does not answer."""
+
+    code = "P100"
     exit_status = 75
 
 

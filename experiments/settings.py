@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from experiments.errors import ConfigError, nearest
 
-__all__ = ["Settings", "load_settings"]
+__all__ = ["ELSEWHERE", "Settings", "database_named", "load_settings"]
 
+ELSEWHERE = "events.json"  # in a home whose events are in a database: which one, in words without the password
 TEST_VARIABLES = {"PRESSLAB_DATA", "PRESSLAB_CHROMIUM"}
 
 
@@ -30,6 +31,7 @@ class Settings(BaseSettings):
     page_budget_ms : a page whose events are not durable by then is sent without recommendations.
     regime : privacy rules, see /en/privacy.
     pool_hours : articles older than this are not recommended (evergreens are).
+    database_url : of the PostgreSQL database that holds the events (docs/postgresql.md); empty keeps them in the home folder.
     """
 
     model_config = SettingsConfigDict(env_prefix="PRESSLAB_", extra="forbid", frozen=True)
@@ -47,12 +49,17 @@ class Settings(BaseSettings):
     co_read_sessions: int = Field(10, ge=1)
     retention_days: int = Field(90, ge=1, le=760)
     events_per_second: int = Field(30, ge=1)
+    database_url: SecretStr = SecretStr("")
     secure_cookies: bool = False
     trusted_hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
 
 
-def load_settings(home: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+def load_settings(home: Path | None = None, environment: Mapping[str, str] | None = None, *, moving: bool = False) -> Settings:
     """Read the settings; every unknown key or bad value is listed at once.
+
+    Parameters
+    ----------
+    moving : the events of the home may be in a file although a database is named.
 
     Raises
     ------
@@ -76,7 +83,28 @@ def load_settings(home: Path | None = None, environment: Mapping[str, str] | Non
     if faults:
         raise ConfigError("settings cannot be used:", faults=faults)
     values["home"] = folder
-    return _checked(values, path)
+    settings = _checked(values, path)
+    _check_store(settings.home, url=bool(settings.database_url.get_secret_value()), moving=moving)
+    return settings
+
+
+def database_named(home: Path) -> str:
+    """Return the URL of the database that is to hold the events of a home, its password included; empty if none is."""
+    return load_settings(home, moving=True).database_url.get_secret_value()
+
+
+def _check_store(home: Path, *, url: bool, moving: bool) -> None:
+    """Refuse a home whose events are not where the settings say: the half that is missing would be missed in silence."""
+    if (home / ELSEWHERE).exists() and not url:
+        raise ConfigError(
+            f"{home}: the events of this home are in PostgreSQL, and no database is named.",
+            f"Set PRESSLAB_DATABASE_URL; {home / ELSEWHERE} says which database it was.",
+        )
+    if url and not moving and not (home / ELSEWHERE).exists() and (home / "events.db").exists():
+        raise ConfigError(
+            f"{home}: PRESSLAB_DATABASE_URL names a database, but the events of this home are in {home / 'events.db'}.",
+            "Stop the worker and run `presslab migrate` to move them there; or unset the variable.",
+        )
 
 
 def _file(path: Path) -> dict[str, Any]:

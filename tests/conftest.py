@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
+from experiments.events.store import upgrade_store
 from experiments.serving.recommender import Article, Catalogue
+from tests import postgres
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 
@@ -31,3 +35,34 @@ def article(number: int, **changes: object) -> Article:
 def catalogue() -> Catalogue:
     """Forty articles, one an hour."""
     return Catalogue([article(i) for i in range(40)])
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[postgres.Server]:
+    """A real PostgreSQL server, one for all tests of this process."""
+    with postgres.running() as server:
+        yield server
+
+
+@pytest.fixture
+def in_postgres(postgres_server: postgres.Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A home (``tmp_path``) whose events are in PostgreSQL, in a store of its own."""
+    monkeypatch.setenv("PRESSLAB_DATABASE_URL", postgres_server.url(f"s{uuid4().hex}"))
+    upgrade_store(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_engine(request: pytest.FixtureRequest) -> str:
+    """Run a test twice: with the events of ``tmp_path`` in SQLite, and in PostgreSQL."""
+    if request.param == "postgresql":
+        request.getfixturevalue("in_postgres")
+    return str(request.param)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.long)])
+def either_engine_long(request: pytest.FixtureRequest) -> str:
+    """The same, the second time among the long tests."""
+    if request.param == "postgresql":
+        request.getfixturevalue("in_postgres")
+    return str(request.param)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from contextlib import closing
 from pathlib import Path
 
 import experiments.events.ids
 import experiments.events.outbox
 from experiments.errors import PresslabError
+from experiments.events.store import read_store, store_path
 from experiments.experiment import Experiment
 from web.cli import commands
 from web.cli.main import app
@@ -41,6 +43,12 @@ def test_every_file_the_readme_points_to_exists() -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text())
     missing = [t for t in targets if "://" not in t and not (ROOT / t).exists()]
     assert not missing
+
+
+def test_what_the_page_on_postgresql_looks_at_exists(in_postgres: Path) -> None:
+    queries = re.findall(r"`(SELECT [^`]+)`", (ROOT / "docs" / "postgresql.md").read_text())
+    with closing(read_store(store_path(in_postgres))) as store:
+        assert len([store.execute(query).fetchall() for query in queries]) == 3
 
 
 def test_every_command_the_readme_names_exists() -> None:

@@ -72,7 +72,7 @@ def edge_counts(home: Path, *, until_us: int) -> dict[str, Any]:
     last: dict[str, dict[str, Any]] = {}
     if store_path(home).exists():
         with closing(read_store(store_path(home))) as store:
-            query = "SELECT body FROM event WHERE kind = 'edge_count' AND issued_at >= ? AND instr(body, '\"seen\"') > 0"
+            query = "SELECT body FROM event WHERE kind = 'edge_count' AND issued_at >= ? AND body LIKE '%\"seen\"%'"
             for (text,) in store.execute(query, (until_us - DAY_US,)):
                 body = json.loads(text)
                 if body["seen"] >= last.get(body["incarnation"], body)["seen"]:

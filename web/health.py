@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from experiments.errors import PresslabError
-from experiments.events.store import balance
+from experiments.errors import PresslabError, StoreDownError
+from experiments.events.store import BalanceRow, balance, read_store, store_path
 from experiments.files import read_json
 from web.edge import edge_counts
 from web.published import Published
@@ -22,12 +22,14 @@ PACKAGES = ("presslab", "flask", "implicit", "mlflow", "shap", "apscheduler", "s
 COUNTED = ("received", "stored", "compacted", "duplicate", "conflict", "dead", "erased", "pending")
 ALWAYS = ("received", "stored", "duplicate", "dead", "pending")
 LEAST_FREE_GIB = 1.0
+NO_EDGE: dict[str, Any] = {"seen": 0, "accepted": 0, "rejected": {}, "refused": {}}
 
 
 def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any]:
     """Return ``{state, says, checks, balance, versions}``; ``says`` names the first broken thing."""
-    rows = balance(stored.home)
+    rows, edge, store = _events(stored)
     checks = [*_checks(stored, published, fault, exact=all(row.exact for row in rows))]
+    checks.insert(1, store)
     broken = [check for check in checks if check["state"] == "block"] or [check for check in checks if check["state"] == "warn"]
     versions = {}
     for name in PACKAGES:
@@ -40,9 +42,21 @@ def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any
         "checks": checks,
         "balance": counted,
         "counted": [key for key in COUNTED if key in ALWAYS or any(row[key] for row in counted)],
-        "edge": edge_counts(stored.home, until_us=stored.clock()),
+        "edge": edge,
         "versions": versions,
     }
+
+
+def _events(stored: Stored) -> tuple[list[BalanceRow], dict[str, Any], dict[str, str]]:
+    """The balance, what arrived at the edge, and whether the store answers; nothing is counted while it does not."""
+    path, says = store_path(stored.home), "Nothing was loaded yet."
+    try:
+        if path.exists():
+            with closing(read_store(path)) as store:
+                says = f"{store.says}, answers."
+        return balance(stored.home), edge_counts(stored.home, until_us=stored.clock()), _check("event store", True, says, "")
+    except StoreDownError as error:
+        return [], NO_EDGE, _check("event store", False, "", str(error))
 
 
 def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) -> Iterator[dict[str, str]]:

@@ -215,7 +215,7 @@ class Worker:
                 self.loaded["stored"] += loaded.stored
                 self.loaded["duplicate"] += loaded.duplicate
                 self.faults.pop("loader", None)
-                pause_s = 0.0 if loaded.stored >= 5_000 else PAUSE_S
+                pause_s = 0.0 if loaded.pending_files else PAUSE_S
             except Exception as error:  # the heartbeat carries the words to the jobs page
                 log.exception("loading failed")
                 self.faults["loader"] = f"{type(error).__name__}: {error}"

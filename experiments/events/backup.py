@@ -24,6 +24,7 @@ from experiments.events.outbox_file import copy_outbox, outbox_files
 from experiments.events.sealed import locked
 from experiments.events.store import last_seq, open_store, store_path
 from experiments.files import replace_json, sync_folder
+from experiments.settings import ELSEWHERE
 
 __all__ = ["LAYOUT", "MANIFEST", "Backup", "back_up", "check_databases", "copies", "digest", "newest_seq", "sync_all"]
 
@@ -110,6 +111,10 @@ def _copy(path: Path, target: Path, *, outbox: bool) -> None:
     try:
         if outbox:
             copy_outbox(path, target)
+        elif path.name == ELSEWHERE:
+            from experiments.events.postgres_copy import save
+
+            save(path, target.with_name("events.db"))
         elif path.suffix == DATABASE:
             with closing(_opened(path)) as source, closing(sqlite3.connect(target)) as copy:
                 source.backup(copy)

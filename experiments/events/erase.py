@@ -6,7 +6,6 @@ Erasing is done by whoever holds the loader (the worker): a second writer could 
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -15,8 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import DataError
-from experiments.events.loader import ADD_OUTCOME, Loader
+from experiments.errors import BusyError, DataError
+from experiments.events.engine import ADD_OUTCOME, Store
+from experiments.events.loader import Loader
 from experiments.events.outbox import request_rotation
 from experiments.events.outbox_file import outbox_files
 from experiments.events.sealed import Partition, damaged, locked, partitions, sealed_folder, sweep
@@ -57,13 +57,16 @@ def erase_reader(home: Path, reader: str, *, until_us: int, loader: Loader | Non
     Raises
     ------
     BusyError
-        No ``loader`` was given and another process runs one.
+        No ``loader`` was given and another process runs one; or another machine seals the days of a shared store.
     DataError
         ``reader`` is empty.
     """
     if not reader:
         raise DataError("no reader was named.", "Readers who object have no id; their counts cannot be traced back.")
     with nullcontext(loader) if loader is not None else Loader(home, clock=lambda: until_us) as own:
+        with own.transaction() as store:
+            if not store.leads():
+                raise BusyError("another machine that shares this store holds the sealed days of this reader.", "Erase the reader there.")
         own.refuse(reader)
         left = _empty_outboxes(home, own)
         rows, dead = _delete(own, reader)
@@ -86,7 +89,7 @@ def _empty_outboxes(home: Path, loader: Loader) -> int:
 
 
 def _delete(loader: Loader, reader: str) -> tuple[int, int]:
-    about, written = "instr(payload, CAST(? AS BLOB)) > 0", json.dumps(reader)[1:-1]  # as it stands in an entry
+    about, written = "instr(payload, ?) > 0", json.dumps(reader)[1:-1].encode()  # as it stands in an entry
     with loader.transaction() as store:
         rows = store.execute("SELECT kind, arm, count(*) FROM fresh WHERE reader = ? GROUP BY kind, arm", (reader,)).fetchall()
         dead = store.execute(f"SELECT kind, arm, count(*) FROM dead_letter WHERE {about} GROUP BY kind, arm", (written,)).fetchall()
@@ -119,7 +122,7 @@ def _remove_sealed(home: Path, loader: Loader, reader: str) -> int:
     return removed
 
 
-def _replace(store: sqlite3.Connection, one: Partition, manifest: Mapping[str, Any], gone: Counter[OutcomeKey]) -> None:
+def _replace(store: Store, one: Partition, manifest: Mapping[str, Any], gone: Counter[OutcomeKey]) -> None:
     key = (one.day, one.source)
     store.execute(
         "UPDATE sealed SET file = ?, bytes = ?, sha256 = ? WHERE day = ? AND source = ?",

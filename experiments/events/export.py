@@ -26,7 +26,7 @@ def export_reader(home: Path, reader: str) -> list[dict[str, Any]]:
     if not reader or not store_path(home).exists():
         return []
     with closing(read_store(store_path(home))) as store:
-        store.execute("BEGIN")
+        store.snapshot()
         rows = store.execute(f"SELECT seq, {', '.join(COLUMNS)} FROM fresh WHERE reader = ?", (reader,)).fetchall()
         events = [dict(zip(("seq", *COLUMNS), row, strict=True)) for row in rows] + _sealed(present(partitions(store, home)), reader)
     return [_plain(event) for event in sorted(events, key=lambda event: (event["issued_at"], event["seq"]))]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.events.loader import ADD_OUTCOME, Loader
+from experiments.events.engine import ADD_OUTCOME
+from experiments.events.loader import Loader
 from experiments.events.sealed import DAY_US, locked, sealed_folder, sweep
+from experiments.events.sealing import ELSEWHERE_DONE
 
 __all__ = ["expire"]
 
@@ -21,6 +23,8 @@ def expire(home: Path, *, until_us: int, days: int, loader: Loader) -> str:
     """
     before_us = until_us - days * DAY_US
     with loader.transaction() as store:
+        if not store.leads():
+            return ELSEWHERE_DONE
         old = store.execute(
             "SELECT kind, arm, 'compacted', count(*) FROM fresh WHERE received_at < ? GROUP BY kind, arm", (before_us,)
         ).fetchall()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from zlib import crc32
 
 from experiments.errors import DataError
+from experiments.events.engine import Store
 from experiments.events.event import KINDS
 from experiments.events.wire import COLUMNS, StoredRow
 
@@ -74,10 +74,10 @@ def of_the_day(day: int, source: str, through: int) -> dict[str, Any]:
     return {"start": day * DAY_US, "end": (day + 1) * DAY_US, "source": source, "through": through}
 
 
-def partitions(store: sqlite3.Connection, home: Path) -> tuple[Partition, ...]:
+def partitions(store: Store, home: Path) -> tuple[Partition, ...]:
     """Return the partitions of a home in order of days; a day whose file was dropped after its time has none."""
     query = """SELECT day, source, file, bytes, sha256,
-        coalesce((SELECT sum(n) FROM sealed_count c WHERE c.day = s.day AND c.source = s.source), 0), through_seq
+        CAST(coalesce((SELECT sum(n) FROM sealed_count c WHERE c.day = s.day AND c.source = s.source), 0) AS BIGINT), through_seq
         FROM sealed s WHERE file <> '' ORDER BY day, source"""
     folder = sealed_folder(home)
     return tuple(Partition(day, source, folder / file, *rest) for day, source, file, *rest in store.execute(query))
@@ -123,7 +123,7 @@ def spill_folder(home: Path) -> Path:
     return home / "lake" / f"spill-{os.getpid()}"
 
 
-def sweep(store: sqlite3.Connection, home: Path) -> int:
+def sweep(store: Store, home: Path) -> int:
     """Remove files a kill left behind: those the catalogue does not name, and spilled memory. Call it under :func:`locked`.
 
     Returns
@@ -140,7 +140,7 @@ def sweep(store: sqlite3.Connection, home: Path) -> int:
     return len(stray)
 
 
-def late_for_their_day(store: sqlite3.Connection, rows: Sequence[StoredRow]) -> list[StoredRow]:
+def late_for_their_day(store: Store, rows: Sequence[StoredRow]) -> list[StoredRow]:
     """Return the rows, those of sealed days marked late: they are kept and counted, and enter no analysis."""
     days = {(row[ISSUED] // DAY_US, row[SOURCE]) for row in rows}
     closed = {day for day in days if store.execute("SELECT 1 FROM sealed WHERE day = ? AND source = ?", day).fetchone()}

@@ -17,8 +17,9 @@ import duckdb
 import pyarrow as pa
 
 from experiments.errors import DataError
+from experiments.events.engine import Store
 from experiments.events.event import KINDS
-from experiments.events.sealed import DAY_US, OF_THE_DAY, of_the_day, sealed_folder, shard_of
+from experiments.events.sealed import DAY_US, OF_THE_DAY, of_the_day, sealed_folder, spill_folder
 from experiments.events.sealed_files import ENVELOPE, facts_of, publish, schema, write
 from experiments.events.store import read_store, store_path
 from experiments.events.wire import COLUMNS
@@ -39,8 +40,7 @@ MERGED = f"""SELECT seq, {", ".join(COLUMNS[:-1])}, json_set(body, '$.active_ms'
 def write_days(home: Path, until_us: int) -> list[dict[str, Any]]:
     """Write the file of every day and source that is due, the oldest first, and return their manifests."""
     with closing(read_store(store_path(home))) as store:
-        store.create_function("shard_of", 1, shard_of, deterministic=True)
-        store.execute("BEGIN")
+        store.snapshot()
         through = store.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
         due = store.execute(
             f"""SELECT DISTINCT issued_at / {DAY_US}, source FROM fresh WHERE issued_at < ?
@@ -50,11 +50,12 @@ def write_days(home: Path, until_us: int) -> list[dict[str, Any]]:
         return [_write_day(store, home, day=day, source=source, through=through) for day, source in due]
 
 
-def _write_day(store: sqlite3.Connection, home: Path, *, day: int, source: str, through: int) -> dict[str, Any]:
+def _write_day(store: Store, home: Path, *, day: int, source: str, through: int) -> dict[str, Any]:
     of = of_the_day(day, source, through)
     hidden = sealed_folder(home) / ".sealing.tmp"
-    write(hidden, _batches(store, of))
-    _compare(store, of, hidden)
+    with store.copied(OF_THE_DAY, of, spill_folder(home)) as events:
+        write(hidden, _batches(events, of))
+        _compare(events, of, hidden)
     raw = store.execute(f"SELECT kind, arm, count(*) FROM event WHERE {OF_THE_DAY} GROUP BY 1, 2 ORDER BY 1, 2", of).fetchall()
     with duckdb.connect() as engine:
         rows = engine.execute("SELECT kind, arm, count(*) FROM read_parquet(?) GROUP BY ALL ORDER BY ALL", [str(hidden)]).fetchall()

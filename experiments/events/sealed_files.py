@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from experiments.events.sealed import Partition, sealed_folder, shard_of
+from experiments.events.sqlite_store import WHOLE
 from experiments.events.tail import FACTS
 from experiments.events.wire import COLUMNS
 from experiments.files import sync_folder
@@ -22,7 +23,6 @@ from experiments.files import sync_folder
 __all__ = ["ENVELOPE", "events_of", "facts_of", "publish", "schema", "views_after", "without", "write"]
 
 ROWS_A_GROUP = 65_536
-WHOLE = frozenset({"seq", "shard", "issued_at", "received_at", "client_at", "sent_at", "bot", "schema", "late"})
 ENVELOPE = ("seq", "shard", *COLUMNS)
 
 
@@ -37,7 +37,7 @@ def schema() -> Any:
     A fact that a kind does not have is null in its rows. Rows are sorted by kind, shard, reader and time, so that little
     has to be read for one kind, some of the readers, or one.
     """
-    fields = {name: pa.int64() if name in WHOLE else pa.binary(16) if name == "id" else pa.string() for name in ENVELOPE}
+    fields = {name: pa.int64() if name in WHOLE | {"shard"} else pa.binary(16) if name == "id" else pa.string() for name in ENVELOPE}
     for kind in FACTS:
         fields |= {name: pa.string() if column.type == "text" else pa.int64() for name, column in facts_of(kind).items()}
     return pa.schema(list(fields.items()))

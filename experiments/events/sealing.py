@@ -7,12 +7,12 @@ the catalogue, which changes in one transaction. Rows of the store go afterwards
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from experiments.events.loader import ADD_OUTCOME, Loader
+from experiments.events.engine import ADD_OUTCOME, Store
+from experiments.events.loader import Loader
 from experiments.events.sealed import (
     OF_THE_DAY,
     Partition,
@@ -21,13 +21,15 @@ from experiments.events.sealed import (
     locked,
     of_the_day,
     partitions,
+    present,
     sealed_folder,
     sweep,
 )
 
-__all__ = ["adopt", "clear", "seal"]
+__all__ = ["ELSEWHERE_DONE", "adopt", "clear", "seal"]
 
 CHUNK = 20_000
+ELSEWHERE_DONE = "another machine that shares this store seals and deletes days"
 
 
 def seal(home: Path, *, until_us: int, loader: Loader, write: Callable[[int], object] | None = None) -> str:
@@ -44,6 +46,10 @@ def seal(home: Path, *, until_us: int, loader: Loader, write: Callable[[int], ob
     DataError
         A sealed file is not what it was, or a new one differs from the store.
     """
+    with loader.transaction() as store:
+        if not store.leads():
+            return ELSEWHERE_DONE
+        present(partitions(store, home))  # no day goes into this home while others lie elsewhere
     with locked(home):
         if loader.drain().alarms:
             return "nothing was sealed: events are waiting in files that could not be read"
@@ -107,14 +113,14 @@ def _write_here(home: Path, until_us: int) -> None:
     write_days(home, until_us)
 
 
-def _still_true(store: sqlite3.Connection, manifest: dict[str, Any]) -> bool:
+def _still_true(store: Store, manifest: dict[str, Any]) -> bool:
     """Whether the store still holds exactly the events of a file: none erased, none arrived since."""
     of = of_the_day(manifest["day"], manifest["source"], 2**62)
     now = store.execute(f"SELECT kind, arm, count(*) FROM event WHERE {OF_THE_DAY} GROUP BY 1, 2 ORDER BY 1, 2", of).fetchall()
     return bool([list(row) for row in now] == manifest["stored"])
 
 
-def _name(store: sqlite3.Connection, manifest: dict[str, Any]) -> None:
+def _name(store: Store, manifest: dict[str, Any]) -> None:
     key = (manifest["day"], manifest["source"])
     values = (manifest["file"], manifest["bytes"], manifest["sha256"], manifest["through_seq"], manifest["last_received"])
     store.execute("INSERT INTO sealed VALUES (?, ?, ?, ?, ?, ?, ?, 0)", (*key, *values))

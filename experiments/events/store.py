@@ -1,160 +1,110 @@
-"""The event store: one SQLite file that only the loader writes, and the balance that proves nothing was lost."""
+"""The event store, which only the loader writes, and the balance that proves nothing was lost.
+
+It is one SQLite file, ``events.db`` of a home, or a PostgreSQL database, which ``events.json`` of a home names.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import sqlite3
 from collections import defaultdict
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from urllib.parse import quote
 
-from experiments.errors import BusyError, DataError, NotFoundError
+from experiments.errors import ConfigError, DataError
+from experiments.events.engine import Store
 from experiments.events.outbox_file import fsync_folder, outbox_files, pending_counts
-from experiments.events.wire import COLUMNS, StoredRow, payload
+from experiments.events.sqlite_store import open_sqlite, read_sqlite, upgrade_sqlite
+from experiments.settings import ELSEWHERE, database_named
 
 __all__ = [
-    *("BalanceRow", "OutcomeKey", "balance", "last_seq", "open_store", "read_store", "reader_key", "store_path", "stored_payloads"),
+    *("BalanceRow", "OutcomeKey", "Store", "balance", "last_seq", "open_store", "read_store", "reader_key", "store_path"),
     "upgrade_store",
 ]
 
-VERSION = 2
 OutcomeKey = tuple[str, str]  # kind, arm
-# Days that went into Parquet. Rows of the store up to ``through_seq`` are in the file; they are deleted afterwards, in
-# chunks, and ``fresh`` leaves them out from the moment the catalogue names the file, so that none is ever seen twice.
-SEALED = """
-CREATE TABLE sealed(
-  day INTEGER NOT NULL, source TEXT NOT NULL, file TEXT NOT NULL, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL,
-  through_seq INTEGER NOT NULL, last_received INTEGER NOT NULL, cleared INTEGER NOT NULL, PRIMARY KEY(day, source)) WITHOUT ROWID;
-CREATE INDEX sealed_uncleared ON sealed(day, source, through_seq) WHERE cleared = 0;
-CREATE TABLE sealed_count(
-  day INTEGER NOT NULL, source TEXT NOT NULL, kind TEXT NOT NULL, arm TEXT NOT NULL, n INTEGER NOT NULL,
-  PRIMARY KEY(day, source, kind, arm)) WITHOUT ROWID;
-CREATE VIEW fresh AS SELECT * FROM event WHERE NOT EXISTS (
-  SELECT 1 FROM sealed WHERE cleared = 0 AND day = event.issued_at / 86400000000 AND sealed.source = event.source
-  AND event.seq <= through_seq);
-"""
-SCHEMA = f"""
-CREATE TABLE event(
-  seq INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL UNIQUE, kind TEXT NOT NULL, page_view TEXT NOT NULL, reader TEXT NOT NULL,
-  experiment TEXT NOT NULL, arm TEXT NOT NULL, issued_at INTEGER NOT NULL, received_at INTEGER NOT NULL, client_at INTEGER, sent_at INTEGER,
-  source TEXT NOT NULL, device TEXT NOT NULL, bot INTEGER NOT NULL, config TEXT NOT NULL, schema INTEGER NOT NULL, late INTEGER NOT NULL,
-  body TEXT NOT NULL);
-CREATE INDEX event_kind_issued ON event(kind, issued_at);
-CREATE TABLE dead_letter(
-  outbox TEXT NOT NULL, seq INTEGER NOT NULL, at INTEGER NOT NULL, reason TEXT NOT NULL, kind TEXT NOT NULL, arm TEXT NOT NULL,
-  payload BLOB NOT NULL, PRIMARY KEY(outbox, seq));
-CREATE TABLE outbox_offset(outbox TEXT PRIMARY KEY, seq INTEGER NOT NULL, chain INTEGER NOT NULL, state TEXT NOT NULL, alarm TEXT NOT NULL);
-CREATE TABLE tally(outbox TEXT NOT NULL, kind TEXT NOT NULL, arm TEXT NOT NULL, received INTEGER NOT NULL, loaded INTEGER NOT NULL,
-  PRIMARY KEY(outbox, kind, arm)) WITHOUT ROWID;
-CREATE TABLE outcome(kind TEXT NOT NULL, arm TEXT NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL,
-  PRIMARY KEY(kind, arm, name)) WITHOUT ROWID;
-CREATE TABLE lease(name TEXT PRIMARY KEY, epoch INTEGER NOT NULL);
-CREATE TABLE erased(key BLOB PRIMARY KEY, at INTEGER NOT NULL);
-{SEALED}
-PRAGMA user_version={VERSION};
-"""
-WRITER_PRAGMAS = (
-    *("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON", "trusted_schema=OFF", "cell_size_check=ON"),
-    *("mmap_size=0", "secure_delete=ON", "wal_autocheckpoint=0", "fullfsync=1"),
-)
 
 
 def store_path(home: Path) -> Path:
-    """Where the store of a home lies."""
-    return home / "events.db"
+    """Where the store of a home lies: a SQLite file, or a few words that name the database which holds it."""
+    elsewhere = home / ELSEWHERE
+    return elsewhere if elsewhere.exists() else home / "events.db"
 
 
-def open_store(path: Path, *, create: bool = False) -> sqlite3.Connection:
-    """Return the writing connection; only the loader may hold one (two writers of one WAL file can corrupt it).
+def open_store(path: Path, *, create: bool = False) -> Store:
+    """Return the writing connection; only the loader may hold one (two writers of one SQLite log can corrupt it).
 
     Parameters
     ----------
-    path : of the database.
-    create : lay it out if it does not exist.
+    path : :func:`store_path` of a home.
+    create : lay a SQLite file out if it does not exist.
 
     Raises
     ------
     NotFoundError
         There is no store and ``create`` is off.
     DataError
-        The file has another layout.
+        The store has another layout.
+    ConfigError
+        A file would be laid out although the settings name a database.
+    StoreDownError
+        The database does not answer.
     """
-    if not create and not path.exists():
-        raise NotFoundError(f"there is no event store at {path}.", "Start the worker, or run `presslab migrate`.")
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for pragma in WRITER_PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
-    if create and connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {SCHEMA} COMMIT;")
-        fsync_folder(path.parent)
-    _check_layout(connection, path)
-    return connection
+    if path.name != ELSEWHERE:
+        if create and not path.exists() and (path.parent / "control.db").exists() and database_named(path.parent):
+            raise ConfigError(
+                f"{path.parent}: PRESSLAB_DATABASE_URL names a database this home does not use yet.", "Run `presslab migrate`."
+            )
+        return open_sqlite(path, create=create)
+    from experiments.events.postgres_store import open_postgres
+
+    return open_postgres(path, writes=True)
 
 
-def read_store(path: Path) -> sqlite3.Connection:
-    """Return a read-only connection; keep it for at most 30 s, a long read stops checkpoints.
+def read_store(path: Path) -> Store:
+    """Return a read-only connection; keep it for at most 30 s, a long read of a SQLite file stops checkpoints.
 
     Raises
     ------
     NotFoundError
         There is no store yet.
     DataError
-        The file has another layout.
+        The store has another layout.
+    StoreDownError
+        The database does not answer.
     """
-    if not path.exists():
-        raise NotFoundError(f"there is no event store at {path}.", "Start the worker, or run `presslab migrate`.")
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=5, check_same_thread=False)
-    for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
-        connection.execute(f"PRAGMA {pragma}")
-    _check_layout(connection, path)
-    return connection
+    if path.name != ELSEWHERE:
+        return read_sqlite(path)
+    from experiments.events.postgres_store import open_postgres
+
+    return open_postgres(path, writes=False)
 
 
 def upgrade_store(home: Path) -> None:
-    """Bring the event store of a home to the current layout; does nothing where there is none or it is current.
+    """Bring the event store of a home to the current layout, and into the database that the settings name.
 
     Raises
     ------
     BusyError
         A loader works on the store.
+    StoreDownError
+        The database that the home is to use does not answer (one it uses already is not asked).
     """
-    path = store_path(home)
-    if not path.exists():
-        return
-    descriptor = os.open(home / "loader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        with closing(sqlite3.connect(path, isolation_level=None)) as store:
-            if store.execute("PRAGMA user_version").fetchone()[0] != 1:
-                return
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for pragma in WRITER_PRAGMAS:
-                store.execute(f"PRAGMA {pragma}")
-            store.executescript(f"BEGIN IMMEDIATE; {SEALED} PRAGMA user_version={VERSION}; COMMIT;")
-    except BlockingIOError:
-        raise BusyError(
-            f"a worker uses the event store of {home}, its layout is old.", "Stop the worker, then run `presslab migrate`."
-        ) from None
-    finally:
-        os.close(descriptor)
+    here = home / "events.db"
+    if here.exists() and store_path(home) == here:
+        upgrade_sqlite(here)
+    if database_named(home) and (here.exists() or store_path(home) == here):
+        from experiments.events.postgres_layout import lay_out
+
+        lay_out(home)
 
 
-def last_seq(store: sqlite3.Connection) -> int:
+def last_seq(store: Store) -> int:
     """Return the number of the last event that was ever stored, 0 in an empty store: the name of a data cut."""
-    return int(store.execute("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'event'").fetchone()[0])
-
-
-def _check_layout(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version != VERSION:
-        connection.close()
-        raise DataError(f"the event store {path} has layout {version}, this program reads {VERSION}.", "Run `presslab migrate`.")
+    return store.last_seq()
 
 
 def reader_key(home: Path, reader: str) -> bytes:
@@ -169,16 +119,6 @@ def reader_key(home: Path, reader: str) -> bytes:
         hidden.rename(path)
         fsync_folder(home)
     return blake2b(reader.encode(), key=path.read_bytes(), digest_size=16).digest()
-
-
-def stored_payloads(store: sqlite3.Connection, ids: Sequence[bytes]) -> dict[bytes, StoredRow]:
-    """Return id -> payload (:func:`experiments.events.wire.payload`) of those ids that are stored already."""
-    known: dict[bytes, StoredRow] = {}
-    for start in range(0, len(ids), 500):
-        some = ids[start : start + 500]
-        query = f"SELECT {', '.join(COLUMNS)} FROM event WHERE id IN ({', '.join('?' * len(some))})"
-        known.update((row[0], payload(row)) for row in store.execute(query, some))
-    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +171,7 @@ def balance(home: Path) -> list[BalanceRow]:
     for _ in range(50):
         counts = _store_counts(home)
         files = outbox_files(home / "outbox")
-        vanished = counts.open - {path.stem for path in files}
+        vanished = counts.open - {counts.prefix + path.stem for path in files}
         if all(_add_file(counts, path) for path in files) and not (vanished and vanished - _store_counts(home).open):
             return [BalanceRow(kind, arm, **row) for (kind, arm), row in sorted(counts.rows.items())]
     raise DataError("the balance could not be read: outbox files kept changing or cannot be opened.", "Try again.")
@@ -240,8 +180,9 @@ def balance(home: Path) -> list[BalanceRow]:
 class _Counts:
     def __init__(self) -> None:
         self.rows: defaultdict[OutcomeKey, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
+        self.prefix = ""  # of the outboxes of this home
         self.offsets: dict[str, int] = {}
-        self.open: set[str] = set()  # outboxes the loader has not finished
+        self.open: set[str] = set()  # outboxes of this home the loader has not finished
         self.received: defaultdict[str, dict[OutcomeKey, int]] = defaultdict(dict)  # per outbox, as last read by the loader
 
 
@@ -249,39 +190,42 @@ def _store_counts(home: Path) -> _Counts:
     counts = _Counts()
     if not store_path(home).exists():
         return counts
-    connection = read_store(store_path(home))
-    try:
-        connection.execute("BEGIN")
+    with closing(read_store(store_path(home))) as store:
+        store.snapshot()
+        counts.prefix = store.prefix
         for name, query in (
             ("stored", "SELECT kind, arm, count(*) FROM fresh GROUP BY kind, arm"),
-            ("stored", "SELECT kind, arm, sum(n) FROM sealed_count GROUP BY kind, arm"),
+            ("stored", "SELECT kind, arm, CAST(sum(n) AS BIGINT) FROM sealed_count GROUP BY kind, arm"),
             ("dead", "SELECT kind, arm, count(*) FROM dead_letter GROUP BY kind, arm"),
         ):
-            for kind, arm, n in connection.execute(query):
+            for kind, arm, n in store.execute(query):
                 counts.rows[kind, arm][name] += n
-        for kind, arm, name, n in connection.execute("SELECT kind, arm, name, n FROM outcome"):
+        for kind, arm, name, n in store.execute("SELECT kind, arm, name, n FROM outcome"):
             counts.rows[kind, arm][name] += n
-        for outbox, kind, arm, n in connection.execute("SELECT outbox, kind, arm, received FROM tally"):
-            counts.rows[kind, arm]["received"] += n
-            counts.received[outbox][kind, arm] = n
-        for outbox, seq, state in connection.execute("SELECT outbox, seq, state FROM outbox_offset"):
+        opened = set()
+        for outbox, seq, state in store.execute("SELECT outbox, seq, state FROM outbox_offset"):
             counts.offsets[outbox] = seq
-            counts.open |= {outbox} if state == "open" else set()
-    finally:
-        connection.close()
+            opened |= {outbox} if state == "open" else set()
+        counts.open = {outbox for outbox in opened if outbox.startswith(store.prefix)}
+        for outbox, kind, arm, received, loaded in store.execute("SELECT outbox, kind, arm, received, loaded FROM tally"):
+            counts.rows[kind, arm]["received"] += received
+            counts.received[outbox][kind, arm] = received
+            if outbox in opened - counts.open:  # of another machine: as its loader last saw it
+                counts.rows[kind, arm]["pending"] += received - loaded
     return counts
 
 
 def _add_file(counts: _Counts, path: Path) -> bool:
     """Replace what the loader last saw of a live file by what the file says now."""
+    outbox = counts.prefix + path.stem
     try:
-        tally, pending = pending_counts(path, after=counts.offsets.get(path.stem, 0))
+        tally, pending = pending_counts(path, after=counts.offsets.get(outbox, 0))
     except (FileNotFoundError, sqlite3.OperationalError):
         return False
     except sqlite3.DatabaseError:
         return True  # damaged: the loader raises the alarm; what it counted stands
     for key, n in tally.items():
-        counts.rows[key]["received"] += n - counts.received[path.stem].get(key, 0)
+        counts.rows[key]["received"] += n - counts.received[outbox].get(key, 0)
     for key, n in pending.items():
         counts.rows[key]["pending"] += n
     return path.exists()  # otherwise its log may have gone while it was read

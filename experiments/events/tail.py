@@ -1,15 +1,15 @@
-"""A snapshot of the events: which sealed files, and the rows of the store as plain columns (DuckDB cannot read SQLite)."""
+"""A snapshot of the events: which sealed files, and the rows of the store as plain columns (DuckDB reads neither engine)."""
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.events.sealed import DAY_US, Partition, partitions, present, shard_of
+from experiments.events.engine import Store
+from experiments.events.sealed import DAY_US, Partition, partitions, present
 from experiments.events.store import last_seq, read_store, store_path
 
 __all__ = ["FACTS", "Column", "Tail", "open_tail"]
@@ -59,7 +59,7 @@ class Tail:
     """
 
     home: Path
-    connection: sqlite3.Connection | None
+    store: Store | None
     partitions: tuple[Partition, ...]
     until_us: int
     source: str | None
@@ -68,7 +68,7 @@ class Tail:
     @property
     def last_seq(self) -> int:
         """Number of the last event that was stored, 0 for an empty store."""
-        return last_seq(self.connection) if self.connection else 0
+        return last_seq(self.store) if self.store else 0
 
     def fresh(self, kind: str, names: Collection[str]) -> dict[str, Sequence[Any]]:
         """Return the named columns of one kind (:data:`FACTS`, or of the event itself) of the events that are not sealed yet.
@@ -78,13 +78,12 @@ class Tail:
         where, values = self._where(kind)
         known = {"shard": "shard_of(reader)"} | {column.name: column.sql for column in FACTS[kind]}
         columns = [known.get(name, name) for name in names]
-        query = f"SELECT {', '.join(columns)} FROM fresh WHERE {where}"
-        rows = self.connection.execute(query, values).fetchall() if self.connection else []
+        rows = self.store.facts(columns, where, values) if self.store else []
         return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
 
     def size(self) -> int:
         """Return about how many events there are."""
-        fresh = self.connection.execute("SELECT count(*) FROM fresh").fetchone()[0] if self.connection else 0
+        fresh = self.store.execute("SELECT count(*) FROM fresh").fetchone()[0] if self.store else 0
         return int(fresh) + sum(partition.rows for partition in self.partitions)
 
     def _where(self, kind: str) -> tuple[str, tuple[Any, ...]]:
@@ -111,12 +110,8 @@ def open_tail(home: Path, *, until_us: int, source: str | None, experiment: str 
     if not store_path(home).exists():
         yield Tail(home, None, (), until_us, source, experiment)
         return
-    connection = read_store(store_path(home))
-    try:
-        connection.create_function("shard_of", 1, shard_of, deterministic=True)
-        connection.execute("BEGIN")
-        sealed = [one for one in partitions(connection, home) if one.day * DAY_US < until_us]
+    with closing(read_store(store_path(home))) as store:
+        store.snapshot()
+        sealed = [one for one in partitions(store, home) if one.day * DAY_US < until_us]
         chosen = present([one for one in sealed if (one.source == source if source else one.source != "canary")])
-        yield Tail(home, connection, chosen, until_us, source, experiment)
-    finally:
-        connection.close()
+        yield Tail(home, store, chosen, until_us, source, experiment)

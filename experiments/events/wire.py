@@ -36,6 +36,7 @@ def _no_constant(word: str) -> NoReturn:
 
 
 _decoded = json.JSONDecoder(parse_constant=_no_constant).raw_decode
+_encoded_plainly = json.JSONEncoder(ensure_ascii=False).encode
 _encoded = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
@@ -69,12 +70,14 @@ def decode(entry: bytes) -> StoredRow:
         kind, arm, identity, page_view, reader, experiment, issued, received, client, sent, source, device, bot, config, schema = head
         body, last = _decoded(lines, end + 1)
         names = "".join((arm, reader, experiment, device, config))
+        if "\\ud" in lines:
+            _encoded_plainly(body).encode()  # half of a surrogate pair is no text: no engine can read it again
     except (ValueError, TypeError, RecursionError) as error:
         raise RefusedError("not readable") from error
     if lines[end] != "\n" or last != len(lines):
         raise RefusedError("not readable")
     text = lines[end + 1 :]
-    if schema != SCHEMA:
+    if type(schema) is not int or schema != SCHEMA:
         raise RefusedError(f"schema {schema!r:.20} is unknown")
     if kind not in KINDS or source not in SOURCES or type(bot) is not bool:
         raise RefusedError("unknown kind or source")
@@ -157,7 +160,8 @@ def _check_body(kind: str, body: object, length: int) -> None:
     if length > MOST_BODY_BYTES:
         raise RefusedError(f"body over {MOST_BODY_BYTES} bytes")
     if "dead" in body:  # the web process could not trust it (token), but keeps it for the count
-        raise RefusedError(str(body["dead"])[:MOST_NAME])
+        reason = str(body["dead"])[:MOST_NAME]
+        raise RefusedError(reason if reason.isprintable() else "no readable reason")
     for name, good in RULES.get(kind, {}).items():
         if not good(body.get(name)):
             raise RefusedError(f"{kind}: bad {name}")

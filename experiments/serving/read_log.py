@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,9 +18,9 @@ from experiments.serving.signals import HOUR, WINDOWS_H, Reads
 __all__ = ["ReadLog", "sessions_of"]
 
 GAP_S = 30 * 60.0
-NEW_VIEWS = """SELECT seq, reader, issued_at, CASE json_extract(body, '$.page_type') WHEN 'article' THEN json_extract(body, '$.article') ELSE '' END
-    FROM fresh WHERE seq > ? AND kind = 'view' AND bot = 0 AND late = 0 AND reader <> '' AND coalesce(json_extract(body, '$.prefetch'), 0) = 0
-    ORDER BY seq"""
+ARTICLE = "CASE json_extract(body, '$.page_type') WHEN 'article' THEN json_extract(body, '$.article') ELSE '' END"
+PREFETCHED = "coalesce(json_extract(body, '$.prefetch'), 0)"
+NEW_VIEWS = "seq > ? AND kind = 'view' AND bot = 0 AND late = 0 AND reader <> ''"
 SealedViews = Callable[[Sequence[Partition], int], Iterable[tuple[int, str, int, str]]]
 
 
@@ -75,8 +75,9 @@ class ReadLog:
         if not store_path(self.home).exists():
             return 0
         with closing(read_store(store_path(self.home))) as store:
-            store.execute("BEGIN")
-            rows = store.execute(NEW_VIEWS, (self.last_seq,)).fetchall()
+            store.snapshot()
+            views = store.facts(("seq", "reader", "issued_at", ARTICLE, PREFETCHED), NEW_VIEWS, (self.last_seq,))
+            rows = sorted(view[:4] for view in views if view[4] == 0)
             files = [one for one in partitions(store, self.home) if one.through_seq > self.last_seq and (one.day + 1) * DAY_US > since_us]
             if files and self._sealed:
                 rows = sorted([*self._sealed(present(files), self.last_seq), *rows])
@@ -84,7 +85,7 @@ class ReadLog:
             self._add(rows)
         return len(rows)
 
-    def _add(self, rows: list[sqlite3.Row] | list[tuple[int, str, int, str]]) -> None:
+    def _add(self, rows: Sequence[tuple[Any, ...]]) -> None:
         self.last_seq = int(rows[-1][0])
         codes = [self._codes.setdefault(row[1], len(self._codes)) for row in rows]
         self._reader = np.concatenate([self._reader, np.array(codes, np.int64)])

@@ -20,8 +20,12 @@ from tests.faults.harness import verdict
 
 
 @pytest.fixture
-def kept(home: Path) -> Path:
+def kept(tmp_path: Path, home: Path, either_engine: str) -> Path:
     """A home with ten events, six of one reader, and a pointer to a model."""
+    if either_engine == "postgresql":
+        home.mkdir()
+        for name in ("events.json", "erase.key"):
+            (tmp_path / name).rename(home / name)
     migrate(home)
     send(home, [view(n, READER if n < 6 else "other-1") for n in range(10)])
     (home / "models" / "als").mkdir(parents=True)

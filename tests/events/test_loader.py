@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import random
-import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,11 +15,13 @@ from experiments.events.outbox import Outbox
 from experiments.events.outbox_file import OutboxFile, outbox_files
 from experiments.events.store import balance, open_store, read_store, store_path
 from experiments.events.wire import encode
-from tests.events.story import SMALL, START, send, view
+from tests.events.story import DAY, SMALL, START, send, view
+
+pytestmark = pytest.mark.usefixtures("either_engine")
 
 
 @pytest.fixture
-def loader(tmp_path: Path) -> Iterator[Loader]:
+def loader(tmp_path: Path, either_engine: str) -> Iterator[Loader]:
     with Loader(tmp_path, clock=lambda: START) as opened:
         yield opened
 
@@ -94,6 +95,27 @@ def test_dead_letters_keep_reason_and_payload_and_are_balanced(tmp_path: Path) -
         ("click", "als", 1, 0, True),
         ("view", "", 0, 1, True),
     ]
+
+
+@pytest.mark.parametrize(("odd", "reason"), [("half of a pair \ud800", "not readable"), ("nul \0", "no readable reason")])
+def test_a_reason_that_is_no_text_does_not_stop_the_loader(tmp_path: Path, odd: str, reason: str) -> None:
+    loaded = send(tmp_path, [replace(view(1), body={"dead": odd}), view(2)])
+    assert (loaded.dead, loaded.stored) == (1, 1)
+    assert rows(tmp_path, "SELECT reason FROM dead_letter") == [(reason,)]
+
+
+def test_a_text_that_cannot_be_written_is_a_dead_letter_and_reports_go_on(tmp_path: Path) -> None:
+    from experiments.events import lake
+
+    names = ["half of a pair \ud800", "an emoji \U0001f600"]
+    loaded = send(tmp_path, [view(n, body={"page_type": "article", "article": name}) for n, name in enumerate(names)])
+    assert (loaded.dead, loaded.stored) == (1, 1)
+    assert lake.reads(tmp_path, until_us=START + DAY)["article"].to_pylist() == names[1:]
+
+
+@pytest.mark.parametrize("schema", [True, 1.0])
+def test_a_number_of_another_type_is_a_dead_letter(tmp_path: Path, schema: object) -> None:
+    assert send(tmp_path, [replace(view(1), schema=schema), view(2)]).dead == 1
 
 
 def test_the_balance_is_exact_at_every_step_of_the_way(tmp_path: Path) -> None:
@@ -176,13 +198,13 @@ def test_a_second_loader_is_refused_while_the_first_lives(tmp_path: Path, loader
     loader.close()
     with Loader(tmp_path, clock=lambda: START) as second:
         assert second.drain().moved == 0
-    loader._store = sqlite3.connect(store_path(tmp_path), isolation_level=None)
+    loader._store = open_store(store_path(tmp_path))
     loader._lock = os.open(tmp_path / "loader.lock", os.O_RDWR)
 
 
 def test_a_loader_that_lost_the_lease_writes_nothing(tmp_path: Path, loader: Loader) -> None:
     abandoned(tmp_path, 1)._connection.close()
-    usurper = sqlite3.connect(store_path(tmp_path), isolation_level=None)
+    usurper = open_store(store_path(tmp_path))
     usurper.execute("UPDATE lease SET epoch = epoch + 1")
     usurper.close()
     with pytest.raises(BusyError, match="took over"):
@@ -193,7 +215,7 @@ def test_a_loader_that_lost_the_lease_writes_nothing(tmp_path: Path, loader: Loa
 def test_a_loader_killed_before_it_removed_a_finished_file_just_removes_it(tmp_path: Path, loader: Loader) -> None:
     abandoned(tmp_path, 1, 2)._connection.close()
     with loader.transaction() as store:
-        store.execute("INSERT INTO outbox_offset VALUES ('dead-1', 2, 0, 'done', '')")
+        store.execute("INSERT INTO outbox_offset VALUES (?, 2, 0, 'done', '')", (f"{store.prefix}dead-1",))
     assert loader.drain().moved == 0
     assert list((tmp_path / "outbox").iterdir()) == []
 
@@ -221,9 +243,3 @@ def test_late_events_are_stored_and_counted(tmp_path: Path) -> None:
     event = view(1)
     loaded = send(tmp_path, [replace(event, received_at=event.issued_at + 2 * 86_400_000_000), view(2)])
     assert (loaded.stored, loaded.late) == (2, 1)
-
-
-def test_the_store_log_is_emptied_when_nothing_is_left_to_do(tmp_path: Path, loader: Loader) -> None:
-    abandoned(tmp_path, *range(1, 50))._connection.close()
-    loader.drain()
-    assert (tmp_path / "events.db-wal").stat().st_size == 0

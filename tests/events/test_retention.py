@@ -2,10 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from experiments.events.loader import Loader
 from experiments.events.retention import expire
 from experiments.events.store import balance
 from tests.events.story import DAY, START, Story, send
+
+pytestmark = pytest.mark.usefixtures("either_engine")
 
 
 def test_events_past_their_time_go_and_the_balance_stays_exact(tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ from tests.events.story import DAY, START, Story, send
 from tests.events.test_erase import hits
 from tests.events.test_tail import degrade
 
+EITHER_ENGINE = pytest.mark.usefixtures("either_engine")
+EITHER_ENGINE_LONG = pytest.mark.usefixtures("either_engine_long")  # with PostgreSQL only when there is time
 ARMS = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
 PLAN = Experiment("related", "Does it pay?", "status_quo", ARMS, window_days=1.0)
 METRICS = tuple(built_in()[name] for name in ("views_per_session", "dwell_per_view", "click_through"))
@@ -103,7 +105,11 @@ def week(tmp_path_factory: pytest.TempPathFactory) -> Known:
 
 
 def copied(week: Known, home: Path) -> tuple[Any, Any]:
-    shutil.copytree(week[0], home, dirs_exist_ok=True)
+    """The week, loaded into this home; what is made of it must be what SQLite makes of it."""
+    if store_path(home).exists():
+        send(home, a_week(2))
+    else:
+        shutil.copytree(week[0], home, dirs_exist_ok=True)
     return week[1:]
 
 
@@ -143,6 +149,7 @@ def test_any_sealed_beginning_gives_the_same_rows_counts_and_balance_to_the_bit(
         assert max(one.day for one in files(home)) == START // DAY + days - 1
 
 
+@EITHER_ENGINE_LONG
 def test_many_events_are_worked_through_in_parts_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     send(tmp_path, a_week(1))
     sealed_until(tmp_path, 2)
@@ -164,6 +171,7 @@ def test_a_day_is_sealed_two_days_later_and_said_so(tmp_path: Path) -> None:
     assert kept(tmp_path) == 1
 
 
+@EITHER_ENGINE
 def test_of_a_page_view_one_report_of_visible_time_stays_with_the_largest_values(tmp_path: Path) -> None:
     story = Story()
     page = story.page("anna", 0)
@@ -177,6 +185,7 @@ def test_of_a_page_view_one_report_of_visible_time_stays_with_the_largest_values
     assert (row.received, row.stored, row.compacted, row.exact) == (3, 1, 2, True)
 
 
+@EITHER_ENGINE
 def test_what_arrives_for_a_sealed_day_is_kept_as_late_and_changes_no_figure(tmp_path: Path) -> None:
     story = Story()
     story.exposed("anna", 0, "front")
@@ -215,6 +224,7 @@ CUTS: dict[str, tuple[Any, str]] = {
 }
 
 
+@EITHER_ENGINE_LONG
 @pytest.mark.parametrize("cut", CUTS)
 def test_killed_anywhere_nothing_is_lost_or_counted_twice_and_the_next_run_ends_it(
     tmp_path: Path, cut: str, week: Known, monkeypatch: pytest.MonkeyPatch
@@ -233,6 +243,7 @@ def test_killed_anywhere_nothing_is_lost_or_counted_twice_and_the_next_run_ends_
     assert {path.name for path in sealed_folder(tmp_path).iterdir()} == {*named, "lock"}
 
 
+@EITHER_ENGINE_LONG
 def test_killed_between_two_chunks_of_deleted_rows_nothing_is_counted_twice(
     tmp_path: Path, week: Known, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +259,7 @@ def test_killed_between_two_chunks_of_deleted_rows_nothing_is_counted_twice(
     assert accounted(tmp_path) == balanced
 
 
+@EITHER_ENGINE_LONG
 def test_what_a_killed_process_spilled_from_memory_goes_and_what_a_living_one_did_stays(tmp_path: Path) -> None:
     send(tmp_path, a_week(3)[:5])
     gone = subprocess.Popen(["true"])
@@ -258,6 +270,7 @@ def test_what_a_killed_process_spilled_from_memory_goes_and_what_a_living_one_di
     assert [path.name for path in (tmp_path / "lake").glob("spill-*")] == [f"spill-{os.getpid()}"]
 
 
+@EITHER_ENGINE
 def test_events_that_came_or_went_while_a_day_was_written_put_it_off(tmp_path: Path) -> None:
     story = Story()
     story.page("anna", 0)
@@ -272,6 +285,7 @@ def test_events_that_came_or_went_while_a_day_was_written_put_it_off(tmp_path: P
         assert "2 events" in seal(tmp_path, until_us=START + 2 * DAY, loader=loader)
 
 
+@EITHER_ENGINE_LONG
 def test_a_file_that_differs_from_the_store_is_refused(tmp_path: Path, week: Known, monkeypatch: pytest.MonkeyPatch) -> None:
     before, _ = copied(week, tmp_path)
     whole = sealed_days._batches
@@ -322,6 +336,7 @@ def test_one_changed_byte_in_a_sealed_file_is_found_by_the_next_sealing(tmp_path
     assert caught.value.faults == (f"{path}: other bytes than were sealed",)
 
 
+@EITHER_ENGINE_LONG
 @pytest.mark.parametrize("cut", [None, "before the rows are deleted"])
 def test_an_erased_reader_is_in_no_file_and_everybody_else_is_as_before(
     tmp_path: Path, cut: str | None, monkeypatch: pytest.MonkeyPatch
@@ -349,6 +364,7 @@ def test_an_erased_reader_is_in_no_file_and_everybody_else_is_as_before(
     assert "events in all" in sealed_until(tmp_path, 3)
 
 
+@EITHER_ENGINE
 def test_old_days_are_dropped_whole_and_the_balance_says_compacted(tmp_path: Path) -> None:
     story = Story()
     for day in (0, 1, 5):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from experiments.errors import DataError, NotFoundError
-from experiments.events.store import open_store, read_store, reader_key, store_path, stored_payloads
-from experiments.events.wire import decode, encode, payload
-from tests.events.story import send, view
+from experiments.events.loader import Loader
+from experiments.events.store import open_store, read_store, reader_key, store_path
+from tests.events.story import START, send, view
 
 
 def test_a_missing_store_is_named_with_what_to_do(tmp_path: Path) -> None:
@@ -42,18 +42,17 @@ def test_a_reading_connection_cannot_write(tmp_path: Path) -> None:
     connection.close()
 
 
-def test_payloads_are_found_by_id_across_chunks(tmp_path: Path) -> None:
-    send(tmp_path, [view(n) for n in range(1_100)])
-    connection = read_store(store_path(tmp_path))
-    found = stored_payloads(connection, [view(n).id for n in range(1_110)])
-    connection.close()
-    assert len(found) == 1_100
-    assert found[view(1_099).id] == payload(decode(encode(view(1_099))))
-
-
 def test_the_key_of_erased_readers_is_made_once_and_private(tmp_path: Path) -> None:
     first = reader_key(tmp_path, "a")
     assert first == reader_key(tmp_path, "a") != reader_key(tmp_path, "b")
     assert (tmp_path / "erase.key").stat().st_mode & 0o777 == 0o600
     (tmp_path / "other").mkdir()
     assert reader_key(tmp_path / "other", "a") != first
+
+
+def test_the_store_log_is_emptied_when_nothing_is_left_to_do(tmp_path: Path) -> None:
+    send(tmp_path, [view(n) for n in range(50)])
+    log = tmp_path / "events.db-wal"
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        loader.load()
+        assert log.stat().st_size == 0

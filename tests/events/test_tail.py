@@ -15,6 +15,7 @@ from experiments.experiment import Arm, Experiment
 from experiments.metric import Measure, Metric
 from tests.events.story import DAY, MINUTE, START, Story, send
 
+pytestmark = pytest.mark.usefixtures("either_engine")
 PLAN = Experiment(
     "related", "Does it pay?", "status_quo", (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5)), window_days=1.0
 )

@@ -64,7 +64,7 @@ def verdict(home: Path, acknowledged: Sequence[bytes]) -> Verdict:
     store = open_store(store_path(home))
     ids = [row[0] for row in store.execute("SELECT id FROM event")]
     alarms = store.execute("SELECT count(*) FROM outbox_offset WHERE state = 'kept'").fetchone()[0]
-    integrity = store.execute("PRAGMA integrity_check").fetchone()[0]
+    integrity = store.check() if store.prefix else store.execute("PRAGMA integrity_check").fetchone()[0]
     store.close()
     lost = len(set(acknowledged) - set(ids))
     assert len(ids) == len(set(ids))

@@ -89,6 +89,7 @@ def test_killed_writers_lose_nothing_acknowledged(tmp_path: Path, lines: int) ->
     assert (found.lost, found.duplicates, found.exact, found.integrity) == (0, 0, True, "ok")
 
 
+@pytest.mark.usefixtures("either_engine")
 def test_d02_a_loader_killed_again_and_again_loads_everything_once(tmp_path: Path) -> None:
     acknowledged = until_it_dies(start("writer", tmp_path, "FULL", 0, 400))
     chance = random.Random(2)
@@ -99,6 +100,16 @@ def test_d02_a_loader_killed_again_and_again_loads_everything_once(tmp_path: Pat
     found = verdict(tmp_path, acknowledged)
     assert (found.lost, found.stored, found.duplicates, found.exact) == (0, len(acknowledged), 0, True)
     assert outbox_files(tmp_path / "outbox") == []
+
+
+@pytest.mark.long
+@pytest.mark.skipif(bool(strace()), reason=strace() or "available")
+@pytest.mark.parametrize("n", range(4, 44, 4))
+def test_d03_a_loader_killed_at_its_nth_message_to_the_database_loads_everything_once(in_postgres: Path, n: int) -> None:
+    acknowledged = until_it_dies(start("writer", in_postgres, "FULL", 0, 60))
+    until_it_dies(start("load", in_postgres, tracing=killed_at("sendto", n)))
+    found = verdict(in_postgres, acknowledged)
+    assert (found.lost, found.stored, found.duplicates, found.exact) == (0, len(acknowledged), 0, True)
 
 
 POINTS = [("fdatasync", 9), ("pwrite64", 7), ("pwrite64", 60), ("fsync", 2), ("unlink", 2)]

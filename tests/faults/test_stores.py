@@ -23,7 +23,8 @@ from experiments.events.event import Event
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox, OutboxLimits
 from experiments.events.restoring import restore
-from experiments.events.store import VERSION, balance, open_store, read_store, store_path
+from experiments.events.sqlite_store import VERSION
+from experiments.events.store import balance, open_store, read_store, store_path
 from experiments.experiment import Arm, Experiment
 from experiments.lifecycle import Step, draft, start
 from experiments.migrate import LATEST, layout, migrate
@@ -96,6 +97,7 @@ def report(home: Path) -> str:
 # D14: a second loader
 
 
+@pytest.mark.usefixtures("either_engine")
 def test_d14_a_loader_that_wakes_up_after_another_took_over_writes_nothing(tmp_path: Path) -> None:
     sent = until_it_dies(harness.start("writer", tmp_path, "FULL", 0, 60))
     stopped = harness.start("load", tmp_path, 1)

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from experiments.errors import PresslabError
+from experiments.errors import PresslabError, StoreDownError
 from experiments.settings import Settings
 from web.cli.output import print_json
 
@@ -33,7 +33,9 @@ class Finding(NamedTuple):
 def examine(settings: Settings, *, as_json: bool) -> int:
     """Print every finding; returns 0 when all are good, else 4."""
     findings = [
-        finding for check in (_stores, _python, _disk, _address, _worker, _events, _arms, _record) for finding in _safely(check, settings)
+        finding
+        for check in (_stores, _python, _disk, _address, _worker, _event_store, _events, _arms, _record)
+        for finding in _safely(check, settings)
     ]
     if as_json:
         print_json([finding._asdict() for finding in findings])
@@ -110,8 +112,20 @@ def _worker(settings: Settings) -> Iterator[Finding]:
         yield Finding("D008", False, f"{name}: {fault}", "See the worker's log.")
 
 
+def _event_store(settings: Settings) -> Iterator[Finding]:
+    from experiments.events.store import read_store, store_path
+
+    if store_path(settings.home).exists():
+        try:
+            with closing(read_store(store_path(settings.home))) as store:
+                state = store.check()
+                yield Finding("D010", state == "ok", f"event store ({store.says}): {state}", store.mend)
+        except StoreDownError as error:
+            yield Finding("D010", False, error.what, error.hint)
+
+
 def _events(settings: Settings) -> Iterator[Finding]:
-    from experiments.events.store import balance, read_store, store_path
+    from experiments.events.store import balance
 
     rows = balance(settings.home)
     off = [f"{row.kind}/{row.arm or '–'}" for row in rows if not row.exact]
@@ -121,10 +135,6 @@ def _events(settings: Settings) -> Iterator[Finding]:
         f"balance of {sum(row.received for row in rows):,} events is {'off: ' + ', '.join(off) if off else 'exact'}",
         "Events were lost or counted twice: keep the outbox folder and report it.",
     )
-    if store_path(settings.home).exists():
-        with closing(read_store(store_path(settings.home))) as store:
-            state = str(store.execute("PRAGMA quick_check").fetchone()[0])
-        yield Finding("D010", state == "ok", f"event store: {state}", "Restore the last backup.")
 
 
 def _arms(settings: Settings) -> Iterator[Finding]:

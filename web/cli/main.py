@@ -80,12 +80,19 @@ def worker(home: Home = None) -> None:
 
 @app.command()
 def migrate(home: Home = None) -> None:
-    """Bring the stores to the current layout."""
+    """Bring the stores to the current layout; move the events into the database that PRESSLAB_DATABASE_URL names."""
+    from contextlib import closing
+
+    from experiments.events.store import read_store, store_path
     from experiments.migrate import migrate as run
     from experiments.settings import load_settings
     from web.cli.output import say
 
-    say(f"layout {run(load_settings(home).home)}")
+    folder = load_settings(home, moving=True).home
+    say(f"layout {run(folder)}")
+    if store_path(folder).exists():
+        with closing(read_store(store_path(folder))) as store:
+            say(f"events are in {store.says}")
 
 
 @app.command()

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.events.engine import Store
+from experiments.events.rows import insert_new
+from experiments.events.sqlite_store import SqliteStore
+from experiments.events.store import last_seq, open_store, store_path
+from experiments.events.wire import COLUMNS, StoredRow, decode, encode
+from tests.events.story import view
+
+MOST_ROWS = SqliteStore.most_rows
+
+
+@pytest.fixture
+def store(tmp_path: Path, either_engine: str) -> Iterator[Store]:
+    opened = open_store(store_path(tmp_path), create=True)
+    opened.begin()
+    yield opened
+    opened.rollback()
+    opened.close()
+
+
+def row(number: int, article: str = "a1", arm: str = "front") -> StoredRow:
+    return decode(encode(replace(view(number), arm=arm, body={"page_type": "article", "article": article})))
+
+
+def stored(store: Store) -> list[StoredRow]:
+    return store.execute(f"SELECT {', '.join(COLUMNS)} FROM event ORDER BY seq").fetchall()
+
+
+@pytest.mark.parametrize("many", [1, MOST_ROWS - 1, MOST_ROWS, MOST_ROWS + 1, 3 * MOST_ROWS + 7])
+def test_rows_are_stored_as_they_are_and_in_their_order(store: Store, many: int) -> None:
+    rows = [row(number) for number in range(many)]
+    assert insert_new(store, rows) == (many, 0, Counter())
+    assert stored(store) == rows
+
+
+@pytest.mark.parametrize("share_again", [0.0, 0.003, 0.3, 1.0])
+def test_the_first_of_each_id_is_kept_and_every_other_counted(store: Store, share_again: float) -> None:
+    chance = random.Random(7)
+    first: dict[bytes, StoredRow] = {}
+    counted: Counter[str] = Counter()
+    for _ in range(4):
+        some = [
+            row(chance.randrange(900) if chance.random() < share_again else n, chance.choice("ab"))
+            for n in chance.sample(range(10**6), 700)
+        ]
+        for one in some:
+            kept = first.setdefault(one[0], one)
+            if kept is not one:
+                counted["duplicate" if kept == one else "conflict"] += 1
+        before = len(stored(store))
+        new, _, others = insert_new(store, some)
+        assert new == len(stored(store)) - before
+        for (kind, arm, name), n in others.items():
+            assert (kind, arm) == ("view", "front")
+            counted[name] -= n
+    assert stored(store) == list(first.values())
+    assert not any(counted.values())
+
+
+def test_events_that_come_again_leave_no_gap_in_the_numbers(store: Store) -> None:
+    insert_new(store, [row(number) for number in range(10)])
+    insert_new(store, [row(number) for number in range(20)])
+    insert_new(store, [row(number) for number in range(20)])
+    assert [seq for (seq,) in store.execute("SELECT seq FROM event ORDER BY seq")] == list(range(1, 21))
+    assert last_seq(store) == 20
+
+
+def test_late_rows_are_counted_when_they_are_stored_and_only_then(store: Store) -> None:
+    late = [(*one[: COLUMNS.index("late")], 1, one[-1]) for one in map(row, range(5))]
+    assert insert_new(store, late)[:2] == (5, 5)
+    assert insert_new(store, late)[:2] == (0, 0)
+
+
+def test_a_row_the_store_cannot_take_is_no_duplicate(store: Store) -> None:
+    with pytest.raises(Exception, match=r"refuses events|null value"):
+        insert_new(store, [(*row(1)[:2], None, *row(1)[3:])])
