@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from experiments.errors import BusyError, DataError, NotFoundError
 from experiments.events.outbox_file import fsync_folder, outbox_files, pending_counts
+from experiments.events.reading import LONGEST_S, WHOLE_STORE_S, BriefConnection
 from experiments.events.wire import COLUMNS, StoredRow, payload
 
 __all__ = [
@@ -98,8 +99,8 @@ def open_store(path: Path, *, create: bool = False) -> sqlite3.Connection:
     return connection
 
 
-def read_store(path: Path) -> sqlite3.Connection:
-    """Return a read-only connection; keep it for at most 30 s, a long read stops checkpoints.
+def read_store(path: Path, *, longest_s: float = LONGEST_S) -> sqlite3.Connection:
+    """Return a read-only connection that is cut after ``longest_s`` seconds: a long read stops checkpoints.
 
     Raises
     ------
@@ -110,7 +111,10 @@ def read_store(path: Path) -> sqlite3.Connection:
     """
     if not path.exists():
         raise NotFoundError(f"there is no event store at {path}.", "Start the worker, or run `presslab migrate`.")
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=5, check_same_thread=False)
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?mode=ro", uri=True, isolation_level=None, timeout=5, check_same_thread=False, factory=BriefConnection
+    )
+    connection.end_after(longest_s)
     for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):
         connection.execute(f"PRAGMA {pragma}")
     _check_layout(connection, path)
@@ -249,7 +253,7 @@ def _store_counts(home: Path) -> _Counts:
     counts = _Counts()
     if not store_path(home).exists():
         return counts
-    connection = read_store(store_path(home))
+    connection = read_store(store_path(home), longest_s=WHOLE_STORE_S)
     try:
         connection.execute("BEGIN")
         for name, query in (

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sealed import DAY_US, Partition, partitions, present, shard_of
 from experiments.events.store import last_seq, read_store, store_path
 
@@ -111,7 +112,7 @@ def open_tail(home: Path, *, until_us: int, source: str | None, experiment: str 
     if not store_path(home).exists():
         yield Tail(home, None, (), until_us, source, experiment)
         return
-    connection = read_store(store_path(home))
+    connection = read_store(store_path(home), longest_s=WHOLE_STORE_S)
     try:
         connection.create_function("shard_of", 1, shard_of, deterministic=True)
         connection.execute("BEGIN")

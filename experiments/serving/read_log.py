@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sealed import DAY_US, Partition, partitions, present
 from experiments.events.store import read_store, store_path
 from experiments.serving.recommender import Catalogue
@@ -74,7 +75,7 @@ class ReadLog:
         """
         if not store_path(self.home).exists():
             return 0
-        with closing(read_store(store_path(self.home))) as store:
+        with closing(read_store(store_path(self.home), longest_s=WHOLE_STORE_S)) as store:
             store.execute("BEGIN")
             rows = store.execute(NEW_VIEWS, (self.last_seq,)).fetchall()
             files = [one for one in partitions(store, self.home) if one.through_seq > self.last_seq and (one.day + 1) * DAY_US > since_us]

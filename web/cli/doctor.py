@@ -111,6 +111,7 @@ def _worker(settings: Settings) -> Iterator[Finding]:
 
 
 def _events(settings: Settings) -> Iterator[Finding]:
+    from experiments.events.reading import WHOLE_STORE_S
     from experiments.events.store import balance, read_store, store_path
 
     rows = balance(settings.home)
@@ -122,7 +123,7 @@ def _events(settings: Settings) -> Iterator[Finding]:
         "Events were lost or counted twice: keep the outbox folder and report it.",
     )
     if store_path(settings.home).exists():
-        with closing(read_store(store_path(settings.home))) as store:
+        with closing(read_store(store_path(settings.home), longest_s=WHOLE_STORE_S)) as store:
             state = str(store.execute("PRAGMA quick_check").fetchone()[0])
         yield Finding("D010", state == "ok", f"event store: {state}", "Restore the last backup.")
 
