@@ -22,8 +22,8 @@ check: install-test      ## lint, types, layers, doctests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --doctest-modules -n 2 -p no:randomly --ignore=experiments/migrations experiments heuristics recsys analysis web fixtures
 
-bench: install-test      ## ratios to peers and to the machine's limits
-	$(BIN)/python -m tests.benchmarks
+bench: install-test      ## ratios to peers and to the machine's limits (ARGS=PYTHON of an environment with growthbook)
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 soak: install-test       ## an hour of load: memory flat, nothing lost (ARGS=minutes)
 	$(BIN)/python -m tests.benchmarks.soak $(ARGS)

@@ -6,7 +6,7 @@ the result with integer ranges, so that the scalar and the vectorised form agree
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple
@@ -38,12 +38,14 @@ class Allocation:
     """An experiment's plan in the form the hot path needs.
 
     ``ranges`` holds (first, end, arm) in units of 2**-53, sorted; a point outside every range is not enrolled.
+    ``whole`` holds, per bucket, what every reader of it gets; None where a bucket is divided.
     """
 
     experiment: str
     salt: int
     phase: int
     ranges: tuple[tuple[int, int, str], ...]
+    whole: tuple[Assignment | None, ...]
 
 
 def reader_key(reader: str) -> int:
@@ -55,14 +57,6 @@ def reader_key(reader: str) -> int:
     True
     """
     return int.from_bytes(blake2b(reader.encode(), digest_size=8).digest(), "little")
-
-
-def _mix(value: int) -> int:
-    """splitmix64's finaliser (Steele, Lea, Flood 2014)."""
-    value = (value + 0x9E3779B97F4A7C15) & MASK
-    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & MASK
-    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & MASK
-    return value ^ (value >> 31)
 
 
 def allocation(experiment: Experiment, shares: Mapping[str, float] | None = None, *, phase: int = 0) -> Allocation:
@@ -88,7 +82,17 @@ def allocation(experiment: Experiment, shares: Mapping[str, float] | None = None
         start += arm.share
         ranges.append((first, last, arm.name))
     salt = int.from_bytes(blake2b(f"{experiment.layer}:{experiment.salt or experiment.name}".encode(), digest_size=8).digest(), "little")
-    return Allocation(experiment.name, salt, phase, tuple(ranges))
+    whole = tuple(_whole(ranges, experiment.name, phase, bucket) for bucket in range(BUCKETS))
+    return Allocation(experiment.name, salt, phase, tuple(ranges), whole)
+
+
+def _whole(ranges: Sequence[tuple[int, int, str]], experiment: str, phase: int, bucket: int) -> Assignment | None:
+    """What every reader of a bucket gets, if that is one arm."""
+    lowest, after = (-(-(edge << BITS) // BUCKETS) for edge in (bucket, bucket + 1))
+    for first, end, arm in ranges:
+        if first <= lowest and after <= end:
+            return Assignment(experiment, arm, phase, bucket)
+    return None
 
 
 def assign(plan: Allocation, key: int) -> Assignment | None:
@@ -102,10 +106,17 @@ def assign(plan: Allocation, key: int) -> Assignment | None:
     >>> assign(plan, reader_key("r1")) == assign(plan, reader_key("r1"))
     True
     """
-    point = _mix(key ^ plan.salt) >> 11
+    value = ((key ^ plan.salt) + 0x9E3779B97F4A7C15) & MASK  # splitmix64's finaliser (Steele, Lea, Flood 2014)
+    value = ((value ^ (value >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    value = ((value ^ (value >> 27)) * 0x94D049BB133111EB) & MASK
+    point = (value ^ (value >> 31)) >> 11
+    bucket = point * BUCKETS >> BITS
+    known = plan.whole[bucket]  # one look instead of a comparison per arm and a new tuple: half the time
+    if known is not None:
+        return known
     for first, end, arm in plan.ranges:
         if first <= point < end:
-            return Assignment(plan.experiment, arm, plan.phase, point * BUCKETS >> BITS)
+            return Assignment(plan.experiment, arm, plan.phase, bucket)
     return None
 
 

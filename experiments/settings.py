@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     regime : privacy rules, see /en/privacy.
     pool_hours : articles older than this are not recommended (evergreens are).
     database_url : of the PostgreSQL database that holds the events (docs/postgresql.md); empty keeps them in the home folder.
+    backup_folder : where the daily copies go, best on another disk; empty means ``<home>-backups`` beside the home folder.
+    backup_copies : how many are kept, none for longer than 30 days.
     """
 
     model_config = SettingsConfigDict(env_prefix="PRESSLAB_", extra="forbid", frozen=True)
@@ -50,8 +52,15 @@ class Settings(BaseSettings):
     retention_days: int = Field(90, ge=1, le=760)
     events_per_second: int = Field(30, ge=1)
     database_url: SecretStr = SecretStr("")
+    backup_folder: Path | None = None
+    backup_copies: int = Field(7, ge=2, le=60)
     secure_cookies: bool = False
     trusted_hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
+
+    @property
+    def backups(self) -> Path:
+        """The folder of the daily copies."""
+        return self.backup_folder or self.home.with_name(f"{self.home.name}-backups")
 
 
 def load_settings(home: Path | None = None, environment: Mapping[str, str] | None = None, *, moving: bool = False) -> Settings:

@@ -11,6 +11,7 @@ from typing import Any
 from experiments.errors import PresslabError, StoreDownError
 from experiments.events.store import BalanceRow, balance, read_store, store_path
 from experiments.files import read_json
+from web.backups import backup_checks
 from web.edge import edge_counts
 from web.published import Published
 from web.stored import Stored
@@ -90,6 +91,7 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
     yield _check(
         "disk", free > LEAST_FREE_GIB, f"{free:.0f} GiB are free.", f"Only {free:.2f} GiB are free; below 0.5 GiB events are refused."
     )
+    yield from backup_checks(stored.settings, stored.clock)
 
 
 def _registry(stored: Stored) -> dict[str, str]:

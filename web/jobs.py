@@ -34,7 +34,7 @@ __all__ = [
     "timetable",
 ]
 
-MINUTE, HOUR, DAY = 60, 3_600, 86_400
+MINUTE, HOUR, DAY, WEEK = 60, 3_600, 86_400, 7 * 86_400
 ON_REQUEST = 10_000 * DAY
 
 
@@ -76,11 +76,14 @@ class Job:
         'every hour at :10'
         >>> Job("x", "", DAY, 2 * HOUR, 60).schedule()
         'daily at 02:00 UTC'
+        >>> Job("x", "", WEEK, 3 * DAY + 8 * HOUR, 60).schedule()
+        'Sundays at 08:00 UTC'
         """
         if self.every_s >= ON_REQUEST:
             return "on request"
-        if self.every_s == DAY:
-            return f"daily at {self.offset_s // HOUR:02d}:{self.offset_s % HOUR // MINUTE:02d} UTC"
+        if self.every_s in (DAY, WEEK):
+            first = datetime.fromtimestamp(self.offset_s, UTC)
+            return f"{'daily' if self.every_s == DAY else f'{first:%A}s'} at {first:%H:%M} UTC"
         if self.every_s == HOUR:
             return f"every hour at :{self.offset_s // MINUTE:02d}"
         return f"every {self.every_s // DAY} days" if self.every_s % DAY == 0 else f"every {self.every_s // MINUTE} min"
@@ -132,6 +135,22 @@ JOBS = (
         ("experiments.events.sealed_days", "--home", "{home}", "--until", "{until}"),
     ),
     Job("retention", "Raw events past their time are deleted", DAY, 5 * HOUR + 30 * MINUTE, 3_600),
+    Job(
+        "backup",
+        "A copy of everything, every database of it checked",
+        DAY,
+        6 * HOUR + 30 * MINUTE,
+        1_800,
+        ("web.backup_job", "--home", "{home}", "--until", "{until}"),
+    ),
+    Job(
+        "drill",
+        "The last copy is restored aside and its events are counted",
+        WEEK,
+        3 * DAY + 8 * HOUR,  # the epoch was a Thursday
+        3_600,
+        ("web.drill_job", "--home", "{home}", "--until", "{until}"),
+    ),
 )
 DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY}  # simulated days last seconds; everything else runs on request there
 

@@ -27,6 +27,7 @@ from experiments.clock import Clock, FileClock, moment, system_clock
 from experiments.errors import BusyError, DataError
 from experiments.events.erase import erase_reader
 from experiments.events.loader import Loader
+from experiments.events.replay import answer_requests
 from experiments.files import read_json
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
@@ -212,6 +213,7 @@ class Worker:
             try:
                 loaded = self.loader.load()
                 self._erase()
+                answer_requests(self.home, self.loader)
                 self.loaded["stored"] += loaded.stored
                 self.loaded["duplicate"] += loaded.duplicate
                 self.faults.pop("loader", None)

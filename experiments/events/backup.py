@@ -7,12 +7,14 @@ loader moved in between is in both, and counts as a duplicate after the restore.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -26,14 +28,19 @@ from experiments.events.store import last_seq, open_store, store_path
 from experiments.files import replace_json, sync_folder
 from experiments.settings import ELSEWHERE
 
-__all__ = ["LAYOUT", "MANIFEST", "Backup", "back_up", "check_databases", "copies", "digest", "newest_seq", "sync_all"]
+__all__ = ["DRILLING", "LAYOUT", "MANIFEST", "Backup", "back_up", "check_databases", "copies", "digest", "newest_seq", "sync_all"]
+__all__ += ["taken_at"]
 
 MANIFEST, LAYOUT = "manifest.json", 1
 DATABASE = ".db"
 LEFT_OUT = ("-wal", "-shm", "-journal", ".lock", ".new", ".lock-new")  # parts of databases, locks, what is unfinished
-NOT_STATE = frozenset({"logs", "lock", "worker.json", "backup.json"})
+NOT_STATE = frozenset({"logs", "lock", "worker.json", "backup.json", "drill.json"})
 KEPT = timedelta(days=30)  # of a reader who was erased, older copies must not exist
 STAMP = "%Y%m%dT%H%M%S.%fZ"
+DRILLING = ".drill-"  # begins the name of a folder in which a copy is restored aside
+UNFINISHED = re.compile(rf"\.\d{{8}}T\d{{6}}\.\d{{6}}Z|{re.escape(DRILLING)}.*")
+FORGOTTEN_S = 86_400  # after which nobody works on an unfinished copy any more
+SPARE_BYTES = 1 << 30  # a copy leaves so much of the disk free: below 0.5 GiB events are refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +53,13 @@ class Backup:
     last_seq: int
 
 
-def back_up(home: Path, folder: Path, *, at_us: int) -> Backup:
+def back_up(home: Path, folder: Path, *, at_us: int, most: int = 60) -> Backup:
     """Copy a home into a new folder below ``folder``, check every database of the copy, and drop copies older than 30 days.
 
     Parameters
     ----------
     at_us : now, UTC microseconds; names the copy.
+    most : copies that are kept, at least 2.
 
     Raises
     ------
@@ -60,7 +68,7 @@ def back_up(home: Path, folder: Path, *, at_us: int) -> Backup:
     ConfigError
         ``folder`` lies inside ``home``.
     DataError
-        A database is damaged; no copy is left behind.
+        A database is damaged, or the disk has too little room; no copy is left behind.
     """
     if not (home / "control.db").exists():
         raise NotFoundError(f"there is nothing to back up at {home}.", "Name another folder with --home.")
@@ -68,7 +76,10 @@ def back_up(home: Path, folder: Path, *, at_us: int) -> Backup:
         raise ConfigError(f"a backup of {home} cannot lie inside it.", "Choose a folder on another disk.")
     name = moment(at_us).strftime(STAMP)
     hidden = folder / f".{name}"
-    hidden.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _sweep(folder)
+    _make_room(home, folder)
+    hidden.mkdir(mode=0o700)
     try:
         with locked(home):
             for path in _in_order(home):
@@ -85,7 +96,7 @@ def back_up(home: Path, folder: Path, *, at_us: int) -> Backup:
         shutil.rmtree(hidden, ignore_errors=True)
         raise
     sync_folder(folder)
-    _expire(folder, at_us)
+    _expire(folder, at_us, most)
     replace_json(home / "backup.json", {"at_us": at_us, "path": str(folder / name), "last_seq": seq})
     return Backup(folder / name, len(files), sum(one["bytes"] for one in files.values()), seq)
 
@@ -152,11 +163,36 @@ def newest_seq(home: Path) -> int:
         return last_seq(store)
 
 
-def _expire(folder: Path, at_us: int) -> None:
-    """Drop copies that are too old; the one before the newest stays, in case the clock is wrong."""
+def _make_room(home: Path, folder: Path) -> None:
+    """Refuse to begin what would fill the disk."""
+    needed, free = sum(map(_size, _files(home))), shutil.disk_usage(folder).free
+    if needed + SPARE_BYTES > free:
+        raise DataError(
+            f"a copy of {home} takes {needed / 2**30:.2f} GiB and must leave 1 GiB free; {folder} has {free / 2**30:.2f} GiB.",
+            "Name a folder on another disk, or keep fewer copies (backup_folder, backup_copies).",
+        )
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # the loader was done with it in this instant
+        return 0
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a killed backup or drill left behind."""
+    for path in folder.iterdir():
+        if UNFINISHED.fullmatch(path.name) and path.stat().st_mtime < time.time() - FORGOTTEN_S:
+            shutil.rmtree(path)
+
+
+def _expire(folder: Path, at_us: int, most: int) -> None:
+    """Drop copies that are too old or too many; the one before the newest stays, in case the clock is wrong."""
     oldest = (moment(at_us) - KEPT).strftime(STAMP)
-    for copy in copies(folder)[:-2]:
-        if copy.name < oldest:
+    known = copies(folder)
+    for place, copy in enumerate(known[:-2]):
+        if copy.name < oldest or place < len(known) - most:
             shutil.rmtree(copy)
 
 
@@ -165,6 +201,11 @@ def copies(folder: Path) -> list[Path]:
     return (
         sorted(path for path in folder.iterdir() if not path.name.startswith(".") and (path / MANIFEST).exists()) if folder.is_dir() else []
     )
+
+
+def taken_at(copy: Path) -> datetime:
+    """Return when a copy was begun, as its name says."""
+    return datetime.strptime(copy.name, STAMP).replace(tzinfo=UTC)
 
 
 def digest(path: Path) -> str:

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sealed import Partition, partitions, present
 from experiments.events.store import read_store, store_path
 from experiments.events.wire import COLUMNS
@@ -25,7 +26,7 @@ def export_reader(home: Path, reader: str) -> list[dict[str, Any]]:
     """
     if not reader or not store_path(home).exists():
         return []
-    with closing(read_store(store_path(home))) as store:
+    with closing(read_store(store_path(home), longest_s=WHOLE_STORE_S)) as store:
         store.snapshot()
         rows = store.execute(f"SELECT seq, {', '.join(COLUMNS)} FROM fresh WHERE reader = ?", (reader,)).fetchall()
         events = [dict(zip(("seq", *COLUMNS), row, strict=True)) for row in rows] + _sealed(present(partitions(store, home)), reader)

@@ -195,7 +195,7 @@ class Loader:
         good, progress = _chained(part.rows, progress)
         alarm = "" if len(good) == len(part.rows) else f"entry {progress.seq + 1} is missing or damaged"
         with self.transaction() as store:
-            loaded, counts = self._insert(store, self._name(path), good)
+            loaded, counts = self.insert(store, self._name(path), good)
             rows = [(self._name(path), *key, part.tally.get(key, 0), counts[key]) for key in {*part.tally, *counts}]
             store.executemany(ADD_TALLY, rows)
             if final and not alarm:
@@ -206,7 +206,7 @@ class Loader:
             remove(path)
         return loaded + Loaded(alarms=int(bool(alarm)), pending_files=int(more and not alarm))
 
-    def _insert(self, store: Store, outbox: str, entries: Sequence[tuple[int, bytes]]) -> tuple[Loaded, Counter[OutcomeKey]]:
+    def insert(self, store: Store, outbox: str, entries: Sequence[tuple[int, bytes]]) -> tuple[Loaded, Counter[OutcomeKey]]:
         """Store entries; return what became of them, and how many there were per kind and arm."""
         rows: list[StoredRow] = []
         dead: list[tuple[str, int, int, str, str, str, bytes]] = []

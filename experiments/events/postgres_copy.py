@@ -11,6 +11,7 @@ import psycopg
 
 from experiments.errors import DataError
 from experiments.events.postgres_store import open_postgres
+from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sqlite_store import SCHEMA, read_sqlite
 
 __all__ = ["fill", "save"]
@@ -62,7 +63,7 @@ def fill(connection: psycopg.Connection[tuple[Any, ...]], file: Path, *, prefix:
     DataError
         The database does not hold as many rows as the file.
     """
-    with closing(read_sqlite(file)) as store:
+    with closing(read_sqlite(file, longest_s=WHOLE_STORE_S)) as store:
         store.snapshot()
         for table in TABLES:
             known = {row[1]: TYPES[row[2]] for row in store.execute(f"PRAGMA table_info({table})")}

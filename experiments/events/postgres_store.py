@@ -16,6 +16,7 @@ from typing import Any
 
 from experiments.errors import ConfigError, DataError, StoreDownError
 from experiments.events.engine import Rows
+from experiments.events.reading import LONGEST_S
 from experiments.events.sealed import shard_of
 from experiments.events.sqlite_store import SCHEMA, VERSION, WHOLE
 from experiments.events.wire import COLUMNS, StoredRow
@@ -42,7 +43,7 @@ LIVELY = {
 }
 # A writer that was stopped inside a transaction must not stop the others for ever.
 WRITER = "SET lock_timeout = '30s'; SET idle_in_transaction_session_timeout = '60s'"
-READER = "SET default_transaction_read_only = on"
+READER = "SET default_transaction_read_only = on; SET statement_timeout = {ms}; SET idle_in_transaction_session_timeout = {ms}"
 EVENT = ("seq", *COLUMNS)
 TYPES = ["int8" if name in WHOLE else "bytea" if name == "id" else "text" for name in EVENT]
 NAMED = re.compile(r":([a-z]+)\b")
@@ -55,15 +56,16 @@ class PostgresStore:
     ----------
     url : of the database. store : the id it must have, so that another database is never taken for this one.
     node : the id of this home among those that share the store.
+    longest_s : of a statement, or of doing nothing inside a snapshot, of a connection that only reads.
     """
 
     most_rows = 5_000
     mend = "Set fsync = on in postgresql.conf and restart the server."
 
-    def __init__(self, url: str, *, store: str, node: str, writes: bool) -> None:
+    def __init__(self, url: str, *, store: str, node: str, writes: bool, longest_s: float = LONGEST_S) -> None:
         self.prefix = f"{node}/"
         self.says = f"PostgreSQL, {_place(url)}"
-        self._url, self._id, self._writes = url, store, writes
+        self._url, self._id, self._writes, self._longest_s = url, store, writes, longest_s
         self._inside = False  # a transaction: what belongs to it must not go to a new connection
         self._connection = self._connected()
 
@@ -179,7 +181,7 @@ class PostgresStore:
     def _connected(self) -> psycopg.Connection[tuple[Any, ...]]:
         connection = connect(self._url)
         try:
-            connection.execute(WRITER if self._writes else READER)
+            connection.execute(WRITER if self._writes else READER.format(ms=round(self._longest_s * 1000)))
             if self._writes and connection.execute("SHOW synchronous_commit").fetchone() in {("off",), ("local",)}:
                 connection.execute("SET synchronous_commit = on")
             _check(connection, self._id, self.says)
@@ -191,7 +193,7 @@ class PostgresStore:
         return connection
 
 
-def open_postgres(path: Path, *, writes: bool) -> PostgresStore:
+def open_postgres(path: Path, *, writes: bool, longest_s: float = LONGEST_S) -> PostgresStore:
     """Return a connection to the store that a home's ``events.json`` names.
 
     Raises
@@ -204,7 +206,7 @@ def open_postgres(path: Path, *, writes: bool) -> PostgresStore:
     known = read_json(path)
     if known is None:
         raise DataError(f"{path} cannot be read; it says which database holds the events.", "Restore it from the last backup.")
-    return PostgresStore(database_named(path.parent), store=known["store"], node=known["node"], writes=writes)
+    return PostgresStore(database_named(path.parent), store=known["store"], node=known["node"], writes=writes, longest_s=longest_s)
 
 
 def connect(url: str) -> psycopg.Connection[tuple[Any, ...]]:

@@ -10,12 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from experiments.errors import ConfigError, DataError, NotFoundError
-from experiments.events.backup import LAYOUT, MANIFEST, check_databases, copies, digest, newest_seq, sync_all
+from experiments.events.backup import DRILLING, LAYOUT, MANIFEST, check_databases, copies, digest, newest_seq, sync_all
 from experiments.events.erase import erase_reader
 from experiments.events.loader import Loader
 from experiments.events.outbox_file import outbox_files
+from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.store import balance, read_store, reader_key, store_path
-from experiments.files import read_json, sync_folder
+from experiments.files import read_json, replace_json, sync_folder
 
 __all__ = ["Restored", "drill", "newest", "restore"]
 
@@ -68,15 +69,19 @@ def restore(backup: Path, home: Path, *, at_us: int, erased_in: Path | None = No
     return Restored(home, len(manifest["files"]), manifest["last_seq"], erased)
 
 
-def drill(backup: Path, *, at_us: int) -> Restored:
+def drill(backup: Path, *, at_us: int, tested: Path | None = None) -> Restored:
     """Restore a backup aside, load what waits in it, and hold the balance to it; leaves nothing behind.
+
+    Parameters
+    ----------
+    tested : home that remembers, in ``drill.json``, that a copy of it was tested.
 
     Raises
     ------
     DataError
         It cannot be restored, or events are missing or counted twice.
     """
-    with TemporaryDirectory(dir=backup.parent) as aside:
+    with TemporaryDirectory(dir=backup.parent, prefix=DRILLING) as aside:
         home = Path(aside) / "home"
         found = restore(backup, home, at_us=at_us)
         seq = newest_seq(home)
@@ -85,6 +90,9 @@ def drill(backup: Path, *, at_us: int) -> Restored:
         uneven = [f"{row.kind} {row.arm}".strip() for row in balance(home) if not row.exact]
     if uneven or seq != found.last_seq:
         raise DataError(f"the backup {backup} restores, but its events do not balance.", "Take another one.", faults=uneven)
+    if tested is not None:
+        taken_us = read_json(backup / MANIFEST)["taken_us"]
+        replace_json(tested / "drill.json", {"at_us": at_us, "backup_us": taken_us, "path": str(backup), "last_seq": seq})
     return found
 
 
@@ -138,7 +146,7 @@ def _erase_again(home: Path, others: list[Path], at_us: int) -> int:
 
 def _readers(home: Path) -> set[str]:
     """Everybody of whom an event or an imported read is held."""
-    with closing(read_store(store_path(home))) as store:
+    with closing(read_store(store_path(home), longest_s=WHOLE_STORE_S)) as store:
         found = {reader for (reader,) in store.execute("SELECT DISTINCT reader FROM event WHERE reader <> ''")}
     for path in (home / "lake").rglob("*.parquet"):
         import pyarrow.parquet as parquet  # Arrow is loaded only where partitions exist

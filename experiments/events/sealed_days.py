@@ -19,6 +19,7 @@ import pyarrow as pa
 from experiments.errors import DataError
 from experiments.events.engine import Store
 from experiments.events.event import KINDS
+from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sealed import DAY_US, OF_THE_DAY, of_the_day, sealed_folder, spill_folder
 from experiments.events.sealed_files import ENVELOPE, facts_of, publish, schema, write
 from experiments.events.store import read_store, store_path
@@ -39,7 +40,7 @@ MERGED = f"""SELECT seq, {", ".join(COLUMNS[:-1])}, json_set(body, '$.active_ms'
 
 def write_days(home: Path, until_us: int) -> list[dict[str, Any]]:
     """Write the file of every day and source that is due, the oldest first, and return their manifests."""
-    with closing(read_store(store_path(home))) as store:
+    with closing(read_store(store_path(home), longest_s=WHOLE_STORE_S)) as store:
         store.snapshot()
         through = store.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
         due = store.execute(

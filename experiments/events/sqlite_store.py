@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from experiments.errors import BusyError, DataError, NotFoundError
 from experiments.events.outbox_file import fsync_folder
+from experiments.events.reading import BriefConnection
 from experiments.events.sealed import shard_of
 from experiments.events.wire import COLUMNS, StoredRow
 
@@ -130,11 +131,16 @@ def open_sqlite(path: Path, *, create: bool) -> SqliteStore:
     return store
 
 
-def read_sqlite(path: Path) -> SqliteStore:
-    """Return a read-only connection."""
+class _ReadingStore(BriefConnection, SqliteStore):
+    """A connection that only reads, for a limited time."""
+
+
+def read_sqlite(path: Path, *, longest_s: float) -> SqliteStore:
+    """Return a read-only connection that is cut after ``longest_s`` seconds."""
     _must_exist(path)
     uri = f"file:{quote(str(path))}?mode=ro"
-    store = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5, check_same_thread=False, factory=SqliteStore)
+    store = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5, check_same_thread=False, factory=_ReadingStore)
+    store.end_after(longest_s)
     for pragma in READER_PRAGMAS:
         store.execute(f"PRAGMA {pragma}")
     store.create_function("shard_of", 1, shard_of, deterministic=True)

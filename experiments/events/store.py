@@ -17,6 +17,7 @@ from pathlib import Path
 from experiments.errors import ConfigError, DataError
 from experiments.events.engine import Store
 from experiments.events.outbox_file import fsync_folder, outbox_files, pending_counts
+from experiments.events.reading import LONGEST_S, WHOLE_STORE_S
 from experiments.events.sqlite_store import open_sqlite, read_sqlite, upgrade_sqlite
 from experiments.settings import ELSEWHERE, database_named
 
@@ -64,8 +65,8 @@ def open_store(path: Path, *, create: bool = False) -> Store:
     return open_postgres(path, writes=True)
 
 
-def read_store(path: Path) -> Store:
-    """Return a read-only connection; keep it for at most 30 s, a long read of a SQLite file stops checkpoints.
+def read_store(path: Path, *, longest_s: float = LONGEST_S) -> Store:
+    """Return a read-only connection that is cut after ``longest_s`` seconds: a long read of a SQLite file stops checkpoints.
 
     Raises
     ------
@@ -77,10 +78,10 @@ def read_store(path: Path) -> Store:
         The database does not answer.
     """
     if path.name != ELSEWHERE:
-        return read_sqlite(path)
+        return read_sqlite(path, longest_s=longest_s)
     from experiments.events.postgres_store import open_postgres
 
-    return open_postgres(path, writes=False)
+    return open_postgres(path, writes=False, longest_s=longest_s)
 
 
 def upgrade_store(home: Path) -> None:
@@ -190,7 +191,7 @@ def _store_counts(home: Path) -> _Counts:
     counts = _Counts()
     if not store_path(home).exists():
         return counts
-    with closing(read_store(store_path(home))) as store:
+    with closing(read_store(store_path(home), longest_s=WHOLE_STORE_S)) as store:
         store.snapshot()
         counts.prefix = store.prefix
         for name, query in (

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.events.engine import Store
+from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sealed import DAY_US, Partition, partitions, present
 from experiments.events.store import last_seq, read_store, store_path
 
@@ -110,7 +111,7 @@ def open_tail(home: Path, *, until_us: int, source: str | None, experiment: str 
     if not store_path(home).exists():
         yield Tail(home, None, (), until_us, source, experiment)
         return
-    with closing(read_store(store_path(home))) as store:
+    with closing(read_store(store_path(home), longest_s=WHOLE_STORE_S)) as store:
         store.snapshot()
         sealed = [one for one in partitions(store, home) if one.day * DAY_US < until_us]
         chosen = present([one for one in sealed if (one.source == source if source else one.source != "canary")])

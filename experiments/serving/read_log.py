@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sealed import DAY_US, Partition, partitions, present
 from experiments.events.store import read_store, store_path
 from experiments.serving.recommender import Catalogue
@@ -74,7 +75,7 @@ class ReadLog:
         """
         if not store_path(self.home).exists():
             return 0
-        with closing(read_store(store_path(self.home))) as store:
+        with closing(read_store(store_path(self.home), longest_s=WHOLE_STORE_S)) as store:
             store.snapshot()
             views = store.facts(("seq", "reader", "issued_at", ARTICLE, PREFETCHED), NEW_VIEWS, (self.last_seq,))
             rows = sorted(view[:4] for view in views if view[4] == 0)

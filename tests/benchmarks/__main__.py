@@ -14,11 +14,10 @@ from flask import Flask, render_template_string
 from rich.console import Console
 from rich.table import Table
 
-from experiments.assignment import allocation, assign, assign_many, reader_key
 from experiments.events.event import Event
 from experiments.events.ids import PageViews, event_id
 from experiments.events.outbox import Outbox
-from experiments.experiment import Arm, Experiment
+from tests.benchmarks.assigning import assign_rows
 from tests.benchmarks.events_to_effects import event_rows
 from tests.benchmarks.moments import moment_rows, statistics_row
 from tests.web.site_fixture import PHONE, Stand
@@ -79,25 +78,14 @@ def pages(folder: Path) -> tuple[float, float]:
     return rates
 
 
-def assignments() -> tuple[float, float]:
-    """Readers assigned at once, and one by one."""
-    import numpy as np
-
-    arms = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
-    plan = allocation(Experiment("bench", "?", "status_quo", arms))
-    keys = [reader_key(str(i)) for i in range(10_000)]
-    array = np.array(keys * 100, np.uint64)
-    return side_by_side((lambda: assign_many(plan, array), 2, len(array)), (lambda: [assign(plan, key) for key in keys], 5, len(keys)))
-
-
-def main() -> None:
-    """Print the table."""
+def main(growthbook: Path | None = None) -> None:
+    """Print the table; ``growthbook`` is the interpreter of an environment with that SDK (``make bench ARGS=PYTHON``)."""
     table = Table("what", "per second", "limit or peer", "per second ", "ratio", box=None, header_style="bold")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [_row(f"durable append, {n} event(s) a call", appends(folder, batch=n), "fdatasync of 512 B") for n in (1, 50)]
         rows.append(_row("article page, slate, durable exposure", pages(folder), "bare Flask page of the same size"))
-        rows.append(_row("assign, vectorised", assignments(), "assign, one by one"))
+        rows += assign_rows(growthbook)
         rows += moment_rows(folder)
         rows += event_rows()
     rows.append(statistics_row())
@@ -111,4 +99,4 @@ def _row(what: str, rates: tuple[float, float], peer: str) -> tuple[str, float, 
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)

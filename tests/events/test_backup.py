@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +75,27 @@ def test_backups_older_than_thirty_days_are_deleted(kept: Path, tmp_path: Path) 
     made = [back_up(kept, tmp_path / "copies", at_us=START + day * DAY).path for day in (0, 1, 31)]
     back_up(kept, tmp_path / "copies", at_us=START + 32 * DAY)
     assert [path.exists() for path in made] == [False, False, True]
+
+
+def test_only_so_many_backups_are_kept_the_newest(kept: Path, tmp_path: Path) -> None:
+    made = [back_up(kept, tmp_path / "copies", at_us=START + day * DAY, most=3).path for day in range(5)]
+    assert sorted((tmp_path / "copies").iterdir()) == made[-3:]
+
+
+def test_what_a_killed_backup_or_drill_left_behind_is_swept_after_a_day(kept: Path, tmp_path: Path) -> None:
+    for name, hours in ((".20260101T063000.000000Z", 30), (".drill-x", 30), (".20260102T063000.000000Z", 1), (".mine", 30)):
+        (tmp_path / "copies" / name / "outbox").mkdir(parents=True)
+        os.utime(tmp_path / "copies" / name, (time.time() - hours * 3_600,) * 2)
+    made = back_up(kept, tmp_path / "copies", at_us=START).path
+    assert {path.name for path in (tmp_path / "copies").iterdir()} == {made.name, ".20260102T063000.000000Z", ".mine"}
+
+
+def test_a_copy_that_would_fill_the_disk_is_not_begun(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nearly_full = shutil.disk_usage(tmp_path)._replace(free=1 << 30)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)
+    with pytest.raises(DataError, match="must leave 1 GiB free"):
+        back_up(kept, tmp_path / "copies", at_us=START)
+    assert list((tmp_path / "copies").iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +34,18 @@ def test_scalar_and_vectorised_agree_bit_for_bit(keys: list[int], salt: str) -> 
     many = assign_many(plan, np.array(keys, np.uint64)).tolist()
     one = [assign(plan, key) for key in keys]
     assert [plan.ranges[i][2] if i >= 0 else None for i in many] == [a.arm if a else None for a in one]
+
+
+@given(st.integers(0, 2**64 - 1), st.floats(0, 0.5), st.floats(0, 0.3), st.integers(0, 9))
+def test_an_assignment_is_the_range_its_point_lies_in(key: int, one: float, other: float, phase: int) -> None:
+    plan = allocation(PLAN, {"status_quo": one, "front": other}, phase=phase)
+    bare = replace(plan, whole=(None,) * 200)  # without the buckets that were looked at before
+    assert assign(plan, key) == assign(bare, key)
+
+
+def test_buckets_are_looked_at_before_unless_an_arm_ends_in_them() -> None:
+    divided = [bucket for bucket, found in enumerate(allocation(PLAN, {"status_quo": 0.5, "front": 0.102}).whole) if found is None]
+    assert divided == [100 + 20, *range(121, 200)]  # a fifth of 2**53 / 200 is in the arm `front`; nobody is enrolled behind it
 
 
 def test_readers_are_split_as_planned() -> None:

@@ -21,6 +21,7 @@ from experiments.events.store import balance
 from experiments.events.wire import encode
 from tests.events.story import START, view
 from tests.faults.harness import kill_after, killed_at, start, strace, until_it_dies, verdict
+from tests.faults.site import wait_until
 
 MANY = 100_000
 
@@ -91,15 +92,30 @@ def test_killed_writers_lose_nothing_acknowledged(tmp_path: Path, lines: int) ->
 
 @pytest.mark.usefixtures("either_engine")
 def test_d02_a_loader_killed_again_and_again_loads_everything_once(tmp_path: Path) -> None:
-    acknowledged = until_it_dies(start("writer", tmp_path, "FULL", 0, 400))
-    chance = random.Random(2)
-    for _ in range(4):
+    check_killed_loaders(tmp_path, events=400, kills=4)
+
+
+@pytest.mark.slow
+def test_d02_a_loader_killed_a_hundred_times(tmp_path: Path) -> None:
+    check_killed_loaders(tmp_path, events=60_000, kills=100)
+
+
+def check_killed_loaders(tmp_path: Path, *, events: int, kills: int) -> None:
+    acknowledged = until_it_dies(start("writer", tmp_path, "FULL", 0, events))
+    chance, log = random.Random(2), tmp_path / "events.db-wal"
+    for _ in range(kills):
+        before = _changed(log)
         process = start("load", tmp_path)
-        time.sleep(0.12 + chance.random() * 0.25)  # from before the first transaction to after some
+        assert wait_until(lambda before=before, process=process: _changed(log) != before or process.poll() is not None)  # type: ignore[misc]
+        time.sleep(chance.random() * 0.03)  # from before its first transaction to after some
         kill_after(process, lines=0)
     found = verdict(tmp_path, acknowledged)
     assert (found.lost, found.stored, found.duplicates, found.exact) == (0, len(acknowledged), 0, True)
     assert outbox_files(tmp_path / "outbox") == []
+
+
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 @pytest.mark.long
@@ -113,7 +129,7 @@ def test_d03_a_loader_killed_at_its_nth_message_to_the_database_loads_everything
 
 
 POINTS = [("fdatasync", 9), ("pwrite64", 7), ("pwrite64", 60), ("fsync", 2), ("unlink", 2)]
-ALL_POINTS = [(syscall, n) for syscall in ("fdatasync", "pwrite64", "ftruncate", "unlink", "fsync") for n in range(1, 61)]
+ALL_POINTS = [(syscall, n) for syscall in ("fdatasync", "write", "pwrite64", "ftruncate", "unlink", "fsync") for n in range(1, 61)]
 
 
 def killed_writer_and_loader(home: Path, syscall: str, n: int) -> None:

@@ -28,6 +28,17 @@ def port_is_free(port: int) -> bool:
 
 @pytest.mark.parametrize("preload", [False, True])
 def test_d20_a_site_starts_and_keeps_events_with_and_without_preload(home: Path, preload: bool) -> None:
+    check_start(home, preload=preload)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preload", [False, True])
+def test_d20_twenty_starts_of_twenty_serve(tmp_path: Path, preload: bool) -> None:
+    for number in range(20):
+        check_start(tmp_path / str(number), preload=preload)
+
+
+def check_start(home: Path, *, preload: bool) -> None:
     with_experiment(home)
     with serving(home, preload_app=preload) as (master, port):
         visitor = Visitor(port)

@@ -22,6 +22,7 @@ from experiments.events.backup import back_up
 from experiments.events.event import Event
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox, OutboxLimits
+from experiments.events.reading import LONGEST_S
 from experiments.events.restoring import restore
 from experiments.events.sqlite_store import VERSION
 from experiments.events.store import balance, open_store, read_store, store_path
@@ -33,6 +34,7 @@ from tests.events.story import DAY, MINUTE, START, Story, send, view
 from tests.events.test_erase import hits
 from tests.faults import harness
 from tests.faults.harness import until_it_dies, verdict
+from tests.faults.site import wait_until
 from tests.web.site_fixture import PHONE, Stand
 from web.reporting import named_report
 from web.worker import Worker
@@ -224,13 +226,63 @@ def test_d25_a_reader_who_asks_is_gone_from_every_file_of_the_home(home: Path) -
 # D24: a reader of the store that stays
 
 
-@pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="read_store lets a reader stay for as long as it likes; meanwhile no checkpoint can empty the log")
-def test_d24_a_reader_that_stays_is_cut_off_after_thirty_seconds(tmp_path: Path) -> None:
-    send(tmp_path, [view(n) for n in range(50)])
-    with closing(read_store(store_path(tmp_path))) as store:
+class Site(threading.Thread):
+    """Two hundred events a second and a loader; remembers the longest log of the store, and how long it is at the end."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__()
+        self.home, self.over, self.longest_log, self.left = home, threading.Event(), 0, -1
+
+    def run(self) -> None:
+        outbox = Outbox(self.home / "outbox", clock=lambda: START, limits=OutboxLimits(reserve_bytes=0))
+        log, number = self.home / "events.db-wal", 0
+        with Loader(self.home, clock=lambda: START) as loader:
+            while not self.over.wait(0.2):
+                outbox.append([view(number + k) for k in range(40)], timeout_s=60)
+                number += 40
+                loader.load()
+                self.longest_log = max(self.longest_log, log.stat().st_size)
+            outbox.close()
+            loader.drain()
+            self.left = log.stat().st_size
+
+
+def check_idle_reader(home: Path, longest_s: float) -> None:
+    """A snapshot that is held without doing anything is let go of, so that the log can be emptied."""
+    send(home, [view(n) for n in range(50)])
+    site = Site(home)
+    with closing(read_store(store_path(home), longest_s=longest_s)) as store:
         store.execute("BEGIN")
-        store.execute("SELECT count(*) FROM event").fetchone()
-        threading.Event().wait(31)
+        assert store.execute("SELECT count(*) FROM event").fetchone() == (50,)
+        site.start()
+        site.over.wait(longest_s + 1)
         with pytest.raises(sqlite3.Error):
             store.execute("SELECT count(*) FROM event").fetchone()
+        site.over.set()
+        site.join()
+    assert 0 < site.longest_log <= 64 << 20
+    assert site.left == 0  # the loader could empty the log although the reader never closed
+
+
+def test_d24_a_reader_that_idles_is_cut_off_and_the_log_can_be_emptied(tmp_path: Path) -> None:
+    check_idle_reader(tmp_path, 0.2)
+
+
+@pytest.mark.slow
+def test_d24_a_reader_that_stays_is_cut_off_after_thirty_seconds(tmp_path: Path) -> None:
+    check_idle_reader(tmp_path, LONGEST_S)
+
+
+def test_d24_a_query_that_does_not_end_is_interrupted(tmp_path: Path) -> None:
+    send(tmp_path, [view(1)])
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+    with closing(read_store(store_path(tmp_path), longest_s=0.1)) as store, pytest.raises(sqlite3.OperationalError, match="interrupted"):
+        store.execute(endless)
+
+
+def test_d24_a_reader_that_was_closed_in_time_leaves_no_clock_behind(tmp_path: Path) -> None:
+    send(tmp_path, [view(1)])
+    before = threading.active_count()
+    for _ in range(20):
+        read_store(store_path(tmp_path)).close()
+    assert wait_until(lambda: threading.active_count() <= before, seconds=10)

@@ -279,6 +279,11 @@ HEALTH = {
         {"name": "worker", "state": "bad", "says": "has not reported for 3 h. Start it: presslab worker"},
         {"name": "event balance", "state": "ok", "says": "41,204 received, all accounted for"},
         {"name": "disk", "state": "ok", "says": "31.2 GB free"},
+        {
+            "name": "last backup",
+            "state": "warn",
+            "says": "There is no backup of the last 2 days; one is due daily at 06:30 UTC. Taken 3.2 days ago (17 Nov 2026, 07:04 UTC); 7 copies are kept in /srv/presslab/instance-backups.",
+        },
     ],
     "arms": [{"arm": "als", "requests": 10_204, "fallbacks": 61, "p50_ms": 1.9, "p95_ms": 4.2, "p99_ms": 11.0}],
     "versions": {"presslab": "0.1.0", "python": "3.11.9"},

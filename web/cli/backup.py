@@ -15,22 +15,25 @@ __all__ = ["backup", "restore"]
 
 @app.command("backup")
 def backup(
-    folder: Annotated[Path, typer.Argument(help="Where copies are kept; not inside the home folder, best on another disk.")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="Where copies are kept, best on another disk (default: backup_folder of the settings).")
+    ] = None,
     *,
     drill: Annotated[bool, typer.Option("--drill", help="Also restore the copy aside and check that it balances.")] = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Copy all state while everything runs; copies older than 30 days are deleted."""
+    """Copy all state while everything runs; the newest copies are kept, none for longer than 30 days."""
     from experiments.clock import system_clock
     from experiments.events.backup import back_up
     from experiments.events.restoring import drill as rehearse
     from experiments.settings import load_settings
     from web.cli.output import print_json, tell
 
-    made = back_up(load_settings(home).home, folder, at_us=system_clock())
+    settings = load_settings(home)
+    made = back_up(settings.home, folder or settings.backups, at_us=system_clock(), most=settings.backup_copies)
     if drill:
-        rehearse(made.path, at_us=system_clock())
+        rehearse(made.path, at_us=system_clock(), tested=settings.home)
     if as_json:
         print_json({**asdict(made), "path": str(made.path), "drilled": drill})
         return

@@ -1,4 +1,4 @@
-"""``presslab data ...``: import, export, erase."""
+"""``presslab data ...``: import, export, erase, replay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from web.cli.main import Home, Json, data
 
-__all__ = ["bring", "erase", "export"]
+__all__ = ["bring", "erase", "export", "replay"]
 
 SHOWN = 20
 
@@ -94,3 +94,44 @@ def erase(
         return
     erased = erase_reader(folder, reader, until_us=system_clock())
     say(f"{erased.rows:,} events erased; later events of this reader are refused.")
+
+
+@data.command("replay")
+def replay(
+    *,
+    reason: Annotated[str, typer.Option(help="Only dead letters with exactly this reason.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would become of them and change nothing.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="Only list the dead letters, by reason.")] = False,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Try dead letters again, after an upgrade or a mended rule; what is good now is stored, once. A running worker does it."""
+    from dataclasses import asdict
+
+    from experiments.clock import moment, system_clock
+    from experiments.errors import NotFoundError, nearest
+    from experiments.events.replay import dead_letters, replay_anywhere
+    from experiments.settings import load_settings
+    from web.cli.output import print_json, print_table, say
+
+    folder = load_settings(home).home
+    known = {letters.reason for letters in dead_letters(folder)}
+    if reason and reason not in known:
+        raise NotFoundError(f"no dead letter has the reason '{reason}'; {nearest(reason, known)}")
+    found = None if listing or not known else replay_anywhere(folder, at_us=system_clock(), reason=reason, dry_run=dry_run)
+    left = dead_letters(folder)
+    if as_json:
+        print_json(
+            {"dry_run": dry_run, "replayed": asdict(found) if found else None, "dead_letters": [asdict(letters) for letters in left]}
+        )
+        return
+    if found:
+        say(
+            f"{found.tried:,} dead letters tried{' (nothing was changed)' if dry_run else ''}: {found.stored:,} stored, {found.duplicate:,} duplicates, "
+            f"{found.conflict:,} conflicts, {found.erased:,} of erased readers, {found.dead:,} still dead."
+        )
+    if not left:
+        say("There are no dead letters.")
+        return
+    cells = [(one.reason, one.kind, one.arm or "–", f"{one.n:,}", f"{moment(one.last_us):%Y-%m-%d %H:%M}") for one in left]
+    print_table("Dead letters", ("reason", "kind", "arm", "letters ", "last"), cells)

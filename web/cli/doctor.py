@@ -113,11 +113,12 @@ def _worker(settings: Settings) -> Iterator[Finding]:
 
 
 def _event_store(settings: Settings) -> Iterator[Finding]:
+    from experiments.events.reading import WHOLE_STORE_S
     from experiments.events.store import read_store, store_path
 
     if store_path(settings.home).exists():
         try:
-            with closing(read_store(store_path(settings.home))) as store:
+            with closing(read_store(store_path(settings.home), longest_s=WHOLE_STORE_S)) as store:
                 state = store.check()
                 yield Finding("D010", state == "ok", f"event store ({store.says}): {state}", store.mend)
         except StoreDownError as error:

@@ -85,12 +85,13 @@ def live_past(
             heappush(waiting, (start, reader.key))
     memories = {reader.key: Memory(chosen=True) for reader in people}
     by_key = {reader.key: reader for reader in people}
+    unread = Signals.empty(catalogue, stretch.start)  # the site as it was counts no reads
     batch: list[Event] = []
     while waiting:
         start, key = heappop(waiting)
         reader = by_key[key]
         acts = session(reader, world, library, memories[key], start=start, rng_key=session_key(reader, start, seed=stretch.seed))
-        for event in _events(acts, reader, catalogue, desk=desk, page_views=page_views, identity=reader_id(reader)):
+        for event in _events(acts, reader, unread, desk=desk, page_views=page_views, identity=reader_id(reader)):
             batch.append(event)
             past.events += 1
             if event.kind == "view" and event.body["page_type"] == "article":
@@ -105,13 +106,13 @@ def live_past(
 
 
 def _events(
-    acts: Iterator[Action], reader: Reader, catalogue: Catalogue, *, desk: Desk, page_views: PageViews, identity: str
+    acts: Iterator[Action], reader: Reader, unread: Signals, *, desk: Desk, page_views: PageViews, identity: str
 ) -> Iterator[Event]:
     """Play one session against the pages of the status quo and yield what the site would have logged."""
     who = Identity(identity, False, 0, "simulated", Choices(personal=reader.agrees), Recent(), False, False, reader.device)
     answer: Seen | None = None
     shown: Visit | None = None
-    rules = SlateRules()
+    catalogue = unread.catalogue
     while True:
         try:
             act = acts.send(answer)  # type: ignore[attr-defined]
@@ -128,7 +129,7 @@ def _events(
                 else ""
             )
             shown = Visit(page_views(at_us), at_us, who, act.page, act.referrer, "", act.target if act.page == "article" else "", section)
-            answer = Seen(_seen(act, catalogue, desk, rules))
+            answer = Seen(_seen(act, unread, desk))
             yield from page_events(shown, catalogue)
         elif isinstance(act, Beacon) and shown is not None:
             body = {"active_ms": act.active_ms, "depth_percent": act.depth_percent}
@@ -136,7 +137,7 @@ def _events(
             yield Event(**{**{name: getattr(event, name) for name in Event.__slots__}, "received_at": round(act.at * 1e6)})
 
 
-def _seen(act: Open, catalogue: Catalogue, desk: Desk, rules: SlateRules) -> tuple[Link, ...]:
+def _seen(act: Open, unread: Signals, desk: Desk) -> tuple[Link, ...]:
     if act.page == "front":
-        return front_links(catalogue, desk, act.at, signals=Signals.empty(catalogue, act.at), rules=rules)
-    return section_links(catalogue, act.at, act.target) if act.page == "section" else ()
+        return front_links(unread.catalogue, desk, act.at, signals=unread, rules=SlateRules())
+    return section_links(unread.catalogue, act.at, act.target) if act.page == "section" else ()
