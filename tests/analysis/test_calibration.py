@@ -48,7 +48,7 @@ def test_looks_families_splits_and_beliefs_are_part_of_the_gate(rows):
         "score test, ratio",
         "quantile, clustered",
     } < names
-    assert {"family of three", "family of three, two differ", "belief after the test"} < names
+    assert {"family of three", "family of three, two differ", "belief after the test", "alike before, 28 looks"} < names
     assert {f"planned, {n} looks" for n in (8, 22, 14, 28)} | {f"anytime, {n} looks" for n in ("14", "28", "1,000")} < names
     assert {f"planned, {n}" for n in ("6 looks, uneven", "4 looks, more than planned", "4 looks, less than planned")} < names
     assert {f"split check, 28 looks, {lost} of an arm lost" for lost in ("5%", "2%")} < names
