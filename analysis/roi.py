@@ -20,7 +20,7 @@ from analysis.information import Study, Unknown, studies, unknowns
 from analysis.words import money
 from experiments.experiment import Arm, Experiment
 
-__all__ = ["Roi", "Scenario", "Stakes", "Worth", "lognormal", "next_step", "stakes_of", "worth"]
+__all__ = ["Roi", "Scenario", "Stakes", "Worth", "expected_worth", "lognormal", "next_step", "stakes_of", "worth"]
 
 Floats = npt.NDArray[np.float64]
 DRAWS = 14  # as a power of two
@@ -197,6 +197,11 @@ def _per_unit(stakes: Stakes) -> float:
     low, _, high = stakes.value
     sigma = math.log(high / low) / (2 * NINETY_FIVE) if low > 0 else 0.0
     return stakes.views_per_day * stakes.effective_days * stakes.value[1] * math.exp(sigma * sigma / 2)
+
+
+def expected_worth(stakes: Stakes, arm: str, control: str, *, change: float) -> float:
+    """Return the mean net benefit of an arm, given the mean of its relative change."""
+    return _per_unit(stakes) * change - stakes.cost(arm, control)
 
 
 def _costs(stakes: Stakes, names: Sequence[str]) -> dict[str, tuple[float, float]]:
