@@ -24,12 +24,16 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """Standard deviations of ``a`` (interest in recommendations) and ``b`` (what learning adds), log scale, and their means."""
+    """Standard deviations of ``a`` (interest in recommendations) and ``b`` (what learning adds), log scale, and their means.
+
+    ``tests`` says how many finished tests gave the widths of ``a`` and ``b``; 0 where they are our own guess.
+    """
 
     interest: float = 0.05
     learning: float = 0.03
     interest_mean: float = 0.0
     learning_mean: float = 0.0
+    tests: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class Posterior:
     mean : (k,) of the log ratios.
     covariance : (k, k).
     sampling : (k, k) covariance of the measured log ratios, before the prior.
+    measured : what was measured, if the belief was made of it.
     """
 
     control: str
@@ -64,6 +69,7 @@ class Posterior:
     mean: Floats
     covariance: Floats
     sampling: Floats
+    measured: Measured | None = None
 
     def contrast(self, arm: str, against: str) -> tuple[float, float]:
         """Return mean and standard deviation of one log ratio."""
@@ -153,14 +159,22 @@ class Measured:
 
     def given(self, prior: Prior) -> tuple[Posterior, float]:
         """Return the posterior, and the logarithm of how well the prior foretold what was measured (up to a constant)."""
+        (found,), (fit,) = self.given_each(prior, np.array([prior.interest]), np.array([prior.learning]))
+        return found, float(fit)
+
+    def given_each(self, prior: Prior, interest: Floats, learning: Floats) -> tuple[list[Posterior], Floats]:
+        """Return the same for many widths (g,) at once; the prior gives the means."""
         mean = self.contrast @ _prior_mean(self.known, prior)
-        before = self.contrast @ prior_covariance(self.known, prior) @ self.contrast.T
+        wide, own = (self.contrast @ prior_covariance(self.known, Prior(*one)) @ self.contrast.T for one in ((1.0, 0.0), (0.0, 1.0)))
+        before = np.multiply.outer(interest**2, wide) + np.multiply.outer(learning**2, own)
         total, surprise = before + self.sampling, self.logs - mean
-        gain = before @ np.linalg.pinv(total, hermitian=True)
+        inverse = np.linalg.pinv(total, hermitian=True)
+        gain = before @ inverse
         left = before - gain @ before
         arms = tuple(arm.name for arm in self.known if arm.name != self.control)
-        found = Posterior(self.control, arms, mean + gain @ surprise, (left + left.T) / 2, self.sampling)
-        return found, -0.5 * float(surprise @ np.linalg.pinv(total, hermitian=True) @ surprise + np.linalg.slogdet(total)[1])
+        means, spreads = mean + gain @ surprise, (left + left.transpose(0, 2, 1)) / 2
+        found = [Posterior(self.control, arms, m, s, self.sampling, self) for m, s in zip(means, spreads, strict=True)]
+        return found, -0.5 * (inverse @ surprise @ surprise + np.linalg.slogdet(total)[1])
 
 
 def measured(arms: Sequence[Arm], control: str, estimates: Mapping[str, float], *, log_variances: Mapping[str, float]) -> Measured | None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from analysis.calibration_belief import belief_row
 from analysis.calibration_figures import Part, Row, planned_power, row_of, tails_row
-from analysis.calibration_looks import anytime_row, planned_rows, split_row
+from analysis.calibration_length import length_row
+from analysis.calibration_looks import anytime_row, before_row, planned_rows, split_row
 from analysis.calibration_readers import CONVERSIONS, LEVEL, MINUTES, RARE, VISITS, Process, batches, skews, values
 from analysis.calibration_rows import adjusted_row, quantile_row, share_row
 from analysis.effect import Contrast, compare
@@ -47,6 +48,8 @@ def calibrate(*, seed: int = 1, quick: bool = False, runs: int | None = None) ->
         lambda rng: split_row(rng, looks=28, a_look=3_000, lost=0.02, runs=runs),
         lambda rng: split_row(rng, looks=1_000, a_look=10, lost=0.05, runs=fewest),
         lambda rng: belief_row(rng, readers=400, runs=runs),
+        lambda rng: before_row(rng, looks=28, a_look=30, runs=few),
+        lambda rng: length_row(rng, runs=few),
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(simulations))  # a row of its own draws the same whatever stands before it
     return [simulate(np.random.default_rng(own)).to_dict() for simulate, own in zip(simulations, seeds, strict=True)]

@@ -8,15 +8,15 @@ from functools import partial
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
+from scipy.special import gammaln, ndtri
 
 from analysis.boundaries import Look, Plan, boundary_now, critical_values, crossings
 from analysis.calibration_figures import POWER_OFF, Row, error_of, tails_row
 from analysis.calibration_readers import LEVEL, VISITS
-from analysis.checks import SPLIT_BLOCK, STRENGTH
-from analysis.sequential import LEAST_READERS, anytime_critical
+from analysis.checks import BEFORE_BLOCK, SPLIT_BLOCK, STRENGTH
+from analysis.sequential import LEAST_READERS, anytime_critical, planned_readers
 
-__all__ = ["anytime_row", "looks_at", "planned_row", "planned_rows", "split_paths", "split_row", "walks"]
+__all__ = ["anytime_row", "before_row", "looks_at", "planned_row", "planned_rows", "split_paths", "split_row", "walks"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -140,6 +140,26 @@ def anytime_row(rng: np.random.Generator, *, looks: int, a_look: int, runs: int)
     return tails_row(
         f"anytime, {looks:,} looks", VISITS.name, int(n_star), tails=(low, high), runs=runs, coverage=held / runs, exact=False
     )  # fmt: skip
+
+
+def before_row(rng: np.random.Generator, *, looks: int, a_look: int, runs: int) -> Row:
+    """The check that readers were alike before the test, looked at all the time and once more at the end; power: they differ by 10 %."""
+    n, z_end = a_look * np.arange(1, looks + 1), -float(ndtri(BEFORE_BLOCK / 2))
+    critical = np.full(looks, np.inf)
+    found = []
+    for ratio in (1.0, FOUND):
+        alarms = 0
+        for difference, se in walks(rng, looks=looks, a_look=a_look, ratio=ratio, runs=runs):
+            cv2 = float(np.mean(se[:, -1] ** 2)) * int(n[-1]) / VISITS.mean**2 / 2
+            n_star = planned_readers(cv2, (0.5, 0.5), alpha=BEFORE_BLOCK)
+            for look in np.flatnonzero(n >= LEAST_READERS).tolist():
+                critical[look] = anytime_critical(2 * int(n[look]), n_star, alpha=BEFORE_BLOCK)
+            z = np.abs(difference / se)
+            alarms += int(((z > critical).any(1) | (z[:, -1] > z_end)).sum())
+        found.append(alarms / runs)
+    error = error_of(2 * BEFORE_BLOCK, runs)  # both ways of looking may err once in a thousand tests
+    passed = found[0] <= 2 * BEFORE_BLOCK + 3 * error
+    return Row(f"alike before, {looks} looks", VISITS.name, 2 * int(n[-1]), found[0], None, None, None, found[1], error, passed)
 
 
 def split_row(rng: np.random.Generator, *, looks: int, a_look: int, lost: float, runs: int) -> Row:

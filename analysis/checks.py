@@ -272,16 +272,18 @@ def ran_long_enough(*, days: float, planned_days: float, minimum_days: float, ru
     return Check("ran_long_enough", "ok" if done else "warn", days, planned_days if running else minimum_days, None, says)
 
 
-def before(p_values: Mapping[str, float]) -> Check:
+def before(p_values: Mapping[str, float], *, running: bool = False) -> Check:
     """Check that the arms' readers did not differ before they saw anything.
 
     Parameters
     ----------
     p_values : of every comparison of what was measured before the first exposure, by words; the smallest counts, times
         how many there are.
+    running : the test is not over; p-values may be looked at daily, and there are none before a hundred readers an arm.
     """
     if not p_values:
-        return Check("before", "ok", None, BEFORE_BLOCK, None, "Nothing is known about readers before their first exposure.")
+        says = "Too few readers so far, or nothing is known of them before" if running else "Nothing is known about readers before"
+        return Check("before", "ok", None, BEFORE_BLOCK, None, f"{says} their first exposure.")
     what, smallest = min(p_values.items(), key=lambda item: (item[1], item[0]))
     p = min(1.0, smallest * len(p_values))
     if p >= BEFORE_BLOCK:

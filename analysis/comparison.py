@@ -21,7 +21,7 @@ from analysis.totals import Totals, metrics_of, pre_columns
 from experiments.experiment import Experiment
 from experiments.metric import Metric
 
-__all__ = ["FEW", "Anytime", "Comparisons", "Effect", "Family", "compare_all", "contrast_of", "pairs_of", "value_of"]
+__all__ = ["FEW", "Anytime", "Comparisons", "Effect", "Family", "compare_all", "contrast_of", "pairs_of", "planned_of", "value_of"]
 
 Role = Literal["goal", "secondary", "guardrail"]
 METHOD = "planned end; delta method by reader, Welch, Fieller"
@@ -254,12 +254,18 @@ def _shrunken(belief: Posterior | None, pair: tuple[str, str], metric: Metric, l
     return belief.shrunken(*pair, level=level, better=metric.direction)
 
 
+def planned_of(sides: tuple[Value, Value], *, alpha: float) -> float:
+    """Return the readers of both arms that would find a change of 5 %: where ranges without an end are narrowest."""
+    readers = sides[0].n + sides[1].n
+    cv2 = math.fsum(side.n * side.variance / side.estimate**2 for side in sides if side.estimate) / 2
+    return planned_readers(cv2, (sides[0].n / readers, sides[1].n / readers), alpha=alpha)
+
+
 def _anytime(contrast: Contrast, sides: tuple[Value, Value], level: float) -> Anytime | None:
     readers = sides[0].n + sides[1].n
     if contrast.absolute is None or min(contrast.n) < LEAST_READERS:
         return None
-    cv2 = math.fsum(side.n * side.variance / side.estimate**2 for side in sides if side.estimate) / 2
-    n_star = planned_readers(cv2, (sides[0].n / readers, sides[1].n / readers), alpha=1 - level)
+    n_star = planned_of(sides, alpha=1 - level)
     critical = anytime_critical(readers, n_star, alpha=1 - level)
     wide = interval_at(contrast, *sides, level=level, critical=critical)
     if wide.absolute is None:

@@ -58,16 +58,12 @@ def fat_tailed(found: Measured, prior: Prior) -> FatTailed:
     """
     density = SCALES ** (FREEDOM / 2) * np.exp(-FREEDOM / 2 * SCALES)
     stretch = np.sqrt((FREEDOM - 2) / FREEDOM / SCALES)
-    every = [
-        (math.log(p) + math.log(q), replace(prior, interest=prior.interest * float(one), learning=prior.learning * float(two)))
-        for p, one in zip(density, stretch, strict=True)
-        for q, two in zip(density, stretch, strict=True)
-    ]
-    kept = [(chance + fit, part) for chance, changed in every for part, fit in (found.given(changed),)]
-    most = max(fit for fit, _ in kept)
-    weights = np.exp(np.array([fit - most for fit, _ in kept]))
+    one, two = (grid.ravel() for grid in np.meshgrid(prior.interest * stretch, prior.learning * stretch, indexing="ij"))
+    parts, fits = found.given_each(prior, one, two)
+    chances = fits + np.add.outer(np.log(density), np.log(density)).ravel()
+    weights = np.exp(chances - chances.max())
     shares: npt.NDArray[np.float64] = weights / weights.sum()
-    return FatTailed(tuple((float(share), part) for share, (_, part) in zip(shares, kept, strict=True) if share > 1e-15))
+    return FatTailed(tuple((float(share), part) for share, part in zip(shares, parts, strict=True) if share > 1e-15))
 
 
 def learnt_prior(interest: Sequence[Effect], learning: Sequence[Effect], *, default: Prior = Prior()) -> Prior:
@@ -94,7 +90,9 @@ def learnt_prior(interest: Sequence[Effect], learning: Sequence[Effect], *, defa
     >>> round(learnt_prior([(0.1, 1e-6), (-0.1, 1e-6)] * 40, []).interest, 3)
     0.101
     """
-    return replace(default, interest=_width(interest, default.interest), learning=_width(learning, default.learning))
+    used = [len(effects) if len(effects) >= LEAST_FINISHED else 0 for effects in (interest, learning)]
+    widths = _width(interest, default.interest), _width(learning, default.learning)
+    return replace(default, interest=widths[0], learning=widths[1], tests=(used[0], used[1]))
 
 
 def _width(effects: Sequence[Effect], default: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from scipy.stats import qmc
 
 from analysis.bayes import Posterior
 
-__all__ = ["Study", "Unknown", "known_part", "studies", "unknowns"]
+__all__ = ["Study", "Unknown", "best_length", "known_part", "studies", "unknowns"]
 
 Floats = npt.NDArray[np.float64]
 KNOTS = 8
@@ -130,6 +130,34 @@ def studies(
     now = then.mean(axis=0)
     evsi = max(0.0, float(then.max(axis=1).mean() - now.max())) * (horizon - days) / horizon
     return (Study("the same test again", days, evsi, _price(belief, per_unit / horizon, costs=costs, shares=shares, days=days)),)
+
+
+def best_length(
+    belief: Posterior,
+    per_unit: float,
+    *,
+    costs: Mapping[str, tuple[float, float]],
+    shares: Mapping[str, float],
+    days: float,
+    lengths: Sequence[float],
+    horizon: int,
+) -> Study | None:
+    """Return the study whose length is worth most after its cost, or None where none fits into the horizon.
+
+    Parameters are those of :func:`studies`; ``lengths`` are tried (days), while readers keep coming as during ``days``.
+
+    References
+    ----------
+    STATISTICS 10; for two arms alike in everything it is Feit & Berman's test & roll length.
+    """
+    found = [
+        study
+        for length in lengths
+        for study in studies(
+            replace(belief, sampling=belief.sampling * days / length), per_unit, costs=costs, shares=shares, days=length, horizon=horizon
+        )
+    ]
+    return max(found, key=lambda study: study.enbs, default=None)
 
 
 def _price(

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from analysis import shape
-from analysis.checks import Check, exposure, heavy_reader, split
+from analysis.checks import Check, heavy_reader
 from analysis.comparison import Effect
+from analysis.own_checks import below_zero, known_before, one_arm, split_as_planned
 from analysis.own_effects import Outcome, effects_of, records, written
 from analysis.own_plan import ONE, Wanted
+from analysis.own_segments import check_segments, segments_of
 from analysis.recompute import Recomputed, again, agreement
+from analysis.segments import MOST_GROUPS, OTHER, Segment
+from analysis.shape_beside import of_segment
 from analysis.skew import largest_shift, skew_of
 from analysis.totals import LOPSIDED, Distinct, Moments
 from analysis.trust import failed
@@ -49,6 +53,7 @@ class Analysis:
     checks: tuple[Check, ...]
     effects: tuple[Effect, ...]
     verdict: Verdict
+    segments: tuple[Segment, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; what cannot be estimated is None beside a status and a reason."""
@@ -68,6 +73,7 @@ class Analysis:
             "arms": arms,
             "checks": [shape.of_check(check) for check in self.checks],
             "effects": [shape.of_effect(effect, shown=True) for effect in self.effects],
+            "segments": [of_segment(segment, shown=True) for segment in self.segments],
             "roi": None,
             "verdict": shape.of_verdict(self.verdict),
         }
@@ -88,7 +94,8 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was read of the file: the metrics, distinct rows of the goal if they are few enough, rows below zero per column."""
+    """What was read of the file: the metrics, distinct rows of the goal if they are few enough, rows below zero per column,
+    the goal per segment and group."""
 
     rows: int
     crossed: int
@@ -96,6 +103,7 @@ class _Found:
     outcomes: tuple[Outcome, ...]
     distinct: tuple[Distinct, ...]
     below_zero: Mapping[str, int]
+    groups: Mapping[str, Mapping[str, Outcome]] = field(default_factory=dict)
 
 
 def analyse(
@@ -108,6 +116,7 @@ def analyse(
     shares: Mapping[str, float] | None = None,
     level: float = 0.95,
     dates: Dates | None = None,
+    segments: Sequence[str] = (),
 ) -> Analysis:
     """Return effects, trust checks and verdict of a finished test from a CSV or Parquet file.
 
@@ -118,7 +127,8 @@ def analyse(
     reader, arm : columns. control : the arm the others are compared with.
     shares : planned share per arm, adds up to 1; without it the split cannot be checked, and the checks say so.
     level : of every interval, 0 to 1.
-    dates : columns with dates; rows after the end and covariates known too late are refused.
+    dates : columns with dates; rows after the end and covariates and segments known too late are refused.
+    segments : columns with groups of readers, for which the goal is compared too; at most six.
 
     Raises
     ------
@@ -126,17 +136,22 @@ def analyse(
         The file cannot be analysed; all its faults are listed.
     """  # fmt: skip
     _check_dates(path, dates)
-    found = _read(path, metrics, reader=reader, arm=arm)
+    found = _read(path, metrics, reader=reader, arm=arm, segments=tuple(dict.fromkeys(segments)))
     arms = _arms(path, found.readers, control, shares)
-    effects = effects_of(found.outcomes, [(a, control) for a in arms if a != control], level=level)
-    checks = (*_split(found, shares), *_crossed(found), *_look_ahead(metrics, dates), *_below_zero(found))
+    pairs = [(a, control) for a in arms if a != control]
+    effects = effects_of(found.outcomes, pairs, level=level)
+    checks = (
+        *split_as_planned(found.readers, shares), *one_arm(found.readers, found.crossed),
+        *known_before(metrics, dates, segments), *below_zero(found.below_zero),
+    )  # fmt: skip
     checks = (*checks, _again(found, effects), *_heavy(found, effects))
     candidates = [_candidate(e, metrics[0], found.readers) for e in effects if e.role == "goal"]
     verdict = decide(candidates, control=control, failed=failed(checks), progress=Progress(0, 0, ended=True))
     with path.open("rb") as file:
         snapshot = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     readers = {a: found.readers.get(a, 0) for a in arms}
-    return Analysis(path.name, control, level, found.rows, found.crossed, snapshot, readers, shares or {}, checks, effects, verdict)
+    groups = segments_of(found.groups, pairs, level=level)
+    return Analysis(path.name, control, level, found.rows, found.crossed, snapshot, readers, shares or {}, checks, effects, verdict, groups)
 
 
 def _check_dates(path: Path, dates: Dates | None) -> None:
@@ -147,21 +162,7 @@ def _check_dates(path: Path, dates: Dates | None) -> None:
         refuse(path, date_faults(path, dates))
 
 
-def _look_ahead(metrics: Sequence[Wanted], dates: Dates | None) -> tuple[Check, ...]:
-    covariates = sorted({m.pre for m in metrics if m.pre})
-    if not covariates:
-        return ()
-    if dates is not None and dates.covariates:
-        return (
-            Check("look_ahead", "ok", 0.0, 0.0, None, "What was known of readers before is older than their first exposure, in every row."),
-        )
-    says = (
-        f"Nobody said when {', '.join(covariates)} was known, so it could hold what the test did. Give its column and that of the exposure."
-    )
-    return (Check("look_ahead", "warn", None, 0.0, None, says),)
-
-
-def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str) -> _Found:
+def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str, segments: tuple[str, ...]) -> _Found:
     from experiments.events.reader_table import Columns, open_reader_table
 
     if not metrics:
@@ -170,9 +171,10 @@ def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str) -> _F
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"two metrics are called '{twice[0]}'.", "Give each a name of its own.")
+    check_segments(segments, taken=(reader, arm))
     sums = tuple(dict.fromkeys(c for m in metrics for c in (m.numerator, m.denominator) if c))
     before = tuple(dict.fromkeys(m.pre for m in metrics if m.pre))
-    columns = Columns(reader, arm, sums, before, tuple(dict.fromkeys(m.denominator for m in metrics if m.denominator)))
+    columns = Columns(reader, arm, sums, before, tuple(dict.fromkeys(m.denominator for m in metrics if m.denominator)), segments)
     with open_reader_table(path, columns) as table:
         groups = [tuple(dict.fromkeys(c for c in (m.numerator, m.denominator, m.pre) if c)) for m in metrics]
         measured = table.sums(groups)
@@ -181,11 +183,24 @@ def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str) -> _F
         distinct = [_distinct(table, m) if m is metrics[0] or lopsided else () for m in metrics]
         skews = [skew_of(rows) if lopsided and rows else None for rows in distinct]
         outcomes = tuple(Outcome(m, own, _zero_or_one(table, m), skew) for m, own, skew in zip(metrics, cells, skews, strict=True))
-        return _Found(table.rows, table.crossed, dict(table.readers), outcomes, distinct[0], _negative_rows(table, metrics))
+        parts = {name: _groups(table, name, outcomes[0], groups[0], lopsided=lopsided) for name in segments}
+        return _Found(table.rows, table.crossed, dict(table.readers), outcomes, distinct[0], _negative_rows(table, metrics), parts)
 
 
-def _distinct(table: Any, metric: Wanted) -> tuple[Distinct, ...]:
-    rows = table.distinct(metric.numerator, metric.denominator) or []
+def _groups(table: Any, segment: str, goal: Outcome, columns: Sequence[str], *, lopsided: bool) -> dict[str, Outcome]:
+    """The goal among the readers of every group of a segment."""
+    from experiments.events.reader_file import literal
+
+    by = table.groups(segment, most=MOST_GROUPS, rest=OTHER)
+    cells: dict[str, dict[tuple[str, int], Moments]] = {}
+    for row in table.sums([columns], by=by):
+        cells.setdefault(row.group, {})[row.arm, 0] = _moments(row, columns, table.scales)
+    rows = {name: _distinct(table, goal.wanted, of=f"{by} = {literal(name)}") if lopsided else () for name in cells}
+    return {name: replace(goal, cells=own, skew=skew_of(rows[name]) if rows[name] else None) for name, own in sorted(cells.items())}
+
+
+def _distinct(table: Any, metric: Wanted, *, of: str = "true") -> tuple[Distinct, ...]:
+    rows = table.distinct(metric.numerator, metric.denominator, of=of) or []
     return tuple(Distinct(a, n, d, readers, 0) for a, n, d, readers in rows)
 
 
@@ -272,25 +287,3 @@ def _candidate(effect: Effect, metric: Wanted, readers: Mapping[str, int]) -> Ca
         return Candidate(effect.arm, "heuristic", share=share)
     superior, harmful = (family.low > 0, absolute.high < 0) if up else (family.high < 0, absolute.low > 0)
     return Candidate(effect.arm, "heuristic", share=share, superior=superior, harmful=harmful)
-
-
-def _split(found: _Found, shares: Mapping[str, float] | None) -> tuple[Check, ...]:
-    if shares is None:
-        return (Check("split", "warn", None, None, None, "No planned shares were given, so the split of readers could not be checked."),)
-    return (split("split", {0: dict(found.readers)}, {0: dict(shares)}, ended=True),)
-
-
-def _crossed(found: _Found) -> tuple[Check, ...]:
-    exposed = sum(found.readers.values()) + found.crossed
-    return tuple(
-        c for c in exposure(crossed=found.crossed, exposed=exposed, unknown_arms=0, clicks_without_exposure=0) if c.name == "one_arm"
-    )
-
-
-def _below_zero(found: _Found) -> tuple[Check, ...]:
-    if not found.below_zero:
-        return ()
-    (first, n), *others = found.below_zero.items()
-    says = ", ".join([f"'{first}' is below zero in {count(n, 'row')}", *(f"'{column}' in {count(m, 'row')}" for column, m in others)])
-    total = float(sum(found.below_zero.values()))
-    return (Check("below_zero", "warn", total, 0.0, None, f"{says}; refunds are fine, counts are not."),)

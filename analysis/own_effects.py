@@ -23,7 +23,7 @@ from analysis.totals import Moments
 from analysis.verdict import Verdict
 from analysis.words import change, name, rounded
 
-__all__ = ["Outcome", "effects_of", "records", "written"]
+__all__ = ["Outcome", "contrast_of", "effects_of", "records", "written"]
 
 Pair = tuple[str, str]  # (arm, against)
 NO_COVARIATE = "no covariate was named"
@@ -72,14 +72,15 @@ def effects_of(outcomes: Sequence[Outcome], pairs: Sequence[Pair], *, level: flo
         role: Role = "goal" if outcome is goal else "secondary"
         adjustment = _adjustment(outcome, pairs)
         for pair in pairs:
-            contrast = _contrast(outcome, pair, level)
+            contrast = contrast_of(outcome, pair, level)
             family = _family(goal, pair, strict) if outcome is goal else None
             adjusted = _adjusted(outcome, adjustment, pair, plain=contrast, level=level)
             effects.append(Effect(outcome.wanted.metric, role, *pair, contrast, family=family, adjusted=adjusted))
     return _with_q(effects)
 
 
-def _contrast(outcome: Outcome, pair: Pair, level: float) -> Contrast:
+def contrast_of(outcome: Outcome, pair: Pair, level: float) -> Contrast:
+    """Return one comparison of a metric: by the score test where every reader did it or not."""
     plain, counts = compare(*map(outcome.value, pair), level=level, skew=outcome.skew), _counts(outcome, pair)
     return share_contrast(*counts, plain=plain, level=level, least=LEAST_READERS) if counts else plain
 
@@ -99,13 +100,13 @@ def _counts(outcome: Outcome, pair: Pair) -> tuple[tuple[int, int], tuple[int, i
 
 
 def _family_level(goal: Outcome, pairs: Sequence[Pair], level: float) -> float:
-    judged = [pair for pair in pairs if _contrast(goal, pair, level).absolute is not None]
+    judged = [pair for pair in pairs if contrast_of(goal, pair, level).absolute is not None]
     return family_level({arm: goal.value(arm).variance for pair in judged for arm in pair}, judged, level=level)
 
 
 def _family(goal: Outcome, pair: Pair, level: float) -> Family | None:
     """The difference once more at the stricter level; the score test has no standard error to stretch."""
-    wide = _contrast(goal, pair, level).absolute
+    wide = contrast_of(goal, pair, level).absolute
     return Family(level, wide.low, wide.high) if wide else None
 
 

@@ -87,7 +87,13 @@ def shares_of(text: str) -> dict[str, float] | None:
 
 
 def dates_of(
-    metrics: Sequence[Wanted], *, column: str = "", until: str = "", exposed_at: str = "", covariate_at: Sequence[str] = ()
+    metrics: Sequence[Wanted],
+    *,
+    column: str = "",
+    until: str = "",
+    exposed_at: str = "",
+    covariate_at: Sequence[str] = (),
+    segments: Sequence[str] = (),
 ) -> Dates:
     """Read which columns hold dates: ``--date``, ``--until``, ``--exposed-at`` and ``--covariate-at NAME=COL``.
 
@@ -104,13 +110,15 @@ def dates_of(
     """
     from experiments.events.reader_dates import Dates
 
-    covariates, faults = {m.pre for m in metrics if m.pre}, []
+    covariates, faults = {m.pre for m in metrics if m.pre} | set(segments), []
     known = dict(text.rpartition("=")[::2] for text in covariate_at)
     for name, at in known.items():
         if not name or not at:
             faults.append(f"--covariate-at: '{name}{at}' is not NAME=COL.")
         elif name not in covariates:
-            faults.append(f"--covariate-at: '{name}' is no covariate; {nearest(name, covariates)} A metric names it after pre=.")
+            faults.append(
+                f"--covariate-at: '{name}' is no covariate and no segment; {nearest(name, covariates)} A metric names it after pre=, or --segment does."
+            )
     faults += [f"when was '{name}' known? Add --covariate-at {name}=COL." for name in sorted(covariates - set(known)) if exposed_at]
     if known and not exposed_at:
         faults.append("--covariate-at needs --exposed-at COL, the reader's first exposure.")

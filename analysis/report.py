@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import shape, shape_beside
 from analysis.bayes import Prior
+from analysis.belief import Belief, believed
 from analysis.checks import Check, Counted
 from analysis.comparison import Comparisons, compare_all, pairs_of
 from analysis.guardrail import guardrail_state
@@ -54,6 +56,7 @@ class Report:
     taken: tuple[Taken, ...] = ()
     evidence: Mapping[str, float] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
+    belief: Belief | None = None
 
     @property
     def shown(self) -> bool:
@@ -81,7 +84,8 @@ class Report:
         wrong = [check.says for check in self.checks if check.state != "ok"]
         goal = [describe(e) for e in self.compared.effects if e.role == "goal"] if self.shown else []
         after = next_step(self.roi) if self.roi else self.roi_reason
-        return "\n".join([self.verdict.sentence, *(wrong or ["Every trust check is in order."]), *goal, after])
+        hangs = [self.belief.says] if self.belief and self.belief.says else []
+        return "\n".join([self.verdict.sentence, *(wrong or ["Every trust check is in order."]), *goal, *hangs, after])
 
     def to_markdown(self) -> str:
         """Return the verdict, the trust checks and, from the planned end on, a table of effects, rounded for reading."""
@@ -134,7 +138,8 @@ class Report:
             },
             "audience": plan.audience,
             "signals": "shared",
-            "prior": {"interest": self.prior.interest, "learning": self.prior.learning},
+            "prior": {"interest": self.prior.interest, "learning": self.prior.learning, "tests": list(self.prior.tests)},
+            "belief": self.belief.to_dict() if self.belief else None,
             "sentences": list(self.sentences),
             "verdict": shape.of_verdict(self.verdict),
             "checks": [shape.of_check(check) for check in self.checks],
@@ -194,7 +199,9 @@ def build_report(
     priced = replace(compared, belief=late_belief(experiment, observed.halves, prior=prior) or compared.belief)
     roi, reason = _money(experiment, priced, progress, views, seed=seed) if progress.ended else (None, shape.EARLY)
     candidates = _candidates(experiment, priced, roi, early=not progress.ended)
-    verdict = decide(candidates, control=experiment.control, failed=failed(checks), progress=progress)
+    rules = partial(decide, control=experiment.control, failed=failed(checks), progress=progress)
+    verdict = rules(candidates)
+    belief = believed(experiment, priced.belief, prior, candidates=candidates, roi=roi, decide=rules) if progress.ended else None
     if verdict.key == "wait" and taken:
         verdict = replace(verdict, reasons=(*of_looks(experiment, taken), *(r for r in verdict.reasons if r != EARLY))[:MOST_REASONS])
     shown = compared if progress.ended else None
@@ -202,7 +209,7 @@ def build_report(
     return Report(
         experiment, totals, checks, compared, roi, reason, verdict, sentences, progress, utc(start), utc(until), state, snapshot, prior,
         tuple(sorted(taken, key=lambda look: (look.day, look.arm, look.against))), evidence(experiment, totals, phases, observed),
-        look_at(experiment, totals),
+        look_at(experiment, totals), belief,
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +17,16 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from analysis.bayes import Posterior
-from analysis.information import Study, Unknown, studies, unknowns
+from analysis.information import Study, Unknown, best_length, studies, unknowns
 from analysis.words import money
 from experiments.experiment import Arm, Experiment
 
-__all__ = ["Roi", "Scenario", "Stakes", "Worth", "lognormal", "next_step", "stakes_of", "worth"]
+__all__ = ["Roi", "Scenario", "Stakes", "Worth", "expected_worth", "lognormal", "next_step", "stakes_of", "worth"]
 
 Floats = npt.NDArray[np.float64]
 DRAWS = 14  # as a power of two
 DOTS = 50
+WEEKS = tuple(7.0 * weeks for weeks in (1, 2, 3, 4, 6, 8, 12, 16))  # lengths of a test that are offered
 NINETY_FIVE = float(ndtri(0.95))
 
 
@@ -164,7 +166,7 @@ def worth(belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: 
     belief : posterior of the log ratios of the goal.
     stakes : value, traffic, horizon and costs.
     arms : of the plan, for kinds and shares.
-    test_days : length of the test that gave ``belief``; the study offered is as long again.
+    test_days : length of the test that gave ``belief``; a study as long again is offered, and one of the length that pays most.
     seed : of the draws; the same seed gives the same figures.
 
     References
@@ -180,7 +182,11 @@ def worth(belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: 
     kinds = {arm.name: arm.kind for arm in arms}
     found = unknowns(drawn.logs, drawn.value, drawn.benefit, names=names, kinds=kinds)
     shares = {arm.name: arm.share for arm in arms}
-    offered = studies(belief, _per_unit(stakes), costs=_costs(stakes, names), shares=shares, days=test_days, horizon=stakes.horizon_days)
+    asked: dict[str, Any] = {"costs": _costs(stakes, names), "shares": shares, "days": test_days, "horizon": stakes.horizon_days}
+    offered = studies(belief, _per_unit(stakes), **asked)
+    longer = best_length(belief, _per_unit(stakes), **asked, lengths=WEEKS) if offered else None
+    if longer is not None and longer.enbs > offered[0].enbs:
+        offered = (*offered, longer)
     return Roi(stakes.currency, stakes.horizon_days, belief.control, scenarios, max(0.0, evpi), found, offered, stakes)
 
 
@@ -197,6 +203,11 @@ def _per_unit(stakes: Stakes) -> float:
     low, _, high = stakes.value
     sigma = math.log(high / low) / (2 * NINETY_FIVE) if low > 0 else 0.0
     return stakes.views_per_day * stakes.effective_days * stakes.value[1] * math.exp(sigma * sigma / 2)
+
+
+def expected_worth(stakes: Stakes, arm: str, control: str, *, change: float) -> float:
+    """Return the mean net benefit of an arm, given the mean of its relative change."""
+    return _per_unit(stakes) * change - stakes.cost(arm, control)
 
 
 def _costs(stakes: Stakes, names: Sequence[str]) -> dict[str, tuple[float, float]]:

@@ -21,7 +21,7 @@ from analysis.totals import Distinct, Totals
 from experiments.experiment import Experiment
 from experiments.metric import metric
 
-__all__ = ["MOST_GROUPS", "OTHER", "Group", "Interaction", "Segment", "interaction", "look_at"]
+__all__ = ["MOST_GROUPS", "OTHER", "Group", "Interaction", "Segment", "interaction", "look_at", "with_q"]
 
 MOST_GROUPS = 8  # of one segment; the smallest ones are put together
 OTHER = "all others"
@@ -83,7 +83,7 @@ def look_at(experiment: Experiment, totals: Totals) -> tuple[Segment, ...]:
         for pair in pairs_of(experiment):
             own = tuple(Group(g, contrast_of(part, goal, pair, values[g], level=experiment.level)) for g, part in groups.items())
             found.append(Segment(name, *pair, interaction([group.contrast for group in own]), own))
-    return _with_q(found)
+    return with_q(found)
 
 
 def interaction(contrasts: Sequence[Contrast]) -> Interaction:
@@ -153,7 +153,8 @@ def _together(one: Totals, two: Totals) -> Totals:
     return Totals(merge_cells(one.moments, two.moments), None, distinct)
 
 
-def _with_q(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+def with_q(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Return the segments with p-values adjusted over all groups, and over all interaction tests, of a report."""
     ps = [g.contrast.absolute.p if g.contrast.absolute else None for s in segments for g in s.groups]
     q, differs = iter(exploratory(ps)), exploratory([s.interaction.p for s in segments])
     return tuple(

@@ -6,14 +6,27 @@ import math
 from collections.abc import Mapping, Sequence
 
 from analysis.assignment_check import as_assigned, assigned_anew
-from analysis.checks import Check, Counted, balanced, before, exposure, fallback, heavy_reader, ran_long_enough, split, splits_evidence
-from analysis.comparison import Comparisons, pairs_of
-from analysis.effect import arm_value, compare
+from analysis.checks import (
+    BEFORE_BLOCK,
+    Check,
+    Counted,
+    balanced,
+    before,
+    exposure,
+    fallback,
+    heavy_reader,
+    ran_long_enough,
+    split,
+    splits_evidence,
+)
+from analysis.comparison import Comparisons, pairs_of, planned_of
+from analysis.effect import Contrast, Value, arm_value, compare
 from analysis.missing import SIGNS, alike
 from analysis.neighbours import carry_over, interference
 from analysis.novelty import novelty
 from analysis.observed import Observed
 from analysis.recompute import Recomputed, again, agreement
+from analysis.sequential import LEAST_READERS, anytime_p
 from analysis.skew import largest_shift
 from analysis.totals import Totals, pre_columns
 from analysis.verdict import Progress
@@ -21,7 +34,7 @@ from analysis.words import count, name
 from experiments.experiment import Experiment, Phase
 from experiments.metric import metric
 
-__all__ = ["evidence", "failed", "looked_ahead", "trust"]
+__all__ = ["before_p_values", "evidence", "failed", "looked_ahead", "trust"]
 
 PerArm = Mapping[int, Mapping[str, int]]
 
@@ -75,7 +88,7 @@ def trust(
         ),
         balanced(balance),
         fallback(shown, fallen),
-        before(_before(experiment, totals, compared)),
+        before(before_p_values(experiment, totals, shares=compared.shares, ended=progress.ended), running=not progress.ended),
         _recomputed(experiment, totals, compared),
         ran_long_enough(
             days=progress.days, planned_days=progress.planned_days, minimum_days=experiment.minimum_days, running=not progress.ended
@@ -145,8 +158,20 @@ def _splits(experiment: Experiment, totals: Totals, phases: Sequence[Phase], *, 
     )
 
 
-def _before(experiment: Experiment, totals: Totals, compared: Comparisons) -> dict[str, float]:
-    """p-values of the goal, and of having been there at all, before the first exposure: every arm against the control."""
+def before_p_values(experiment: Experiment, totals: Totals, *, shares: Mapping[int, float], ended: bool) -> dict[str, float]:
+    """Return p-values of the goal, and of having been there at all, before the first exposure: every arm against the control.
+
+    While a test runs they may be looked at every day, and are there from the hundredth reader of both arms on. Once it
+    has ended they are those of one look.
+
+    Parameters
+    ----------
+    shares : weight of every phase.
+
+    References
+    ----------
+    STATISTICS 4 (normal mixture, tuned to the limit at which the check blocks) and 6.
+    """
     goal = metric(experiment.goal)
     top, bottom, present = pre_columns(goal)[0], pre_columns(goal)[-2], "has_pre"
     if not totals.moments or any(not {top, bottom, present} <= set(cell.keys) for cell in totals.moments.values()):
@@ -154,12 +179,23 @@ def _before(experiment: Experiment, totals: Totals, compared: Comparisons) -> di
     found = {}
     ones = {cell: moments.with_ones() for cell, moments in totals.moments.items()}
     for words, columns in ((goal.says.lower(), (top, bottom)), ("how many had been here before", (present, "ones"))):
-        values = {a: arm_value(ones, a, numerator=columns[0], denominator=columns[1], shares=compared.shares) for a in experiment.shares}
+        values = {a: arm_value(ones, a, numerator=columns[0], denominator=columns[1], shares=shares) for a in experiment.shares}
         for arm in experiment.shares:
             contrast = compare(values[arm], values[experiment.control], level=experiment.level) if arm != experiment.control else None
-            if contrast is not None and contrast.absolute is not None:
-                found[f"{words}, {name(arm)} against {name(experiment.control)}"] = contrast.absolute.p
+            p = None if contrast is None else _p(contrast, (values[arm], values[experiment.control]), ended=ended)
+            if p is not None:
+                found[f"{words}, {name(arm)} against {name(experiment.control)}"] = p
     return found
+
+
+def _p(contrast: Contrast, sides: tuple[Value, Value], *, ended: bool) -> float | None:
+    if contrast.absolute is None or ended:
+        return contrast.absolute.p if contrast.absolute else None
+    if min(contrast.n) < LEAST_READERS:
+        return None
+    return anytime_p(
+        contrast.absolute.estimate / contrast.absolute.se, sum(contrast.n), planned_of(sides, alpha=BEFORE_BLOCK), alpha=BEFORE_BLOCK
+    )
 
 
 def _recomputed(experiment: Experiment, totals: Totals, compared: Comparisons) -> Check:

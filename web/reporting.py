@@ -8,7 +8,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from analysis.bayes import Prior
 from analysis.boundaries import FIRST_DAY
+from analysis.fat_tails import learnt_prior
 from analysis.looks import Taken
 from analysis.neighbours import Ran
 from analysis.observed import observe
@@ -17,14 +19,14 @@ from analysis.totals import totals
 from experiments.clock import moment, to_us
 from experiments.errors import ExperimentError
 from experiments.events.store import balance, last_seq, read_store, store_path
-from experiments.experiment import Phase
+from experiments.experiment import Experiment, Phase
 from experiments.files import read_json, replace_json
 from experiments.lifecycle import Record, Step, caps_of, experiment_named, experiments, looks_of, record_caps, record_looks
 from experiments.settings import Settings
 from experiments.tables import control_engine
 from web.job_entry import job_entry
 
-__all__ = ["ASSIGNMENT", "current_report", "store_report", "write_reports"]
+__all__ = ["ASSIGNMENT", "current_report", "learnt", "store_report", "write_reports"]
 
 ASSIGNMENT = Path("checks") / "assignment.json"  # what the monthly job of assigning readers anew found
 
@@ -53,7 +55,23 @@ def current_report(home: Path, record: Record, *, until_us: int, source: str) ->
         phases=phases,
         taken=[Taken.from_dict(look) for look in looks_of(control_engine(home), record.experiment.name)],
         observed=observed,
+        prior=learnt(home, plan),
     )
+
+
+def learnt(home: Path, plan: Experiment) -> Prior:
+    """Return what the finished tests of this installation say about effects on the same goal; ours while they are few.
+
+    Decided tests count whose numbers could be used; a test never teaches itself.
+    """
+    found: dict[str, list[tuple[float, float]]] = {"interest": [], "learning": []}
+    for record in experiments(control_engine(home)):
+        stored = read_json(report_path(home, record.experiment.name)) if record.state == "decided" else None
+        if stored is None or record.experiment.name == plan.name or stored["goal"] != plan.goal or stored["verdict"]["key"] == "do_not_use":
+            continue
+        for key, effect in ((stored.get("belief") or {}).get("measured") or {}).items():
+            found[key].append((effect["log_ratio"], effect["variance"]))
+    return learnt_prior(found["interest"], found["learning"])
 
 
 def _others(home: Path, name: str) -> list[Ran]:

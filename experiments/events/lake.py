@@ -18,8 +18,9 @@ from ibis import _
 
 from experiments.events.counts import Counts, count_up
 from experiments.events.lake_partitions import READS, remove_reader, seal_import, sealed_reads
-from experiments.events.lake_rules import DAY_US, HAS_PRE, agreed_readers, entered, in_sessions, needed, pre
+from experiments.events.lake_rules import DAY_US, HAS_PRE, agreed_readers, in_sessions, needed, pre, window_us
 from experiments.events.lake_shown import article_views, clicks_without_exposure, exposure_groups
+from experiments.events.lake_sql import entered_sql
 from experiments.events.lake_tables import bound, evaluate, run, sql
 from experiments.events.tail import open_tail
 from experiments.experiment import Experiment
@@ -37,6 +38,7 @@ __all__ = [
     "reads",
     "remove_reader",
     "rows_and_counts",
+    "with_matured",
 ]
 
 SESSION = Measure(count="session")
@@ -175,8 +177,9 @@ def rows_and_counts(
     before = {m.key: m for metric in metrics if metric.name == experiment.goal for m in (metric.numerator, metric.denominator)}
     asked = measures | {SESSION.key: SESSION}
     with open_tail(home, until_us=until_us, source=source, experiment=experiment.name) as tail:
-        rule = entered(experiment, asked, until_us=until_us, session_of_exposure=session_of_exposure, before=before)
-        table = evaluate(tail, rule, needed(asked.values(), experiment.segments)).sort_by("reader")
+        rule = entered_sql(home, experiment, asked, session_of_exposure=session_of_exposure, before=before)
+        found = evaluate(tail, rule, needed(asked.values(), experiment.segments)).sort_by("reader")
+        table = with_matured(found, experiment, until_us=until_us)
         start = pc.min(table["exposed_at"]).as_py()
         counted = count_up(
             tuple(experiment.shares),
@@ -190,6 +193,11 @@ def rows_and_counts(
     keys = (*measures, *map(pre, before), *([HAS_PRE] if before else []))
     matured = table.filter(table["matured"]).drop_columns([name for name in table.column_names if name in dropped])
     return ReaderRows(matured, keys, counted.crossed, until_us, source, counted.snapshot_seq), counted
+
+
+def with_matured(table: Any, experiment: Experiment, *, until_us: int) -> Any:
+    """Return the readers with a column that says whether their window was over at ``until_us``."""
+    return table.append_column("matured", pc.less_equal(table["exposed_at"], until_us - window_us(experiment)))
 
 
 def moments(rows: ReaderRows, *, by_bucket: bool = False) -> list[MomentRow]:

@@ -18,8 +18,9 @@ import pyarrow.compute as pc
 from ibis import _
 
 from experiments.events.lake import MomentRow, ReaderRows, moments, reads
-from experiments.events.lake_rules import HAS_PRE, entered, needed, pre
+from experiments.events.lake_rules import HAS_PRE, needed, pre
 from experiments.events.lake_shown import exposures_left_out
+from experiments.events.lake_sql import entered_sql
 from experiments.events.lake_tables import bound, evaluate, run
 from experiments.events.tail import open_tail
 from experiments.events.wire import LATE_US
@@ -134,7 +135,7 @@ def halves(home: Path, experiment: Experiment, rows: ReaderRows, goal: Metric) -
     short = replace(experiment, window_days=experiment.window_days / 2)
     measures = {m.key: m for m in (goal.numerator, goal.denominator)}
     with open_tail(home, until_us=rows.until_us, source=rows.source, experiment=experiment.name) as tail:
-        early = evaluate(tail, entered(short, measures, until_us=rows.until_us, session_of_exposure=False), needed(measures.values()))
+        early = evaluate(tail, entered_sql(home, short, measures, session_of_exposure=False), needed(measures.values()))
     early = early.filter(pc.is_in(early["reader"], value_set=rows.table["reader"].combine_chunks())).sort_by("reader")  # as rows are
     columns: dict[str, Any] = {name: rows.table[name] for name in ("arm", "phase", "bucket")}
     for measure in measures.values():
@@ -165,7 +166,7 @@ def looked_ahead(home: Path, experiment: Experiment, rows: ReaderRows, goal: Met
         wanted = needed(measures.values())
         tables = {kind: evaluate(tail, bound(kind).filter(theirs), {kind: names}) for kind, names in wanted.items()}
     cut = dict(zip(sample["reader"].to_pylist(), sample["exposed_at"].to_pylist(), strict=True))
-    rule = entered(experiment, measures, until_us=rows.until_us, session_of_exposure=False, before=measures)
+    rule = entered_sql(home, experiment, measures, session_of_exposure=False, before=measures)
     again = run(rule, hidden(tables, cut)).sort_by("reader")
     pairs = (zip(sample[name].to_pylist(), again[name].to_pylist(), strict=True) for name in columns)
     return sum(any(a != b for a, b in both) for both in zip(*pairs, strict=True)), len(sample)

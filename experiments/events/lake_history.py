@@ -10,7 +10,7 @@ from typing import Any
 import ibis
 from ibis import _
 
-from experiments.events.lake import ReaderRows
+from experiments.events.lake import ReaderRows, with_matured
 from experiments.events.lake_rules import HAS_PRE, agreed_readers, entered, needed, pre
 from experiments.events.lake_tables import bound, evaluate
 from experiments.events.tail import open_tail
@@ -44,12 +44,13 @@ def past(home: Path, experiment: Experiment, metrics: Sequence[Metric], *, until
     before = {m.key: m for metric in metrics if metric.name == experiment.goal for m in (metric.numerator, metric.denominator)}
     columns = dict(needed(measures.values()))
     columns |= {"view": columns["view"] | {"page_type", "agreed"}, "exposure": columns["exposure"] | {"audience"}}
-    rule = entered(experiment, measures, until_us=until_us, session_of_exposure=False, before=before)
+    rule = entered(experiment, measures, session_of_exposure=False, before=before)
     if since_us is not None:
         shown = _first_pages(experiment, since_us).select(*bound("exposure").columns).cast(bound("exposure").schema())
         rule = rule.op().replace({bound("exposure").op(): shown.op()}).to_expr()
     with open_tail(home, until_us=until_us, source=source, experiment=experiment.name if since_us is None else "") as tail:
-        table, seq = evaluate(tail, rule, columns).sort_by("reader"), tail.last_seq
+        found, seq = evaluate(tail, rule, columns).sort_by("reader"), tail.last_seq
+    table = with_matured(found, experiment, until_us=until_us)
     keys = (*measures, *map(pre, before), *([HAS_PRE] if before else []))
     rows = table.filter(table["matured"]).drop_columns(["matured", "arms"])
     return Past(ReaderRows(rows, keys, 0, until_us, source, seq), tuple(sorted(table["exposed_at"].to_pylist())))

@@ -21,7 +21,7 @@ from experiments.metric import Measure
 
 __all__ = [
     *("BEFORE_DAYS", "DAY_US", "GAP_US", "HAS_PRE", "agreed_readers", "entered", "event_values", "in_sessions", "needed", "pre"),
-    "segment",
+    *("segment", "window_us"),
 ]
 
 DAY_US = 86_400_000_000
@@ -95,19 +95,18 @@ def entered(
     experiment: Experiment,
     measures: Mapping[str, Measure],
     *,
-    until_us: int,
     session_of_exposure: bool,
     before: Mapping[str, Measure] | None = None,
     most_read: Sequence[str] = (),
 ) -> Any:
-    """One row per exposed reader: reader, arm, phase, exposed_at, bucket, matured, arms (how many were met), measures.
+    """One row per exposed reader, matured or not: reader, arm, phase, exposed_at, bucket, arms (how many were met), measures.
 
     Parameters
     ----------
     session_of_exposure : also count the session in which the first exposure fell, though it started earlier.
     before : measures to take also over the sessions before the first exposure, as columns :func:`pre` and ``has_pre``.
     """
-    views, entry, joined = _windows(experiment, until_us=until_us, session_of_exposure=session_of_exposure)
+    views, entry, joined = _windows(experiment, session_of_exposure=session_of_exposure)
     views = views.mutate(most_read=ibis.ifelse(views.article.isin(most_read), "yes", "no") if most_read else ibis.literal("no"))
     rows = _added(entry, measures, sessions=_inside(joined), views=views, entry=entry)
     values = {key: ibis.literal(1, "int64") if measure.count == "reader" else rows[key].fill_null(0) for key, measure in measures.items()}
@@ -115,7 +114,7 @@ def entered(
         rows, extra = _before(rows, before, joined=joined, views=views, entry=entry)
         rows, groups = _segments(rows, experiment.segments)
         values |= extra | groups
-    return rows.select("reader", "arm", "phase", "exposed_at", "bucket", "matured", "arms", **values)
+    return rows.select("reader", "arm", "phase", "exposed_at", "bucket", "arms", **values)
 
 
 def event_values(experiment: Experiment, measure: Measure, *, until_us: int, session_of_exposure: bool) -> Any:
@@ -127,21 +126,23 @@ def event_values(experiment: Experiment, measure: Measure, *, until_us: int, ses
     ----------
     measure : a sum; its field is the value.
     """
-    views, entry, joined = _windows(experiment, until_us=until_us, session_of_exposure=session_of_exposure)
+    views, entry, joined = _windows(experiment, session_of_exposure=session_of_exposure)
     pages = views.join(_inside(joined).select("reader", "session"), ["reader", "session"]).select("reader", "page_view")
     facts = _facts(_kind(measure), pages, entry, blank=True).mutate(value=_[measure.sum.partition(".")[2]])
     found = facts.group_by(["reader", "value"]).agg(events=_.count())
-    matured = entry.filter(_.matured).select("reader", "arm", "phase")
+    matured = entry.filter(_.exposed_at + window_us(experiment) <= until_us).select("reader", "arm", "phase")
     return found.join(matured, "reader").select("reader", "arm", "phase", "value", "events")
 
 
-def _windows(experiment: Experiment, *, until_us: int, session_of_exposure: bool) -> tuple[Any, Any, Any]:
+def window_us(experiment: Experiment) -> int:
+    """Return how long a reader is followed from the first exposure on, in microseconds."""
+    return round(experiment.window_days * DAY_US)
+
+
+def _windows(experiment: Experiment, *, session_of_exposure: bool) -> tuple[Any, Any, Any]:
     """Page views in sessions, readers with their window, and every session of these readers."""
-    window_us = round(experiment.window_days * DAY_US)
     views = in_sessions(bound("view").filter(_.prefetch == 0))
-    entry = _entry(tuple(experiment.shares)).mutate(
-        matured=_.exposed_at + window_us <= until_us, ends_at=_.exposed_at + window_us, counts_from=_.exposed_at
-    )
+    entry = _entry(tuple(experiment.shares)).mutate(ends_at=_.exposed_at + window_us(experiment), counts_from=_.exposed_at)
     sessions = views.group_by(["reader", "session"]).agg(start=_.issued_at.min(), last=_.issued_at.max(), pages=_.count())
     if session_of_exposure:
         entry = _from_its_session(entry, sessions)

@@ -15,7 +15,7 @@ from experiments.errors import DataError
 from experiments.events.sealed import SHARDS, damaged, spill_folder
 from experiments.events.tail import FACTS, SLOT_KINDS, Tail
 
-__all__ = ["arrow", "bound", "evaluate", "query", "run", "sql"]
+__all__ = ["arrow", "bound", "compiled", "evaluate", "query", "run", "sql"]
 
 MEMORY = "2GB"  # of DuckDB; beyond it intermediate results go to disk
 EVENTS_AT_ONCE = 8_000_000  # more are worked through in parts, each with some of the readers
@@ -27,9 +27,13 @@ def bound(kind: str) -> Any:
     return ibis.table({column.name: "string" if column.type == "text" else "int64" for column in FACTS[kind]}, name=kind)
 
 
+def compiled(rule: Any) -> str:
+    """Return the SQL of an expression."""
+    return _compiled(rule.op())
+
+
 @lru_cache(maxsize=64)
 def _compiled(rule: Any) -> str:
-    """The SQL of a rule; to write it takes longer than to run it over a small site's events."""
     return str(ibis.to_sql(rule.to_expr(), dialect="duckdb"))
 
 
@@ -38,12 +42,12 @@ def evaluate(tail: Tail, rule: Any, needs: Mapping[str, Collection[str]]) -> Any
 
     Parameters
     ----------
-    rule : over :func:`bound` tables. Every row of its result must depend on the events of one reader alone: many events
+    rule : over :func:`bound` tables, an expression or its SQL. Every row of its result must depend on the events of one reader alone: many events
         are worked through in parts, each with some of the readers.
     needs : kinds of events, and the columns of each that the rule looks at (all if empty).
     """
     parts = _parts(tail)
-    text = _compiled(rule.op())
+    text = rule if isinstance(rule, str) else compiled(rule)
     with _engine(tail, needs, sharded=len(parts) > 1) as engine:
         found = []
         for first, last in parts:
@@ -70,12 +74,12 @@ def arrow(tail: Tail, kind: str, names: Collection[str] = ()) -> Any:
         return _narrow(engine.sql(f'SELECT {", ".join(column.name for column in FACTS[kind])} FROM "{kind}"').to_arrow_table())
 
 
-def run(expression: Any, tables: Mapping[str, Any]) -> Any:
-    """Return the result of an expression over Arrow tables as an Arrow table."""
+def run(rule: Any, tables: Mapping[str, Any]) -> Any:
+    """Return the result of an expression, or of its SQL, over Arrow tables as an Arrow table."""
     with duckdb.connect() as engine:
         for name, table in tables.items():
             engine.register(name, table)
-        return _narrow(engine.sql(_compiled(expression.op())).to_arrow_table())
+        return _narrow(engine.sql(rule if isinstance(rule, str) else compiled(rule)).to_arrow_table())
 
 
 def sql(query: str, rows: Any) -> list[tuple[Any, ...]]:

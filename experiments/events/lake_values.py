@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from experiments.events.lake import ReaderRows
-from experiments.events.lake_rules import DAY_US, entered, event_values, needed, segment
+from experiments.events.lake_rules import DAY_US, event_values, needed, segment
+from experiments.events.lake_sql import entered_sql
 from experiments.events.lake_tables import evaluate, query
 from experiments.events.tail import open_tail
 from experiments.experiment import Experiment
@@ -97,7 +98,7 @@ def with_measures(
     top : taken before the first exposure, so that no arm can have changed it.
     """
     with open_tail(home, until_us=rows.until_us, source=rows.source, experiment=experiment.name) as tail:
-        rule = entered(experiment, measures, until_us=rows.until_us, session_of_exposure=session_of_exposure, most_read=top.articles)
+        rule = entered_sql(home, experiment, measures, session_of_exposure=session_of_exposure, most_read=top.articles)
         found = evaluate(tail, rule, needed(measures.values()))
     table = rows.table
     places = pc.index_in(table["reader"], value_set=found["reader"])  # events may have arrived since the rows were taken

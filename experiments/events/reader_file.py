@@ -11,7 +11,7 @@ import duckdb
 
 from experiments.errors import DataError, nearest
 
-__all__ = ["WHOLE", "check_suffix", "load_file", "load_text", "quoted", "refuse", "value_faults"]
+__all__ = ["WHOLE", "check_suffix", "label", "literal", "load_file", "load_text", "quoted", "refuse", "value_faults"]
 
 MOST_FAULTS = 20
 SUFFIXES = (".csv", ".parquet", ".pq")
@@ -48,8 +48,17 @@ def check_suffix(path: Path) -> None:
         raise DataError(f"{path}: inside it is {inside}, whatever its suffix says.", "Rename it.")
 
 
-def load_file(connection: Any, path: Path, *, reader: str, arm: str, measured: Sequence[str]) -> dict[str, str]:
-    """Make the relation ``file`` (reader, arm, the measured columns) and ``numbered`` (the same with ``row``, from 1).
+def label(name: str) -> str:
+    """The column of :func:`load_file`'s relations that holds a column of groups as text."""
+    return f"group:{name}"
+
+
+def load_file(connection: Any, path: Path, *, reader: str, arm: str, measured: Sequence[str], labels: Sequence[str] = ()) -> dict[str, str]:
+    """Make the relation ``file`` (reader, arm, the measured columns, labels) and ``numbered`` (the same with ``row``, from 1).
+
+    Parameters
+    ----------
+    labels : columns that are read as text, under the name :func:`label`.
 
     Returns
     -------
@@ -62,7 +71,7 @@ def load_file(connection: Any, path: Path, *, reader: str, arm: str, measured: S
     """
     try:
         make = _load_csv if path.suffix.lower() == ".csv" else _load_parquet
-        return make(connection, path, (reader, arm), measured)
+        return make(connection, path, (reader, arm), measured, labels)
     except (duckdb.Error, UnicodeDecodeError) as error:
         if path.suffix.lower() == ".csv" and _mixed_line_ends(path):
             raise DataError(f"{path}: some lines end in CR LF, others in LF.", "Save it with one kind of line end.") from error
@@ -78,16 +87,20 @@ def _missing(path: Path, names: Sequence[str], found: Sequence[str]) -> None:
     refuse(path, [f"there is no column '{name}'; {nearest(name, found)}" for name in dict.fromkeys(names) if name not in found])
 
 
-def _load_parquet(connection: Any, path: Path, who: tuple[str, str], measured: Sequence[str]) -> dict[str, str]:
-    source = f"read_parquet({_literal(str(path))}, file_row_number = true)"
+def _as_text(names: Sequence[str]) -> list[str]:
+    return [f"{quoted(name)}::VARCHAR AS {quoted(label(name))}" for name in names]
+
+
+def _load_parquet(connection: Any, path: Path, who: tuple[str, str], measured: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
+    source = f"read_parquet({literal(str(path))}, file_row_number = true)"
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
     types = {name: str(kind).partition("(")[0] for name, kind, *_ in described if name != "file_row_number"}
-    _missing(path, (*who, *measured), list(types))
+    _missing(path, (*who, *measured, *labels), list(types))
     refuse(path, [f"column '{name}' holds {types[name].lower()}, not numbers." for name in measured if types[name] not in NUMBERS])
     booleans = {name for name in measured if types[name] == "BOOLEAN"}
     values = [f"{quoted(name)}{'::TINYINT' if name in booleans else ''} AS {quoted(name)}" for name in measured]
-    kept = ", ".join([f"{quoted(who[0])} AS reader", f"{quoted(who[1])}::VARCHAR AS arm", *values])
-    connection.execute(f"CREATE TEMP VIEW file AS SELECT {kept} FROM read_parquet({_literal(str(path))})")
+    kept = ", ".join([f"{quoted(who[0])} AS reader", f"{quoted(who[1])}::VARCHAR AS arm", *values, *_as_text(labels)])
+    connection.execute(f"CREATE TEMP VIEW file AS SELECT {kept} FROM read_parquet({literal(str(path))})")
     connection.execute(f"CREATE TEMP VIEW numbered AS SELECT file_row_number + 1 AS row, {kept} FROM {source}")
     return {name: "TINYINT" if name in booleans else types[name] for name in measured}
 
@@ -103,7 +116,7 @@ def load_text(connection: Any, path: Path, names: Sequence[str]) -> None:
     if path.suffix.lower() == ".csv":
         _csv_as_text(connection, path, names)
         return
-    source = f"read_parquet({_literal(str(path))}, file_row_number = true)"
+    source = f"read_parquet({literal(str(path))}, file_row_number = true)"
     _missing(path, names, [str(column[0]) for column in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()])
     kept = ", ".join(f"{quoted(name)}::VARCHAR AS {quoted(name)}" for name in dict.fromkeys(names))
     connection.execute(f"CREATE TEMP TABLE text AS SELECT file_row_number + 1 AS row, {kept} FROM {source}")
@@ -117,22 +130,22 @@ def _csv_as_text(connection: Any, path: Path, names: Sequence[str]) -> None:
     twice = sorted({name for name in header if header.count(name) > 1})
     refuse(path, [f"column '{name}' is named twice." for name in twice])
     _missing(path, names, header)
-    columns = ", ".join(f"{_literal(name)}: 'VARCHAR'" for name in header)
-    layout = f"auto_detect = false, header = true, delim = {_literal(delimiter)}, quote = '\"', escape = '\"', columns = {{{columns}}}"
+    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in header)
+    layout = f"auto_detect = false, header = true, delim = {literal(delimiter)}, quote = '\"', escape = '\"', columns = {{{columns}}}"
     kept = ", ".join(quoted(name) for name in dict.fromkeys(names))
     connection.execute(f"CREATE TEMP TABLE text AS SELECT row_number() OVER () AS row, {kept} FROM "
-                       f"read_csv({_literal(str(path))}, {layout}, store_rejects = true, rejects_limit = 1000)")  # fmt: skip
+                       f"read_csv({literal(str(path))}, {layout}, store_rejects = true, rejects_limit = 1000)")  # fmt: skip
     cut = connection.execute("SELECT line, min(error_message) FROM reject_errors GROUP BY line ORDER BY line").fetchall()
     refuse(path, [f"line {line}: {message}" for line, message in cut])
 
 
-def _load_csv(connection: Any, path: Path, who: tuple[str, str], measured: Sequence[str]) -> dict[str, str]:
+def _load_csv(connection: Any, path: Path, who: tuple[str, str], measured: Sequence[str], labels: Sequence[str]) -> dict[str, str]:
     """All columns are read as text; what is a whole number, a number or neither is decided by every row, not by a sample."""
-    _csv_as_text(connection, path, (*who, *measured))
+    _csv_as_text(connection, path, (*who, *measured, *labels))
     refuse(path, [fault for name in measured if (fault := _not_numbers(connection, name))])
     whole = {name: not _count(connection, f"NOT regexp_full_match({quoted(name)}, '{INTEGER}')") for name in measured}
     types = {name: "BIGINT" if whole[name] else "DOUBLE" for name in measured}
-    values = ", ".join(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in types.items())
+    values = ", ".join([*(f"{quoted(name)}::{kind} AS {quoted(name)}" for name, kind in types.items()), *_as_text(labels)])
     connection.execute(f"CREATE TEMP TABLE numbered AS SELECT row, {quoted(who[0])} AS reader, {quoted(who[1])} AS arm, {values} FROM text")
     connection.execute("CREATE TEMP VIEW file AS SELECT * FROM numbered")
     return types
@@ -152,7 +165,8 @@ def _count(connection: Any, test: str) -> int:
     return int(connection.execute(f"SELECT count(*) FROM text WHERE {test}").fetchone()[0])
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return a text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
 
 

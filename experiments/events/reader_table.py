@@ -16,10 +16,11 @@ from typing import Any
 import duckdb
 
 from experiments.errors import DataError
-from experiments.events.reader_file import WHOLE, check_suffix, load_file, quoted, refuse, value_faults
+from experiments.events.reader_file import WHOLE, check_suffix, label, literal, load_file, quoted, refuse, value_faults
 
-__all__ = ["Columns", "Measured", "ReaderTable", "open_reader_table"]
+__all__ = ["UNKNOWN", "Columns", "Measured", "ReaderTable", "open_reader_table"]
 
+UNKNOWN = "not known"
 BITS = 45  # of a value; products of two of them, added up over 2**37 rows, fit 128 bits
 
 
@@ -32,6 +33,7 @@ class Columns:
     reader, arm : text or whole numbers.
     sums : added up over a reader's rows. before : known before exposure, the same in all rows of a reader.
     never_negative : of ``sums``, those that count something.
+    segments : groups of readers, known before exposure like ``before``; empty ones are of the group :data:`UNKNOWN`.
     """
 
     reader: str
@@ -39,6 +41,7 @@ class Columns:
     sums: tuple[str, ...]
     before: tuple[str, ...] = ()
     never_negative: tuple[str, ...] = ()
+    segments: tuple[str, ...] = ()
 
     @property
     def measured(self) -> tuple[str, ...]:
@@ -52,12 +55,14 @@ class Measured:
     Parameters
     ----------
     sums, products : of (value - shift) / unit, as whole numbers, per column and per pair of columns (each pair once).
+    group : of readers; empty where all of the arm are added up.
     """
 
     arm: str
     n: int
     sums: Mapping[str, int]
     products: Mapping[tuple[str, str], int]
+    group: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,24 +91,34 @@ class ReaderTable:
     crossed: int
     scales: Mapping[str, Scale]
 
-    def sums(self, groups: Sequence[Sequence[str]]) -> list[Measured]:
-        """Return one entry per arm, sorted by name.
+    def sums(self, groups: Sequence[Sequence[str]], *, by: str = "''") -> list[Measured]:
+        """Return one entry per arm and group of readers, sorted by name.
 
         Parameters
         ----------
         groups : columns whose products are wanted, a metric each; pairs across groups are not computed.
+        by : SQL that names a reader's group (:meth:`groups`).
         """
         names = list(dict.fromkeys(name for group in groups for name in group))
         pairs = list(dict.fromkeys((a, b) for group in groups for i, a in enumerate(group) for b in group[i:]))
         place = {name: f"c{i}" for i, name in enumerate(names)}
-        inner = ", ".join(["arm", *(f"{self._whole(name)} AS {place[name]}" for name in names)])
+        inner = ", ".join(["arm", f"{by} AS part", *(f"{self._whole(name)} AS {place[name]}" for name in names)])
         wanted = [f"sum({place[name]})" for name in names] + [self._product(a, b, place) for a, b in pairs]
-        query = f"SELECT arm, count(*), {', '.join(wanted)} FROM (SELECT {inner} FROM readers) GROUP BY arm ORDER BY arm"
+        query = f"SELECT arm, part, count(*), {', '.join(wanted)} FROM (SELECT {inner} FROM readers) GROUP BY arm, part ORDER BY arm, part"
         found = []
-        for arm, n, *values in self.connection.execute(query).fetchall():
+        for arm, part, n, *values in self.connection.execute(query).fetchall():
             whole = [int(value) for value in values]
-            found.append(Measured(arm, n, dict(zip(names, whole, strict=False)), dict(zip(pairs, whole[len(names) :], strict=True))))
+            found.append(Measured(arm, n, dict(zip(names, whole, strict=False)), dict(zip(pairs, whole[len(names) :], strict=True)), part))
         return found
+
+    def groups(self, segment: str, *, most: int, rest: str) -> str:
+        """Return SQL that names a reader's group: the ``most`` - 1 largest where there are more than ``most``, then ``rest``."""
+        known = f"coalesce(nullif({quoted(label(segment))}, ''), '{UNKNOWN}')"
+        sizes = self.connection.execute(f"SELECT {known}, count(*) FROM readers GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {most + 1}").fetchall()
+        if len(sizes) <= most:
+            return known
+        kept = ", ".join(literal(name) for name, _ in sizes[: most - 1])
+        return f"CASE WHEN {known} IN ({kept}) THEN {known} ELSE {literal(rest)} END"
 
     def _whole(self, name: str) -> str:
         scale = self.scales[name]
@@ -115,10 +130,15 @@ class ReaderTable:
         wide = "" if self.scales[a].furthest * self.scales[b].furthest < 2**62 else "::HUGEINT"  # only where 64 bits might not do
         return f"sum({place[a]}{wide} * {place[b]})"
 
-    def distinct(self, numerator: str, denominator: str = "", *, most: int = 2_000_000) -> list[tuple[str, float, float, int]] | None:
-        """Return (arm, numerator, denominator, readers) per distinct pair of values, sorted; None when there are more than ``most``."""
+    def distinct(
+        self, numerator: str, denominator: str = "", *, most: int = 2_000_000, of: str = "true"
+    ) -> list[tuple[str, float, float, int]] | None:
+        """Return (arm, numerator, denominator, readers) per distinct pair of values, sorted; None when there are more than ``most``.
+
+        ``of`` is SQL that says whose.
+        """
         below = quoted(denominator) if denominator else "1"
-        query = f"SELECT arm, {quoted(numerator)}, {below}, count(*) FROM readers GROUP BY ALL ORDER BY ALL LIMIT {most + 1}"
+        query = f"SELECT arm, {quoted(numerator)}, {below}, count(*) FROM readers WHERE {of} GROUP BY ALL ORDER BY ALL LIMIT {most + 1}"
         found = self.connection.execute(query).fetchall()
         return None if len(found) > most else [(arm, _plain(top), _plain(bottom), int(n)) for arm, top, bottom, n in found]
 
@@ -141,7 +161,7 @@ def open_reader_table(path: Path, columns: Columns) -> Iterator[ReaderTable]:
     """
     check_suffix(path)
     with duckdb.connect() as connection:
-        types = load_file(connection, path, reader=columns.reader, arm=columns.arm, measured=columns.measured)
+        types = load_file(connection, path, reader=columns.reader, arm=columns.arm, measured=columns.measured, labels=columns.segments)
         rows = int(connection.execute("SELECT count(*) FROM file").fetchone()[0])
         if not rows:
             raise DataError(f"{path}: the file has no row.")
@@ -164,6 +184,13 @@ def _gather(connection: Any, path: Path, columns: Columns, types: Mapping[str, s
             f"SELECT count(*) FROM (SELECT 1 FROM file GROUP BY reader HAVING min({quoted(name)}) <> max({quoted(name)}))"
         ).fetchone()[0])
     ]  # fmt: skip
+    changed += [
+        f"'{name}' differs between rows of the same reader in {count:,} reader{'s' * (count > 1)}, a group must be known before exposure."
+        for name in columns.segments
+        if (count := connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM file GROUP BY reader HAVING count(DISTINCT coalesce({quoted(label(name))}, '')) > 1)"
+        ).fetchone()[0])
+    ]  # fmt: skip
     refuse(path, changed)
     # a sum of floats depends on their order, so they are added from the smallest on
     sums = [
@@ -171,7 +198,7 @@ def _gather(connection: Any, path: Path, columns: Columns, types: Mapping[str, s
         for name in columns.sums
         if name not in columns.before
     ]
-    sums += [f"any_value({quoted(name)}) AS {quoted(name)}" for name in columns.before]
+    sums += [f"any_value({quoted(name)}) AS {quoted(name)}" for name in (*columns.before, *map(label, columns.segments))]
     query = f"SELECT reader, min(arm) AS arm, count(DISTINCT arm) AS arms, {', '.join(sums)} FROM file GROUP BY reader"
     connection.execute(f"CREATE TEMP TABLE all_readers AS {query}")
     connection.execute("CREATE TEMP VIEW readers AS SELECT * FROM all_readers WHERE arms = 1")

@@ -10,6 +10,7 @@ from analysis.boundaries import critical_values
 from analysis.calibration import calibrate, pair_row
 from analysis.calibration_belief import belief_row
 from analysis.calibration_figures import planned_power, row_of
+from analysis.calibration_length import SITES, Site, chosen_length, forgone, length_row
 from analysis.calibration_looks import looks_at, split_paths, walks
 from analysis.calibration_readers import MINUTES, RARE, VISITS, Process, minutes
 from analysis.calibration_rows import adjusted_row, share_row
@@ -48,7 +49,13 @@ def test_looks_families_splits_and_beliefs_are_part_of_the_gate(rows):
         "score test, ratio",
         "quantile, clustered",
     } < names
-    assert {"family of three", "family of three, two differ", "belief after the test"} < names
+    assert {
+        "family of three",
+        "family of three, two differ",
+        "belief after the test",
+        "alike before, 28 looks",
+        "length by what knowing is worth",
+    } < names
     assert {f"planned, {n} looks" for n in (8, 22, 14, 28)} | {f"anytime, {n} looks" for n in ("14", "28", "1,000")} < names
     assert {f"planned, {n}" for n in ("6 looks, uneven", "4 looks, more than planned", "4 looks, less than planned")} < names
     assert {f"split check, 28 looks, {lost} of an arm lost" for lost in ("5%", "2%")} < names
@@ -215,3 +222,31 @@ def test_believed_chances_come_true():
     assert row.passed
     assert sum(n for _, _, n in row.bins) == 500
     assert all(low <= chance <= low + 0.1 for low, (chance, _, _) in zip(np.arange(10) / 10, row.bins, strict=False) if len(row.bins) == 10)
+
+
+def test_a_length_chosen_by_what_it_teaches_forgoes_no_more_than_fourteen_days_anywhere():
+    row = length_row(np.random.default_rng(1), runs=400)
+    assert row.passed
+    assert row.power > 0.05  # saves something on all sites together
+
+
+def test_small_sites_and_large_ones_are_tested_for_other_lengths():
+    days = {(site.readers_per_day, site.cost): study.days for site in SITES if (study := chosen_length(site)) is not None}
+    assert days[400, 0.0] > days[4_000, 0.0]
+    assert chosen_length(Site(40, 0.5)) is None  # nothing it could find would pay for the arm
+
+
+def test_what_a_test_forgoes_by_hand():
+    """An arm that gains 10 % and costs 3 %: known, it earns 7 %; 73 of 365 days at half gain and full cost, the rest in full or not at all."""
+    site, truth = Site(10**9, 0.03), np.array([np.log(1.1)])
+    sure = forgone(site, truth, np.zeros(1), days=73.0)
+    assert sure == pytest.approx(0.07 - 0.2 * (0.05 - 0.03) - 0.8 * 0.07)
+    missed = forgone(Site(1, 0.03), truth, np.zeros(1), days=73.0)  # one reader a day says nothing: the prior does not ship it
+    assert missed == pytest.approx(0.07 - 0.2 * (0.05 - 0.03))
+    assert forgone(site, truth, np.zeros(1), days=0.0) == pytest.approx(0.07)
+
+
+def test_a_length_that_is_far_off_would_fail():
+    site, rng = SITES[4], np.random.default_rng(1)
+    truths, luck = rng.normal(0, 0.05, 400), rng.standard_normal(400)
+    assert forgone(site, truths, luck, days=168.0).mean() > 1.5 * forgone(site, truths, luck, days=chosen_length(site).days).mean()

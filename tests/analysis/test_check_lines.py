@@ -40,6 +40,10 @@ LINES = [
     (lambda: heavy_reader(1.5, 2.0), Check("heavy_reader", "warn", 0.75, 0.5, None, "Leaving out any one reader moves the result by at most 75% of its uncertainty.")),
     (lambda: heavy_reader(1.5, 0.0), Check("heavy_reader", "ok", 0.0, 0.5, None, "Leaving out any one reader moves the result by at most 0.0% of its uncertainty.")),
     (lambda: before({}), Check("before", "ok", None, 0.001, None, "Nothing is known about readers before their first exposure.")),
+    (
+        lambda: before({}, running=True),
+        Check("before", "ok", None, 0.001, None, "Too few readers so far, or nothing is known of them before their first exposure."),
+    ),
     (lambda: before({"views of als": 0.4, "views of front": 0.3}), Check("before", "ok", 0.6, 0.001, 0.6, ALIKE)),
     (lambda: before({"views": 0.9, "sessions": 0.8}), Check("before", "ok", 1.0, 0.001, 1.0, ALIKE)),
     (lambda: before({"views": 0.0005, "sessions": 0.2}), Check("before", "ok", 0.001, 0.001, 0.001, ALIKE)),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.bayes import Posterior
-from analysis.information import known_part, unknowns
+from analysis.information import best_length, known_part, unknowns
 from analysis.roi import Stakes, lognormal, next_step, stakes_of, worth
 from tests.analysis.tables import ARMS, plan
 
@@ -126,7 +126,7 @@ def test_the_next_step_is_computed_from_values_and_prices():
     stop = worth(believed((0.05, 0.08), (0.0, 0.0)), STAKES, ARMS, test_days=0)
     assert next_step(stop) == "Stop testing: knowing everything would be worth €0."
     unsure = worth(believed((0.0, 0.0), (0.05, 0.06)), STAKES, ARMS, test_days=7)
-    assert next_step(unsure).startswith("Next: the same test again, 7 days; it is worth about €")
+    assert next_step(unsure).startswith("Next: the same test again, 14 days; it is worth about €")
     dear = replace(STAKES, per_day={**FREE, "als": 50.0})
     assert "no study on offer pays for itself" in next_step(worth(believed((0.0, 0.0), (0.05, 0.06)), dear, ARMS, test_days=50))
 
@@ -139,3 +139,25 @@ def test_money_needs_a_stated_value_and_counted_views():
     assert stakes_of(plan(value_per_view=None), 1000.0) is None
     assert stakes_of(plan(), 0.0) is None
     assert stakes_of(plan(value_per_view=0.02, value_spread=4.0), 10.0).value == (0.005, 0.02, 0.08)
+
+
+@pytest.mark.parametrize(("n", "spread", "noise"), [(100_000, 0.003, 0.1), (10_000, 0.01, 0.3)])
+def test_two_arms_alike_are_tested_as_long_as_feit_and_berman_say(n, spread, noise):
+    """Arms whose means differ by ``spread``, readers by ``noise``: n* = (sqrt(9 s^4 + 4 N s^2 sigma^2) - 3 s^2) / (4 sigma^2) per arm."""
+    s2, sigma2, horizon = noise**2, spread**2, 1_000
+    wanted = (math.sqrt(9 * s2**2 + 4 * n * s2 * sigma2) - 3 * s2) / (4 * sigma2) * 2 / n * horizon
+    a_day = np.array([[2 * s2 / (n / horizon / 2)]])
+    belief = Posterior("status_quo", ("front",), np.array([-sigma2]), np.array([[2 * sigma2]]), a_day)  # exp(.) has mean 1
+    costs, shares = dict.fromkeys(("status_quo", "front"), (0.0, 0.0)), dict.fromkeys(("status_quo", "front"), 0.5)
+    lengths = [wanted * factor for factor in np.exp(np.arange(-20, 21) * 0.05)]
+    found = best_length(belief, 1.0, costs=costs, shares=shares, days=1.0, lengths=lengths, horizon=horizon)
+    assert found is not None
+    assert found.days == pytest.approx(wanted, rel=0.11)
+
+
+def test_a_length_that_pays_more_is_offered_beside_the_same_test_again():
+    """After three days little is known: the offer of three more days comes with a longer one, at a higher net worth."""
+    same, longer = worth(believed((0.0, 0.0), (0.05, 0.06), sampling=believed().covariance * 20), STAKES, ARMS, test_days=3).studies
+    assert (same.days, same.name) == (3, longer.name)
+    assert longer.days in (7, 14, 21, 28)
+    assert longer.enbs > same.enbs

@@ -166,6 +166,9 @@ def analyse(
     date: Annotated[str, typer.Option(help="Column with the day of each row.")] = "",
     exposed_at: Annotated[str, typer.Option(help="Column with the time of the reader's first exposure.")] = "",
     covariate_at: Annotated[list[str] | None, typer.Option(help="NAME=COL: when the covariate NAME was known; repeat for more.")] = None,
+    segment: Annotated[
+        list[str] | None, typer.Option(help="Column with groups of readers, known before the test; repeat for more.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Analyse a finished test of your own: effects, trust checks, verdict."""
@@ -175,8 +178,10 @@ def analyse(
     from web.cli.report_table import print_report
 
     metrics = [wanted(text) for text in metric]
-    dates = dates_of(metrics, column=date, until=until, exposed_at=exposed_at, covariate_at=covariate_at or ())
-    found = run(file, metrics, reader=reader, arm=arm, control=control, shares=shares_of(shares), level=level, dates=dates)
+    dates = dates_of(metrics, column=date, until=until, exposed_at=exposed_at, covariate_at=covariate_at or (), segments=segment or ())
+    found = run(
+        file, metrics, reader=reader, arm=arm, control=control, shares=shares_of(shares), level=level, dates=dates, segments=segment or ()
+    )
     (print_json if as_json else print_report)(found.to_dict())
 
 

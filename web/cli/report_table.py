@@ -33,12 +33,15 @@ def print_report(report: Mapping[str, Any]) -> None:
         print_table(f"For whom, by {segment['segment']}: {segment['arm']} against {segment['against']} (look, do not decide)",
                     ("group", "readers ", "change ", "range"), [_group(group) for group in segment["groups"]])  # fmt: skip
         out.print(segment["says"])
-    roi = report.get("roi")
+    belief, roi = report.get("belief") or {}, report.get("roi")
+    if belief.get("says"):
+        out.print(f"\n{spoken(belief['says'])}")
     if roi:
         out.print()
         title = f"What it is worth over {roi['horizon_days']} days, {roi['currency']}"
-        print_table(title, ("arm", "expected ", "5 to 95 in 100", "earns money "),
-                    [(s["arm"], f"{s['expected']:,.0f}", f"{s['low']:,.0f} to {s['high']:,.0f}", _share(s["p_positive"])) for s in roi["scenarios"]])  # fmt: skip
+        print_table(title, ("arm", "expected ", "5 to 95 in 100", "earns money ", "worth most "),
+                    [(s["arm"], f"{s['expected']:,.0f}", f"{s['low']:,.0f} to {s['high']:,.0f}", _share(s["p_positive"]), _share(s["p_best"]))
+                     for s in roi["scenarios"]])  # fmt: skip
         out.print(f"\n{roi['next']}")
 
 

@@ -10,6 +10,7 @@ from web.charts.bars import draw_bar
 from web.charts.forest import Forest, ForestRow, draw_forest
 from web.formatting import count, date, in_unit, interval, number, percent, share, signed
 from web.owner.beside import beside_of
+from web.owner.best import assumed, best_rows
 from web.owner.groups import Groups, groups_of
 from web.owner.trusted import TrustLine, trust_lines
 from web.owner.words import AUDIENCES, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says, sentence_after
@@ -71,6 +72,9 @@ class Memo:
     looks: tuple[tuple[str, str, str, str], ...] = ()
     beside: tuple[str, ...] = ()
     groups: tuple[Groups, ...] = ()
+    hangs: str = ""
+    best: tuple[tuple[str, str, str], ...] = ()
+    assumed: str = ""
     log: tuple[Mapping[str, Any], ...] = ()
     snapshot: str = ""
     as_of: tuple[tuple[str, Any], ...] = field(default=())
@@ -103,6 +107,9 @@ def memo_of(report: Mapping[str, Any]) -> Memo:
         looks=tuple(_look(look) for look in report.get("looks") or ()),
         beside=beside_of(report["effects"]),
         groups=groups_of(report.get("segments") or ()),
+        hangs=(report.get("belief") or {}).get("says") or "",
+        best=best_rows(report),
+        assumed=assumed(report),
         log=tuple(report.get("log") or ()),
         snapshot=report.get("snapshot") or "not named",
         as_of=(("Data up to", dates.get("until")), ("Computed", report.get("computed_at")), ("Next", report.get("next_refresh"))),
