@@ -112,6 +112,8 @@ def build_slate(
     builder = _Builder(context, rules, {pin.place: pin.article for pin in pins if pin.since <= context.at < pin.until})
     builder.fill(_rows(ranking, rung=0), capped=True)
     if builder.missing:
+        builder.fill(_rows(ranking, rung=0), capped=False)
+    if builder.missing:
         heat = Ranking.best_first(context.pool, signals.warmth(context.pool, context.at), "heat")
         builder.fill(_rows(heat, rung=1), capped=True)
         builder.fill(_rows(heat, rung=1), capped=False)

@@ -51,6 +51,19 @@ def test_at_most_two_of_a_section_unless_the_slate_would_be_short(catalogue: Cat
     assert len(build_slate(ranking(1, 2, 3, 4, 5, 6), context(same), rules=CALM).items) == 6
 
 
+def test_when_the_cap_gives_way_the_arms_own_order_fills_the_slate() -> None:
+    same = Catalogue([article(i, section="one") for i in range(12)])
+    slate = build_slate(ranking(11, 10, 9, 8, 7, 6, 5), context(same), rules=CALM)
+    assert shown(slate) == [11, 10, 9, 8, 7, 6]
+    assert {item.rung for item in slate.items} == {0}
+
+
+def test_the_cap_gives_way_before_the_ladder_and_holds_in_the_ladder() -> None:
+    catalogue = Catalogue([article(i, section="one" if i < 4 else f"s{i}") for i in range(10)])
+    slate = build_slate(ranking(3, 2, 1), context(catalogue), rules=CALM)
+    assert [(item.article, item.rung) for item in slate.items] == [(3, 0), (2, 0), (1, 0), (4, 1), (5, 1), (6, 1)]
+
+
 def test_one_article_per_story() -> None:
     catalogue = Catalogue([article(i, story="storm" if i in (1, 2) else "") for i in range(10)])
     assert shown(build_slate(ranking(1, 2, 3, 4), context(catalogue), rules=CALM))[:2] == [1, 3]
