@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,13 @@ class Reads:
         return Reads(self.reader[lo:hi], self.session[lo:hi], self.article[lo:hi], self.at[lo:hi])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signals:
     """One snapshot. Arrays are indexed by catalogue position.
 
     heat : (n,) float32, decayed reads as of ``at`` (one per reader, article and 24 h).
     reads_in : (5, n) float32, reads in the last 0.5, 1, 3, 24 and 120 hours.
-    co_indptr (n+1,) int32, co_articles (nnz,) int32, co_weights (nnz,) float32 : rows of the co-reading matrix.
+    co_indptr (n+1,) int32, co_articles (nnz,) int32, co_weights (nnz,) float32 : rows of the co-reading matrix, ascending by article.
     co_total : (n,) float32, row sums.
     typical : (sections,) float32, median heat of the section's fresh articles (of all fresh ones where it has fewer than five).
     last_offset : highest event sequence number that went in (-1: none).
@@ -84,6 +85,11 @@ class Signals:
     co_total: npt.NDArray[np.float32]
     typical: npt.NDArray[np.float32]
     last_offset: int = -1
+
+    @cached_property
+    def site_reads(self) -> npt.NDArray[np.float64]:
+        """(5,) reads of all articles in the windows of :attr:`reads_in`."""
+        return np.asarray(self.reads_in.sum(axis=1, dtype=np.float64))
 
     def co_reads(self, article: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Positions read together with ``article`` and their weights."""
@@ -104,11 +110,17 @@ class Signals:
 
     def followed_by(self, article: int | None, pool: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """Share of co-reads of ``article`` that went to each article of ``pool``, shrunk by five: ``C_ij / (sum_j C_ij + 5)``."""
-        dense = np.zeros(len(self.catalogue), np.float32)
-        if article is not None:
-            columns, weights = self.co_reads(article)
-            dense[columns] = weights / (self.co_total[article] + 5.0)
-        return dense[pool]
+        if article is None:
+            return np.zeros(len(pool), np.float32)
+        return np.asarray(self.read_with(article, pool) / (self.co_total[article] + np.float32(5.0)))
+
+    def read_with(self, article: int, pool: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+        """(m,) float32 weights of the pairs of ``article`` and each article of ``pool``; 0 where the two were never read together."""
+        columns, weights = self.co_reads(article)
+        if not len(columns):
+            return np.zeros(len(pool), np.float32)
+        place = np.minimum(np.searchsorted(columns, pool), len(columns) - 1)
+        return np.where(columns[place] == pool, weights[place], np.float32(0.0))
 
     @classmethod
     def empty(cls, catalogue: Catalogue, at: float) -> Signals:
@@ -214,4 +226,6 @@ def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catal
         raise ArtefactError(f"signals speak of {arrays['heat'].shape[0]} articles, the catalogue has {len(catalogue)}.")
     values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name != "catalogue"}
     values |= {"at": float(arrays["at"]), "half_life_h": float(arrays["half_life_h"]), "last_offset": int(arrays["last_offset"])}
-    return Signals(catalogue=catalogue, **values)
+    signals = Signals(catalogue=catalogue, **values)
+    _ = signals.site_reads  # computed here, not in the first request
+    return signals
