@@ -1,7 +1,7 @@
 """Train an arm, compare it with the heuristic on later reads, and publish it unless it is worse.
 
 ``python -m recsys.training ARM --home H --until US --seed S`` runs in a process of its own: it prints one JSON line and
-ends with 0 (published) or 3 (refused, with the reason).
+ends with 0 (published) or 3 (refused, with the reason). What the last run said stays in ``home/training/ARM.json``.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from experiments.clock import FileClock, system_clock
 from experiments.errors import ArmError, ArtefactError, DataError, PresslabError
+from experiments.files import replace_json
 from experiments.serving.artefacts import publish, read_bundle, write_bundle
 from experiments.serving.recommender import Catalogue, Context, Recommender, arm_class
 from experiments.serving.signals import HOUR, Reads, SignalRules
@@ -262,6 +263,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         too_little = isinstance(error, DataError)
         result = {"arm": given.arm, "state": "refused" if too_little else "failed", "reason": str(error)}
         status = 3 if too_little else error.exit_status
+    if given.arm.isidentifier():
+        kept = {key: result.get(key) for key in ("state", "says", "reason", "against", "metrics", "version", "gate")}
+        replace_json(given.home / "training" / f"{given.arm}.json", {**kept, "at": _now(given.home), "until": given.until})
     sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     return status
 
