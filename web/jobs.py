@@ -104,6 +104,14 @@ JOBS = (
         1_800,
         ("recsys.training", "ranked", "--home", "{home}", "--until", "{until}", "--mirror", "later"),
     ),
+    Job(
+        "text",
+        "What articles are about, from their words",
+        HOUR,
+        5 * MINUTE,
+        600,
+        ("recsys.text", "--home", "{home}", "--until", "{until}"),
+    ),
     Job("report", "Reports of running experiments", HOUR, 20 * MINUTE, 600, ("web.reporting", "--home", "{home}", "--until", "{until}")),
     Job("registry", "Published models into MLflow", HOUR, 40 * MINUTE, 300, ("recsys.registry", "--home", "{home}")),
     Job(
@@ -133,7 +141,7 @@ JOBS = (
     ),
     Job("retention", "Raw events past their time are deleted", DAY, 5 * HOUR + 30 * MINUTE, 3_600),
 )
-DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY}  # simulated days last seconds; everything else runs on request there
+DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY, "text": 2 * DAY}  # simulated days last seconds; everything else runs on request there
 
 
 def timetable(settings: Settings) -> tuple[Job, ...]:

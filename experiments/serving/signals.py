@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from experiments.errors import ArtefactError
 from experiments.serving.recommender import Catalogue
 
-__all__ = ["Reads", "Signals", "SignalRules", "build_signals", "signals_from_arrays", "signals_to_arrays"]
+__all__ = ["Reads", "Signals", "SignalRules", "Texts", "build_signals", "signals_from_arrays", "signals_to_arrays", "with_texts"]
 
 HOUR = 3600.0
 WINDOWS_H = (0.5, 1.0, 3.0, 24.0, 120.0)
@@ -62,6 +62,32 @@ class Reads:
         return Reads(self.reader[lo:hi], self.session[lo:hi], self.article[lo:hi], self.at[lo:hi])
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Unit vectors of what articles are about (made by ``recsys.text``).
+
+    rows : (m,) int32 positions, ascending. vectors : (m, d) float32.
+    """
+
+    rows: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.float32]
+
+    @classmethod
+    def none(cls) -> Texts:
+        return cls(np.zeros(0, np.int32), np.zeros((0, 0), np.float32))
+
+    def likeness(self, article: int | None, among: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        """(k,) cosine of ``article`` with each of ``among``; NaN where one of the two has no vector."""
+        found = np.full(len(among), np.nan)
+        if article is None or not len(self.rows):
+            return found
+        place = np.minimum(np.searchsorted(self.rows, np.append(among, article)), len(self.rows) - 1)
+        known = self.rows[place] == np.append(among, article)
+        if known[-1]:
+            found[known[:-1]] = self.vectors[place[:-1][known[:-1]]] @ self.vectors[place[-1]]
+        return found
+
+
 @dataclass(frozen=True)
 class Signals:
     """One snapshot. Arrays are indexed by catalogue position.
@@ -72,6 +98,7 @@ class Signals:
     co_total : (n,) float32, row sums.
     typical : (sections,) float32, median heat of the section's fresh articles (of all fresh ones where it has fewer than five).
     last_offset : highest event sequence number that went in (-1: none).
+    text_rows, text_vectors : of :class:`Texts`; empty where no text was read yet.
     """
 
     catalogue: Catalogue
@@ -85,6 +112,12 @@ class Signals:
     co_total: npt.NDArray[np.float32]
     typical: npt.NDArray[np.float32]
     last_offset: int = -1
+    text_rows: npt.NDArray[np.int32] = field(default_factory=lambda: Texts.none().rows)
+    text_vectors: npt.NDArray[np.float32] = field(default_factory=lambda: Texts.none().vectors)
+
+    @property
+    def texts(self) -> Texts:
+        return Texts(self.text_rows, self.text_vectors)
 
     @cached_property
     def site_reads(self) -> npt.NDArray[np.float64]:
@@ -215,6 +248,11 @@ def _co_reads(reads: Reads, n: int, at: float, rules: SignalRules) -> tuple[Any,
     return indptr, (unique % max(n, 1)).astype(np.int32), summed.astype(np.float32), total.astype(np.float32)
 
 
+def with_texts(signals: Signals, texts: Texts) -> Signals:
+    """Return the snapshot with these vectors of words."""
+    return replace(signals, text_rows=texts.rows, text_vectors=texts.vectors)
+
+
 def signals_to_arrays(signals: Signals) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays to publish (all but the catalogue, whose version goes into the manifest)."""
     return {f.name: np.asarray(getattr(signals, f.name)) for f in fields(signals) if f.name != "catalogue"}
@@ -224,7 +262,7 @@ def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catal
     """Rebuild a snapshot; raises :class:`ArtefactError` when it belongs to a catalogue of another size."""
     if arrays["heat"].shape != (len(catalogue),):
         raise ArtefactError(f"signals speak of {arrays['heat'].shape[0]} articles, the catalogue has {len(catalogue)}.")
-    values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name != "catalogue"}
+    values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name in arrays}
     values |= {"at": float(arrays["at"]), "half_life_h": float(arrays["half_life_h"]), "last_offset": int(arrays["last_offset"])}
     signals = Signals(catalogue=catalogue, **values)
     _ = signals.site_reads  # computed here, not in the first request
