@@ -1,4 +1,4 @@
-"""Which articles the ranker looks at: the hottest, those read after this one, and those ALS proposes."""
+"""Which articles the ranker looks at: the hottest, those read after this one, those ALS proposes, and those on the same subject."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from recsys.factors import Folded
 
 __all__ = ["Union", "als_scores", "candidates"]
 
-HEAT, CO_READ, ALS = 60, 60, 40
+HEAT, CO_READ, ALS, TEXT = 60, 60, 40, 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def als_scores(reader: Folded | None, articles: npt.NDArray[np.int32]) -> npt.ND
 
 
 def candidates(context: Context, reader: Folded | None) -> Union:
-    """Return the union of the three lists, from ``context.pool`` alone."""
+    """Return the union of the four lists, from ``context.pool`` alone."""
     signals: Signals = context.signals
     pool = np.unique(context.pool)
     als = als_scores(reader, pool)
@@ -50,6 +50,7 @@ def candidates(context: Context, reader: Folded | None) -> Union:
         "co_read": _best(following, CO_READ, above=0.0),
         "heat": _best(signals.warmth(pool, context.at).astype(np.float64), HEAT),
         "als": _best(als, ALS),
+        "text": _best(signals.texts.likeness(context.article, pool), TEXT, above=0.0),
     }
     source = np.full(len(pool), "", dtype="<U8")
     for name, places in lists.items():

@@ -38,13 +38,13 @@ class Factors:
     @cached_property
     def base(self) -> Floats:
         """``YᵀY + regularization · I``, (factors, factors)."""
-        wide = self.vectors.astype(np.float64)
+        wide = self.vectors[self.known].astype(np.float64)  # of a million articles few have a vector
         return np.asarray(wide.T @ wide + self.regularization * np.eye(wide.shape[1]))
 
     @cached_property
     def known(self) -> npt.NDArray[np.bool_]:
         """(articles,) whether an article has a vector; a zero score is not a low score."""
-        return np.asarray(np.abs(self.vectors).max(axis=1, initial=0.0) > 0)
+        return np.asarray(self.vectors.any(axis=1))
 
     def fold_in(self, articles: npt.ArrayLike, weights: npt.ArrayLike) -> Folded | None:
         """Return the reader who has these reads, or None when no read article has a vector.

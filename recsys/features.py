@@ -28,6 +28,7 @@ FEATURES = {
     "covis_rank": "rank among the candidates by co-reads",
     "als": "score of the folded-in reader; missing without a vector",
     "als_rank": "rank among the candidates by that score; missing without a vector",
+    "text": "cosine of its words with the open article's; missing without a vector",
     "affinity": "share of the reader's own reads in this section, over the pool's share",
     "pos": "article views of this session before this one",
     "hour": "hour of the day, UTC",
@@ -53,18 +54,15 @@ def compute_features(context: Context, union: npt.NDArray[np.int32], als: npt.ND
     signals: Signals = context.signals
     reads_in = signals.reads_in[:, union].astype(np.float64)
     hourly, daily = reads_in[1], reads_in[3]
-    together = np.zeros(len(signals.catalogue), np.float64)
-    total = 0.0
+    together, total = np.zeros(len(union)), 0.0
     if context.article is not None:
-        columns, weights = signals.co_reads(context.article)
-        together[columns] = weights
+        together = signals.read_with(context.article, union).astype(np.float64)
         total = float(signals.co_total[context.article])
-    together = together[union]
     age = np.clip((context.at - signals.catalogue.published[union]) / HOUR, 0.0, OLDEST_H)
     k = len(union)
     columns_ = [
         *reads_in,
-        hourly / max(float(signals.reads_in[1].sum()), 1.0),
+        hourly / max(float(signals.site_reads[1]), 1.0),
         _ranks(hourly),
         hourly / (daily / 24.0 + 1.0),
         age,
@@ -73,6 +71,7 @@ def compute_features(context: Context, union: npt.NDArray[np.int32], als: npt.ND
         _ranks(together),
         als,
         _ranks(als),
+        signals.texts.likeness(context.article, union),
         _affinity(context, union),
         np.full(k, float(context.session_position)),
         np.full(k, context.at % (24 * HOUR) // HOUR),

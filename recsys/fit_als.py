@@ -81,9 +81,7 @@ def article_vectors(data: Interactions, recipe: AlsRecipe, *, seed: int) -> npt.
             num_threads=recipe.threads,  # 0 would take every core
         )
         model.fit(data.matrix.astype(np.float32).tocsr(), show_progress=False)
-    vectors = np.array(model.item_factors, dtype=np.float32)
-    vectors[np.diff(data.matrix.tocsc().indptr) == 0] = 0.0
-    return vectors
+    return np.array(model.item_factors, dtype=np.float32)
 
 
 def fit(

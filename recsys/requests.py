@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.serving.recommender import Catalogue, Context
-from experiments.serving.signals import HOUR, Reads, SignalRules, Signals, build_signals
+from experiments.serving.signals import HOUR, Reads, SignalRules, Signals, Texts, build_signals, with_texts
 from experiments.serving.slate import SlateRules, pool_at
 
 __all__ = ["Request", "Site", "contexts", "next_reads"]
@@ -40,13 +40,17 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What all readers of the site did, and its rules: signals come from everybody, also from readers no model may learn from."""
+    """What all readers of the site did, and its rules: signals come from everybody, also from readers no model may learn from.
+
+    ``texts`` are made of articles alone, so those of later articles tell a request nothing: they are not in its pool.
+    """
 
     catalogue: Catalogue
     reads: Reads
     signal_rules: SignalRules = field(default_factory=SignalRules)
     slate_rules: SlateRules = field(default_factory=SlateRules)
     refresh_s: float = HOUR
+    texts: Texts = field(default_factory=Texts.none)
 
 
 def next_reads(reads: Reads, *, since: float, until: float, most: int, seed: int) -> list[Request]:
@@ -105,7 +109,7 @@ def contexts(requests: Sequence[Request], site: Site) -> Iterator[tuple[Request,
     for request in requests:
         published = request.at // site.refresh_s * site.refresh_s
         if signals is None or signals.at != published:
-            signals = build_signals(site.reads, site.catalogue, at=published, rules=site.signal_rules)
+            signals = with_texts(build_signals(site.reads, site.catalogue, at=published, rules=site.signal_rules), site.texts)
         pool = pool_at(site.catalogue, request.at, article=request.article, rules=site.slate_rules)
         if len(request.reads):
             pool = pool[~np.isin(pool, request.reads)]

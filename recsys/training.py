@@ -1,7 +1,7 @@
 """Train an arm, compare it with the heuristic on later reads, and publish it unless it is worse.
 
 ``python -m recsys.training ARM --home H --until US --seed S`` runs in a process of its own: it prints one JSON line and
-ends with 0 (published) or 3 (refused, with the reason).
+ends with 0 (published) or 3 (refused, with the reason). What the last run said stays in ``home/training/ARM.json``.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ import numpy.typing as npt
 
 from experiments.clock import FileClock, system_clock
 from experiments.errors import ArmError, ArtefactError, DataError, PresslabError
+from experiments.files import replace_json
 from experiments.serving.artefacts import publish, read_bundle, write_bundle
 from experiments.serving.recommender import Catalogue, Context, Recommender, arm_class
-from experiments.serving.signals import HOUR, Reads, SignalRules
+from experiments.serving.signals import HOUR, Reads, SignalRules, Texts
 from experiments.serving.slate import SlateRules
 from recsys.comparison import compare, paired
 from recsys.interactions import to_reads
 from recsys.requests import Request, Site, contexts, next_reads
+from recsys.text import fit_texts
 
 __all__ = ["Judged", "Source", "Trainer", "judge", "later_requests", "main", "place_of", "read_source", "train"]
 
@@ -84,8 +86,8 @@ class Judged:
     reason: str
 
 
-def read_source(home: Path, *, until_us: int, agreed_only: bool) -> Source:
-    """Read the catalogue and the reads a recipe can look at.
+def read_source(home: Path, *, until_us: int, agreed_only: bool, texts: bool = True) -> Source:
+    """Read the catalogue and the reads a recipe can look at; ``texts`` False leaves the vectors of words out, which take seconds.
 
     Raises
     ------
@@ -108,7 +110,8 @@ def read_source(home: Path, *, until_us: int, agreed_only: bool) -> Source:
     for name in ("reader", "article", "at"):
         digest.update("\n".join(map(str, mine[name].to_pylist())).encode())
     rules = SignalRules(co_read_sessions=settings.co_read_sessions), SlateRules(pool_h=settings.pool_hours)
-    site = Site(catalogue, to_reads(table, catalogue), *rules)
+    words = fit_texts(catalogue, until=until_us / 1e6, window_h=HISTORY_H) if texts else Texts.none()
+    site = Site(catalogue, to_reads(table, catalogue), *rules, texts=words)
     offsets = table["seq"].to_numpy()
     return Source(reads, site, digest.hexdigest(), int(offsets.max(initial=-1)))
 
@@ -183,7 +186,7 @@ def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = 
     if not hasattr(kind, "trainer"):
         raise ArmError(f"arm '{arm}' is not trained: it has no `trainer`.", "Only model arms are.")
     began, until = time.monotonic(), until_us / 1e6
-    source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed")
+    source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed", texts=getattr(kind, "uses_texts", True))
     trainer: Trainer = importlib.import_module(kind.trainer).Trainer(source.reads, source.site, until=until, seed=seed)
     judged = judge(trainer, source, arm, until=until, against=against, seed=seed)
     waived = str(getattr(kind, "waived", "")) if judged.reason and judged.metrics else ""
@@ -262,6 +265,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         too_little = isinstance(error, DataError)
         result = {"arm": given.arm, "state": "refused" if too_little else "failed", "reason": str(error)}
         status = 3 if too_little else error.exit_status
+    if given.arm.isidentifier():
+        kept = {key: result.get(key) for key in ("state", "says", "reason", "against", "metrics", "version", "gate")}
+        replace_json(given.home / "training" / f"{given.arm}.json", {**kept, "at": _now(given.home), "until": given.until})
     sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     return status
 

@@ -107,6 +107,14 @@ JOBS = (
         1_800,
         ("recsys.training", "ranked", "--home", "{home}", "--until", "{until}", "--mirror", "later"),
     ),
+    Job(
+        "text",
+        "What articles are about, from their words",
+        HOUR,
+        5 * MINUTE,
+        600,
+        ("recsys.text", "--home", "{home}", "--until", "{until}"),
+    ),
     Job("report", "Reports of running experiments", HOUR, 20 * MINUTE, 600, ("web.reporting", "--home", "{home}", "--until", "{until}")),
     Job("registry", "Published models into MLflow", HOUR, 40 * MINUTE, 300, ("recsys.registry", "--home", "{home}")),
     Job(
@@ -152,7 +160,7 @@ JOBS = (
         ("web.drill_job", "--home", "{home}", "--until", "{until}"),
     ),
 )
-DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY}  # simulated days last seconds; everything else runs on request there
+DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY, "text": 2 * DAY}  # simulated days last seconds; everything else runs on request there
 
 
 def timetable(settings: Settings) -> tuple[Job, ...]:

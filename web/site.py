@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -39,6 +39,7 @@ from web.published import Live, Published, refresh
 from web.records import Visit, click, page_events
 from web.shadow import Shadow
 from web.site_protocol import Choices, MostRead, PageView, SlotItem, SlotView
+from web.standing import standing
 from web.stored import Stored
 
 __all__ = ["NewsSite", "OpenPage"]
@@ -89,7 +90,7 @@ class NewsSite:
         self.export, self.erase, self.why = held.export, held.erase, held.why
         self.report, self.reports, self.jobs, self.run_job = stored.report, stored.reports, stored.jobs, stored.run_job
         self.models, self.drift, self.explanation = stored.models, stored.drift, stored.explanation
-        self._stored = stored
+        self._stored, self.standing = stored, partial(standing, stored)
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
 

@@ -65,8 +65,10 @@ class Catalogue:
     articles : tuple of :class:`Article`, sorted by id.
     ids : tuple of str, the same order.
     published : (n,) float64, unix seconds.
+    newest_last : (n,) int32, positions in order of publication (of one moment: the later position first); published_in_order : (n,)
+        the times in that order. With them a request looks at the articles of its window, not at all of them.
     section : (n,) int32, codes into ``sections``.
-    evergreen, withdrawn : (n,) bool.
+    evergreen, withdrawn : (n,) bool. lasting : (m,) int32, evergreens that are not withdrawn.
     version : short hash of ids and publication times; bundles and signals carry it.
 
     Examples
@@ -82,11 +84,14 @@ class Catalogue:
         self.ids = tuple(article.id for article in self.articles)
         self.positions = {identity: i for i, identity in enumerate(self.ids)}
         self.published = np.array([a.published_at.timestamp() for a in self.articles], dtype=np.float64)
+        self.newest_last = np.lexsort((-np.arange(len(self.articles)), self.published)).astype(np.int32)
+        self.published_in_order = self.published[self.newest_last]
         self.sections = tuple(sorted({a.section for a in self.articles}))
         code = {name: i for i, name in enumerate(self.sections)}
         self.section = np.array([code[a.section] for a in self.articles], dtype=np.int32)
         self.evergreen = np.array([a.evergreen for a in self.articles], dtype=bool)
         self.withdrawn = np.array([a.withdrawn for a in self.articles], dtype=bool)
+        self.lasting = np.flatnonzero(self.evergreen & ~self.withdrawn).astype(np.int32)
         self.version = _short_hash(self.ids, self.published)
 
     def __len__(self) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from experiments.errors import ArtefactError
 from experiments.serving.recommender import Catalogue
 
-__all__ = ["Reads", "Signals", "SignalRules", "build_signals", "signals_from_arrays", "signals_to_arrays"]
+__all__ = ["Reads", "Signals", "SignalRules", "Texts", "build_signals", "signals_from_arrays", "signals_to_arrays", "with_texts"]
 
 HOUR = 3600.0
 WINDOWS_H = (0.5, 1.0, 3.0, 24.0, 120.0)
@@ -62,15 +63,42 @@ class Reads:
 
 
 @dataclass(frozen=True, slots=True)
+class Texts:
+    """Unit vectors of what articles are about (made by ``recsys.text``).
+
+    rows : (m,) int32 positions, ascending. vectors : (m, d) float32.
+    """
+
+    rows: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.float32]
+
+    @classmethod
+    def none(cls) -> Texts:
+        return cls(np.zeros(0, np.int32), np.zeros((0, 0), np.float32))
+
+    def likeness(self, article: int | None, among: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        """(k,) cosine of ``article`` with each of ``among``; NaN where one of the two has no vector."""
+        found = np.full(len(among), np.nan)
+        if article is None or not len(self.rows):
+            return found
+        place = np.minimum(np.searchsorted(self.rows, np.append(among, article)), len(self.rows) - 1)
+        known = self.rows[place] == np.append(among, article)
+        if known[-1]:
+            found[known[:-1]] = self.vectors[place[:-1][known[:-1]]] @ self.vectors[place[-1]]
+        return found
+
+
+@dataclass(frozen=True)
 class Signals:
     """One snapshot. Arrays are indexed by catalogue position.
 
     heat : (n,) float32, decayed reads as of ``at`` (one per reader, article and 24 h).
     reads_in : (5, n) float32, reads in the last 0.5, 1, 3, 24 and 120 hours.
-    co_indptr (n+1,) int32, co_articles (nnz,) int32, co_weights (nnz,) float32 : rows of the co-reading matrix.
+    co_indptr (n+1,) int32, co_articles (nnz,) int32, co_weights (nnz,) float32 : rows of the co-reading matrix, ascending by article.
     co_total : (n,) float32, row sums.
     typical : (sections,) float32, median heat of the section's fresh articles (of all fresh ones where it has fewer than five).
     last_offset : highest event sequence number that went in (-1: none).
+    text_rows, text_vectors : of :class:`Texts`; empty where no text was read yet.
     """
 
     catalogue: Catalogue
@@ -84,6 +112,17 @@ class Signals:
     co_total: npt.NDArray[np.float32]
     typical: npt.NDArray[np.float32]
     last_offset: int = -1
+    text_rows: npt.NDArray[np.int32] = field(default_factory=lambda: Texts.none().rows)
+    text_vectors: npt.NDArray[np.float32] = field(default_factory=lambda: Texts.none().vectors)
+
+    @property
+    def texts(self) -> Texts:
+        return Texts(self.text_rows, self.text_vectors)
+
+    @cached_property
+    def site_reads(self) -> npt.NDArray[np.float64]:
+        """(5,) reads of all articles in the windows of :attr:`reads_in`."""
+        return np.asarray(self.reads_in.sum(axis=1, dtype=np.float64))
 
     def co_reads(self, article: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Positions read together with ``article`` and their weights."""
@@ -104,11 +143,17 @@ class Signals:
 
     def followed_by(self, article: int | None, pool: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
         """Share of co-reads of ``article`` that went to each article of ``pool``, shrunk by five: ``C_ij / (sum_j C_ij + 5)``."""
-        dense = np.zeros(len(self.catalogue), np.float32)
-        if article is not None:
-            columns, weights = self.co_reads(article)
-            dense[columns] = weights / (self.co_total[article] + 5.0)
-        return dense[pool]
+        if article is None:
+            return np.zeros(len(pool), np.float32)
+        return np.asarray(self.read_with(article, pool) / (self.co_total[article] + np.float32(5.0)))
+
+    def read_with(self, article: int, pool: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+        """(m,) float32 weights of the pairs of ``article`` and each article of ``pool``; 0 where the two were never read together."""
+        columns, weights = self.co_reads(article)
+        if not len(columns):
+            return np.zeros(len(pool), np.float32)
+        place = np.minimum(np.searchsorted(columns, pool), len(columns) - 1)
+        return np.where(columns[place] == pool, weights[place], np.float32(0.0))
 
     @classmethod
     def empty(cls, catalogue: Catalogue, at: float) -> Signals:
@@ -203,6 +248,11 @@ def _co_reads(reads: Reads, n: int, at: float, rules: SignalRules) -> tuple[Any,
     return indptr, (unique % max(n, 1)).astype(np.int32), summed.astype(np.float32), total.astype(np.float32)
 
 
+def with_texts(signals: Signals, texts: Texts) -> Signals:
+    """Return the snapshot with these vectors of words."""
+    return replace(signals, text_rows=texts.rows, text_vectors=texts.vectors)
+
+
 def signals_to_arrays(signals: Signals) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays to publish (all but the catalogue, whose version goes into the manifest)."""
     return {f.name: np.asarray(getattr(signals, f.name)) for f in fields(signals) if f.name != "catalogue"}
@@ -212,6 +262,8 @@ def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catal
     """Rebuild a snapshot; raises :class:`ArtefactError` when it belongs to a catalogue of another size."""
     if arrays["heat"].shape != (len(catalogue),):
         raise ArtefactError(f"signals speak of {arrays['heat'].shape[0]} articles, the catalogue has {len(catalogue)}.")
-    values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name != "catalogue"}
+    values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name in arrays}
     values |= {"at": float(arrays["at"]), "half_life_h": float(arrays["half_life_h"]), "last_offset": int(arrays["last_offset"])}
-    return Signals(catalogue=catalogue, **values)
+    signals = Signals(catalogue=catalogue, **values)
+    _ = signals.site_reads  # computed here, not in the first request
+    return signals

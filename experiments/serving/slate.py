@@ -89,13 +89,19 @@ def slate_seed(salt: str, page_view: str) -> int:
 
 def pool_at(catalogue: Catalogue, at: float, *, article: int | None = None, rules: SlateRules = SlateRules()) -> Ints:
     """Return the positions that may be shown at ``at`` (unix seconds): out, not withdrawn, fresh or evergreen, not the open one."""
-    age_h = (at - catalogue.published) / HOUR
-    out = (age_h >= 0) & ~catalogue.withdrawn
-    hours = rules.busy_pool_h if int((out & (age_h <= rules.busy_pool_h)).sum()) >= rules.busy_pool else rules.pool_h
-    allowed = out & ((age_h <= hours) | catalogue.evergreen)
-    if article is not None:
-        allowed[article] = False
-    return np.flatnonzero(allowed).astype(np.int32)
+    fresh = _published(catalogue, at, rules.busy_pool_h)
+    if len(fresh) < rules.busy_pool:
+        fresh = _published(catalogue, at, rules.pool_h)
+    lasting = catalogue.lasting[catalogue.published[catalogue.lasting] <= at]
+    pool: Ints = np.union1d(fresh, lasting)
+    return pool if article is None else pool[pool != article]
+
+
+def _published(catalogue: Catalogue, at: float, hours: float) -> Ints:
+    """Positions of what was published in the last ``hours`` and not withdrawn."""
+    times = catalogue.published_in_order
+    found = catalogue.newest_last[np.searchsorted(times, at - hours * HOUR) : np.searchsorted(times, at, side="right")]
+    return np.asarray(found[~catalogue.withdrawn[found]])
 
 
 def build_slate(
@@ -111,6 +117,8 @@ def build_slate(
     signals: Signals = context.signals
     builder = _Builder(context, rules, {pin.place: pin.article for pin in pins if pin.since <= context.at < pin.until})
     builder.fill(_rows(ranking, rung=0), capped=True)
+    if builder.missing:
+        builder.fill(_rows(ranking, rung=0), capped=False)
     if builder.missing:
         heat = Ranking.best_first(context.pool, signals.warmth(context.pool, context.at), "heat")
         builder.fill(_rows(heat, rung=1), capped=True)
@@ -132,8 +140,9 @@ def _rows(ranking: Ranking, *, rung: int) -> Iterator[Row]:
 
 
 def _newest(catalogue: Catalogue, at: float) -> Iterator[Row]:
-    for position in np.argsort(-catalogue.published, kind="stable").tolist():
-        if catalogue.published[position] <= at and not catalogue.withdrawn[position]:
+    out = int(np.searchsorted(catalogue.published_in_order, at, side="right"))
+    for position in map(int, catalogue.newest_last[:out][::-1]):
+        if not catalogue.withdrawn[position]:
             yield position, "newest", 0.0, 3
 
 

@@ -27,6 +27,7 @@ class Als:
     kind: ClassVar[Kind] = "model"
     audience: ClassVar[Audience] = "agreed"
     trainer: ClassVar[str] = "recsys.fit_als"
+    uses_texts: ClassVar[bool] = False
     waived: ClassVar[str] = "plain ALS is expected to lose offline; only the test on readers settles it"
     card: ClassVar[Mapping[str, str]] = {
         "limits": "Articles without a read have no vector; readers without a read get the ladder.",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,19 @@ def test_at_most_two_of_a_section_unless_the_slate_would_be_short(catalogue: Cat
     assert shown(slate)[:5] == [4, 8, 5, 6, 7]
     same = Catalogue([article(i, section="one") for i in range(8)])
     assert len(build_slate(ranking(1, 2, 3, 4, 5, 6), context(same), rules=CALM).items) == 6
+
+
+def test_when_the_cap_gives_way_the_arms_own_order_fills_the_slate() -> None:
+    same = Catalogue([article(i, section="one") for i in range(12)])
+    slate = build_slate(ranking(11, 10, 9, 8, 7, 6, 5), context(same), rules=CALM)
+    assert shown(slate) == [11, 10, 9, 8, 7, 6]
+    assert {item.rung for item in slate.items} == {0}
+
+
+def test_the_cap_gives_way_before_the_ladder_and_holds_in_the_ladder() -> None:
+    catalogue = Catalogue([article(i, section="one" if i < 4 else f"s{i}") for i in range(10)])
+    slate = build_slate(ranking(3, 2, 1), context(catalogue), rules=CALM)
+    assert [(item.article, item.rung) for item in slate.items] == [(3, 0), (2, 0), (1, 0), (4, 1), (5, 1), (6, 1)]
 
 
 def test_one_article_per_story() -> None:
@@ -123,3 +138,21 @@ def test_the_first_three_places_never_explore(catalogue: Catalogue) -> None:
 def test_the_pool_holds_fresh_and_evergreen_articles_only() -> None:
     catalogue = Catalogue([article(1), article(100), article(101, evergreen=True), article(-2), article(3, withdrawn=True)])
     assert [catalogue.ids[i] for i in pool_at(catalogue, AT)] == ["a001", "a101"]
+
+
+@given(
+    ages=st.lists(st.sampled_from([-1.0, 0.0, 1.0, 47.0, 48.0, 50.0, 72.0, 73.0]), max_size=12),
+    busy=st.integers(1, 6),
+    open_one=st.booleans(),
+)
+def test_the_pool_is_what_a_look_at_every_article_finds(ages: list[float], busy: int, open_one: bool) -> None:
+    made = [article(i, evergreen=i % 5 == 4, withdrawn=i % 4 == 3) for i in range(len(ages))]
+    catalogue = Catalogue([replace(a, published_at=NOW - timedelta(hours=h)) for a, h in zip(made, ages, strict=True)])
+    rules, opened = SlateRules(busy_pool=busy), 0 if open_one and made else None
+    age_h = (AT - catalogue.published) / 3_600
+    out = (age_h >= 0) & ~catalogue.withdrawn
+    hours = 48.0 if (out & (age_h <= 48)).sum() >= busy else 72.0
+    expected = np.flatnonzero(out & ((age_h <= hours) | catalogue.evergreen) & (np.arange(len(made)) != (-1 if opened is None else opened)))
+    pool = pool_at(catalogue, AT, article=opened, rules=rules)
+    assert pool.tolist() == expected.tolist()
+    assert pool.dtype == np.int32

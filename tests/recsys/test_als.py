@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -152,6 +153,62 @@ def test_trap_any_sparse_layout_is_accepted_and_an_empty_one_is_refused() -> Non
     assert all((v == vectors[0]).all() for v in vectors)
     with pytest.raises(DataError, match="no reads to learn from"):
         article_vectors(Interactions(csr_matrix((3, 4)), np.arange(3), 0.0), RECIPE, seed=1)
+
+
+def test_trap_every_fit_is_of_a_fresh_model_with_a_seed_and_a_stated_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refitting one object starts from its old vectors; no seed and no thread are implicit's defaults for "any" and "all"."""
+    made: list[AlternatingLeastSquares] = []
+
+    class Seen(AlternatingLeastSquares):
+        def fit(self, *arguments: Any, **named: Any) -> Any:
+            assert all(self is not other for other in made)
+            made.append(self)
+            return super().fit(*arguments, **named)
+
+    monkeypatch.setattr("implicit.cpu.als.AlternatingLeastSquares", Seen)
+    trained(threads=2)
+    trained()
+    assert [model.num_threads for model in made] == [2, 1]
+    assert [model.random_state for model in made] == [3, 3]
+
+
+def test_trap_alpha_is_left_to_the_fit_and_never_multiplied_in_before() -> None:
+    matrix = csr_matrix(np.kron(np.eye(2), np.ones((5, 4))).astype(np.float32))
+    with threadpool_limits(1, "blas"):
+        model = AlternatingLeastSquares(factors=8, regularization=0.1, alpha=10.0, iterations=8, random_state=1, num_threads=1)
+        model.fit(matrix, show_progress=False)
+    assert (article_vectors(Interactions(matrix, np.arange(10), 0.0), RECIPE, seed=1) == model.item_factors).all()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "partial_fit_items",  # leaves zero rows beyond the end and clears YtY
+        "recalculate_item",
+        "implicit.als",  # a function that picks a class; it has no load, and save writes reader vectors
+        "implicit.bpr",  # has no fold-in
+        ".recommend(",  # of many readers never returns in a forked child; changes the row it is given
+    ],
+)
+def test_trap_calls_of_implicit_that_end_badly_are_not_made(call: str) -> None:
+    root = Path(fit_als.__file__).parents[1]
+    assert not [path for folder in ("recsys", "web", "experiments") for path in (root / folder).rglob("*.py") if call in path.read_text()]
+
+
+def test_trap_web_workers_are_forked_before_anything_is_loaded_and_use_one_thread() -> None:
+    from experiments.settings import Settings
+    from web.serve import NUMERIC_THREADS, server_options
+
+    assert server_options(Settings())["preload_app"] is False
+    assert {"OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"} <= set(NUMERIC_THREADS)
+
+
+def test_trap_models_are_trained_in_processes_of_their_own() -> None:
+    from experiments.settings import Settings
+    from web.jobs import timetable
+
+    commands = {job.name: job.command for job in timetable(Settings())}
+    assert all(commands[name][0] == "recsys.training" for name in ("als", "ranked"))
 
 
 def test_a_busy_site_gets_the_measured_recipe_and_a_small_one_fewer_factors() -> None:

@@ -48,6 +48,29 @@ def test_the_walk_equals_scikit_learn_to_1e_9_also_where_values_are_missing(miss
     np.testing.assert_allclose(trees.decision(fresh), model.decision_function(fresh), atol=1e-9, rtol=0)
 
 
+def test_a_value_on_a_threshold_goes_where_scikit_learn_sends_it() -> None:
+    model, x = fitted()
+    trees = flatten(model)
+    inner = np.flatnonzero(~trees.leaf)
+    on = x[np.arange(len(inner)) % len(x)].copy()
+    on[np.arange(len(inner)), trees.feature[inner]] = trees.threshold[inner]
+    np.testing.assert_allclose(trees.decision(on), model.decision_function(on), atol=1e-9, rtol=0)
+
+
+@pytest.mark.parametrize("leaves", [2, 40, 64])
+def test_trees_of_few_and_of_many_leaves_are_scored_alike(leaves: int) -> None:
+    x = np.random.default_rng(1).normal(size=(3_000, len(FEATURES)))
+    model = HistGradientBoostingClassifier(max_iter=3, max_leaf_nodes=leaves, early_stopping=False).fit(x, np.sin(9 * x[:, 0]) > x[:, 1])
+    np.testing.assert_allclose(flatten(model).decision(x), model.decision_function(x), atol=1e-9, rtol=0)
+
+
+def test_trees_of_more_leaves_than_a_word_has_bits_are_refused() -> None:
+    x = np.random.default_rng(1).normal(size=(5_000, len(FEATURES)))
+    model = HistGradientBoostingClassifier(max_iter=1, max_leaf_nodes=65, early_stopping=False).fit(x, x[:, 0] * x[:, 1] > x[:, 2])
+    with pytest.raises(ArtefactError, match="more than 64 leaves"):
+        trees_from_arrays(flatten(model).arrays(), len(FEATURES))
+
+
 def test_missing_values_really_go_both_ways() -> None:
     trees = flatten(fitted()[0])
     inner = ~trees.leaf
@@ -66,7 +89,7 @@ def test_contributions_that_miss_the_served_score_are_not_published() -> None:
     model, x = fitted()
     trees = flatten(model)
     with pytest.raises(ArtefactError, match="miss the served score"):
-        contributions(_Lying(**{name: getattr(trees, name) for name in Trees.__slots__}), x[:50])
+        contributions(_Lying(**trees.arrays()), x[:50])
 
 
 class _Lying(Trees):

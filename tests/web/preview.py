@@ -153,6 +153,9 @@ class PreviewSite:
     def models(self) -> list[dict[str, Any]]:
         return list(self.stored.get("models", results.MODELS))
 
+    def standing(self) -> dict[str, Any]:
+        return dict(self.stored.get("standing", results.STANDING))
+
     def drift(self) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self.stored.get("drift", results.DRIFT)
         return found

@@ -249,6 +249,43 @@ MODELS = [
     {"arm": "als", "version": "20261120T1410-71cc", "live": False, "trained_at": "2026-11-20T14:10:00+00:00"},
 ]  # fmt: skip
 
+STANDING = {
+    "refreshed": [
+        {"name": "signals", "says": "Heat and co-reading", "until": "2026-11-21T14:04:00+00:00", "age_s": 60.0, "limit_s": 900, "stale": False},
+        {"name": "als", "says": "Article vectors", "until": "2026-11-21T09:10:00+00:00", "age_s": 17_700.0, "limit_s": 10_800, "stale": True},
+    ],
+    "arms": [
+        {
+            "arm": "als", "kind": "model", "owner": "data science", "version": "20261121T1410-9a3f", "reason": "", "compared": [], "gates": None,
+            "training": {"state": "published", "at": 1_795_269_000_000_000, "says": "version 7 is published"},
+        },
+        {
+            "arm": "ranked", "kind": "model", "owner": "data science", "version": "", "reason": "",
+            "compared": [
+                {"arm": "ranked", "hit_rate": 0.31, "low": 0.28, "high": 0.34}, {"arm": "front", "hit_rate": 0.36, "low": 0.33, "high": 0.39},
+                {"arm": "without_als", "hit_rate": 0.305, "low": None, "high": None},
+            ],
+            "training": {"state": "refused", "at": 1_795_228_200_000_000, "reason": "the gap of 5.0% is more than its uncertainty (3.1%)."},
+            "gates": {
+                "run": 3, "against": "front", "passed": False, "until": "2026-11-21T02:30:00+00:00", "split": "2026-11-20T02:30:00+00:00", "earlier_looks": 1,
+                "gates": [
+                    {"number": 1, "name": "contract", "passed": True, "figure": "12 of 12 kept", "limit": "all", "reason": ""},
+                    {"number": 3, "name": "offline against the heuristic", "passed": False, "figure": "-5.0%", "limit": "at least -3.1%", "reason": "less often than 'front'"},
+                    {"number": 5, "name": "diversity", "passed": None, "figure": "not yet", "limit": "", "reason": "readers have read nothing"},
+                ],
+            },
+        },
+        {
+            "arm": "front", "kind": "heuristic", "owner": "newsroom", "version": "", "reason": "", "compared": [], "training": None,
+            "gates": {
+                "run": 1, "against": "front", "passed": True, "until": "2026-11-21T02:30:00+00:00", "split": "2026-11-20T02:30:00+00:00", "earlier_looks": 0,
+                "gates": [{"number": 1, "name": "contract", "passed": True, "figure": "12 of 12 kept", "limit": "all", "reason": ""}],
+            },
+        },
+        {"arm": "newest", "kind": "heuristic", "owner": "", "version": "", "reason": "", "compared": [], "training": None, "gates": None},
+    ],
+}  # fmt: skip
+
 DRIFT = {
     "at": "2026-11-21T02:00:11+00:00",
     "reason": "",

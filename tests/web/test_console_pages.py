@@ -193,8 +193,32 @@ def test_overdue_and_failed_jobs_say_why(client: FlaskClient) -> None:
     ],
 )
 def test_an_empty_page_names_the_next_step(client: FlaskClient, preview: PreviewSite, key: str, address: str, words: str) -> None:
+    preview.stored["standing"] = {"refreshed": [], "arms": []}
     preview.stored[key] = {"reports": {}, "models": [], "jobs": [], "health": {"state": "ok"}}.get(key)
     assert words in open_page(client, address).text
+
+
+def test_a_refused_model_is_named_with_its_reason_also_when_none_was_ever_published(client: FlaskClient) -> None:
+    panel = next(section for section in open_page(client, "/models").all("section") if section.one("h2").text == "ranked")
+    assert "The last training was refused" in panel.text
+    assert "the gap of 5.0% is more than its uncertainty" in panel.text
+
+
+def test_the_models_page_shows_gates_and_what_the_ranker_is_without_als(client: FlaskClient) -> None:
+    panel = next(section for section in open_page(client, "/models").all("section") if section.one("h2").text == "ranked")
+    assert "Gates, run 3: not all passed" in panel.text
+    assert "less often than 'front'" in panel.text
+    assert "without als" in panel.text.lower()
+    assert {"ranked", "front"} <= set(texts(open_page(client, "/models").all("h2")))
+    assert "newest" not in texts(open_page(client, "/models").all("h2"))
+
+
+def test_ages_stand_beside_the_limits_from_which_somebody_should_look(client: FlaskClient) -> None:
+    ages = {row.one("th").text: row.text for row in open_page(client, "/models").all("table")[0].one("tbody").all("tr")}
+    assert "fresh" in ages["Heat and co-reading"]
+    assert "15 min" in ages["Heat and co-reading"]
+    assert "too old" in ages["Article vectors"]
+    assert "3 h" in ages["Article vectors"]
 
 
 def test_health_begins_with_the_first_broken_thing(client: FlaskClient, preview: PreviewSite) -> None:

@@ -1,16 +1,19 @@
-"""``presslab arm list``, ``new``, ``check``, ``half-life``: from an idea to an arm that may meet readers."""
+"""``presslab arm list``, ``card``, ``new``, ``check``, ``half-life``: from an idea to an arm that may meet readers."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from web.cli.main import Home, Json, arm
 
-__all__ = ["arms", "check", "half_life", "new"]
+if TYPE_CHECKING:
+    from web.stored import Stored
+
+__all__ = ["arms", "card", "check", "half_life", "new"]
 
 
 class KindOption(StrEnum):
@@ -21,19 +24,70 @@ class KindOption(StrEnum):
 
 
 @arm.command("list")
-def arms(as_json: Json = False) -> None:
-    """Every arm this installation knows, and the modules that could not be loaded."""
-    from experiments.serving.recommender import broken_arms, discover
+def arms(home: Home = None, as_json: Json = False) -> None:
+    """Every arm this installation knows, what serves and how old it is, and the modules that could not be loaded."""
+    from experiments.serving.recommender import arm_class, broken_arms
     from web.cli.output import print_json, print_table
+    from web.formatting import duration
+    from web.standing import standing
 
-    rows = [{"name": n, "kind": c.kind, "audience": c.audience, "says": (c.__doc__ or "").splitlines()[0]} for n, c in discover().items()]  # type: ignore[attr-defined]
+    found = standing(_stored(home))["arms"]
+    kept = ("kind", "audience", "owner", "version", "age_s", "stale")
+    rows = [
+        {"name": row["arm"], **{key: row[key] for key in kept}, "says": (arm_class(row["arm"]).__doc__ or "").splitlines()[0]}
+        for row in found
+    ]
     broken = broken_arms()
     if as_json:
         print_json({"arms": rows, "broken": broken})
         return
-    print_table("Arms", ("name", "kind", "audience", "says"), [tuple(r.values()) for r in rows])
+    told = [
+        (
+            *map(str, (r["name"], r["kind"], r["audience"], r["owner"] or "–", r["version"] or "–")),
+            duration(r["age_s"], missing="–"),
+            r["says"],
+        )
+        for r in rows
+    ]
+    print_table("Arms", ("name", "kind", "audience", "owner", "version", "age", "says"), told)
     for module, reason in broken.items():
         print_table("Broken", ("module", "reason"), [(module, reason)])
+
+
+def _stored(home: Path | None) -> Stored:
+    from experiments.clock import system_clock
+    from experiments.settings import load_settings
+    from web.stored import Stored
+
+    return Stored(load_settings(home), system_clock)
+
+
+@arm.command("card")
+def card(name: str, home: Home = None, as_json: Json = False) -> None:
+    """What people must know about an arm before readers see it, of the version that serves; exit 3 while a field is empty."""
+    from recsys.card import unfilled
+    from web.cli.output import print_json, print_table, tell
+    from web.standing import card_of
+
+    told = card_of(_stored(home), name)
+    missing = unfilled(told["card"])
+    if as_json:
+        print_json({**told, "unfilled": missing})
+    else:
+        version = (
+            f"version {told['version']}, trained on reads up to {told['trained_until']}" if told["version"] else "no version is published"
+        )
+        print_table(f"{name}, {told['kind']}" + (f", {version}" if told["kind"] == "model" else ""), ("field", "says"), [(k, v or "STILL EMPTY") for k, v in told["card"].items()])  # fmt: skip
+        gates = told["gates"]
+        if gates:
+            words = {True: "passed", False: "FAILED", None: "not yet"}
+            tell(f"Gates, run {gates['run']}: " + ", ".join(f"{g['number']} {g['name']} {words[g['passed']]}" for g in gates["gates"]))
+        if told["reason"]:
+            tell(f"The version in force cannot be read: {told['reason']}")
+        if missing:
+            tell(f"Fill in the attribute `card` of the class; results by group of readers come from `presslab arm check {name}`.")
+    if missing:
+        raise typer.Exit(3)
 
 
 @arm.command("new")

@@ -156,7 +156,7 @@ def _story(demo: Demo, processes: Processes) -> None:
         processes.wait_ready()
         wait_loaded(demo.home, check=processes.check)
     with demo.phase("training", "Training and publishing the models"):
-        run_jobs(demo.home, ("signals", "als"), clock=clock, check=processes.check)
+        run_jobs(demo.home, ("text", "signals", "als"), clock=clock, check=processes.check)
         run_jobs(demo.home, ("ranked", "assignment"), clock=clock, check=processes.check, wait=False)  # readers need not wait
     engine, archive = control_engine(demo.home), Archive(demo.home)
     archive.keep()

@@ -50,15 +50,23 @@ def _spark(row: Mapping[str, Any]) -> str:
 
 @console.route("/models")
 def models() -> Response:
-    """Every version of every model arm, the live ones first."""
+    """How old what is served is, what the last training and the last gates of each arm said, every version of every model."""
+    where = site().standing()
+    shown = {row["arm"]: row for row in where["arms"] if row["training"] or row["gates"] or row["reason"]}
     versions = sorted(site().models(), key=lambda version: (version["arm"], not version.get("live")))
-    arms = {version["arm"]: [v for v in versions if v["arm"] == version["arm"]] for version in versions}
-    return answer("console/models.html", active="models", arms=arms, plain=plain_facts)
+    arms = {arm: [v for v in versions if v["arm"] == arm] for arm in sorted({*shown, *(v["arm"] for v in versions)})}
+    standing = {row["arm"]: row for row in where["arms"]}
+    return answer("console/models.html", active="models", arms=arms, standing=standing, refreshed=where["refreshed"], plain=plain_facts)
 
 
 @console.route("/models.json")
 def models_json() -> Response:
     return as_json(site().models())
+
+
+@console.route("/arms.json")
+def arms_json() -> Response:
+    return as_json(site().standing())
 
 
 def plain_facts(version: Mapping[str, Any]) -> list[tuple[str, str]]:
