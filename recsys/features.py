@@ -10,7 +10,7 @@ import numpy.typing as npt
 from experiments.serving.recommender import Context
 from experiments.serving.signals import HOUR, Signals
 
-__all__ = ["ALS_FEATURES", "FEATURES", "compute_features", "fingerprint"]
+__all__ = ["ALS_FEATURES", "CO_READ_FEATURES", "FEATURES", "compute_features", "fingerprint"]
 
 # name -> what it means; the order is the order of the columns
 FEATURES = {
@@ -33,6 +33,7 @@ FEATURES = {
     "hour": "hour of the day, UTC",
 }
 ALS_FEATURES = ("als", "als_rank")
+CO_READ_FEATURES = ("covis", "covis_norm", "covis_rank")
 OLDEST_H = 999.0
 AFFINITY_READS, AFFINITY_PRIOR = 20, 10.0
 
