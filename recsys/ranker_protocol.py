@@ -24,9 +24,9 @@ from recsys.arms.als import folded
 from recsys.candidates import Union, candidates
 from recsys.comparison import compare
 from recsys.factors import Factors
-from recsys.features import ALS_FEATURES, CO_READ_FEATURES, FEATURES, compute_features
+from recsys.features import FEATURES, GROUPS, compute_features
 from recsys.fit_als import AlsRecipe, als_factors
-from recsys.fit_ranked import Examples, RankedRecipe, fit_trees
+from recsys.fit_ranked import Examples, RankedRecipe, drawn, fit_trees
 from recsys.importers.log import parse_log, recognise
 from recsys.interactions import to_reads
 from recsys.next_click import HEAT_SHARE, Clicks, Hour, clicks, hours
@@ -35,7 +35,7 @@ from recsys.requests import KEPT_READS
 __all__ = ["RANKER_ARMS", "Asked", "World", "ranker", "ranker_ranks", "world"]
 
 RANKER_ARMS = ("ranked", "ranked_without_als", "ranked_without_co_read", "co_read_heat", "co_read_last_hour", "last_hour", "als")
-WITHOUT: Mapping[str, tuple[str, ...]] = {"ranked": (), "ranked_without_als": ALS_FEATURES, "ranked_without_co_read": CO_READ_FEATURES}
+WITHOUT: Mapping[str, tuple[str, ...]] = {"ranked": (), **{f"ranked_without_{name}": group for name, group in GROUPS.items()}}
 FIRST_H, LAST_H, TRAIN_H, REFIT_H, LEAST_QUERIES = 168, 191, 48, 12, 20
 Floats = npt.NDArray[np.float64]
 Scorer = Callable[["Asked"], npt.NDArray[Any]]
@@ -140,22 +140,24 @@ def _context(hour: Hour, row: int, signals: Any) -> Context:
 
 
 def examples(world: World, start: int, end: int) -> Examples:
-    """Return the candidates of every click of the hours whose article was among them.
+    """Return the clicked candidate of every click of the hours, and some of those beside it.
 
     Raises
     ------
     DataError
         There are too few of them to learn from.
     """
-    total, found = 0, []
+    total, found, rng = 0, [], np.random.default_rng(world.seed)
     for one in asked(world, start, end):
         total += 1
         if one.place is not None:
-            found.append((one.features, one.place, one.context.at))
+            opened = np.arange(len(one.features)) == one.place
+            rows = drawn(opened, world.recipe.negatives, rng)
+            found.append((one.features[rows], opened[rows], one.context.at))
     if len(found) < LEAST_QUERIES:
         raise DataError(f"only {len(found)} clicks of hours {start} to {end} can be learned from; {LEAST_QUERIES} are needed.")
     features = np.concatenate([rows for rows, _, _ in found])
-    opened = np.concatenate([np.arange(len(rows)) == place for rows, place, _ in found])
+    opened = np.concatenate([marks for _, marks, _ in found])
     times = np.concatenate([np.full(len(rows), at) for rows, _, at in found])
     return Examples(features, opened, times, total, len(found) / total)
 
