@@ -38,12 +38,14 @@ FEATURES = {
     "pos": "article views of this session before this one",
     "hour": "hour of the day, UTC",
 }
-NEAR_FEATURES = ("near", "near_session", "following")
+NEAR = ("near", "near_session", "following")
+ONWARD = ("onward_share", "onward_share1", "onward_rate")
 GROUPS = {  # what an ablation leaves out together
     "als": ("als", "als_rank"),
-    "co_read": ("covis", "covis_norm", "covis_rank", *NEAR_FEATURES),
-    "near": NEAR_FEATURES,
-    "onward": ("onward_share", "onward_share1", "onward_rate"),
+    "co_read": ("covis", "covis_norm", "covis_rank", *NEAR),
+    "near": NEAR,
+    "onward": ONWARD,
+    "recent": (*NEAR, *ONWARD),
 }
 OLDEST_H = 999.0
 AFFINITY_READS, AFFINITY_PRIOR = 20, 10.0
@@ -98,19 +100,17 @@ def compute_features(context: Context, union: npt.NDArray[np.int32], als: npt.ND
 def _paired(context: Context, union: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float64]]:
     """``near``, ``near_session`` and ``following``; 0 without an open article."""
     signals: Signals = context.signals
-    near, session, following = np.zeros((3, len(signals.catalogue)))
-    if context.article is not None:
-        signals.near.add_shares(context.article, near)
-        signals.following.add_shares(context.article, following)
-        before = context.reads[::-1][: min(context.session_position, SESSION_READS - 1)]
-        for place, article in enumerate((context.article, *before)):
-            signals.near.add_shares(article, session, weight=SESSION_DECAY**place)
-    return [near[union], session[union], following[union]]
+    if context.article is None:
+        return [np.zeros(len(union))] * 3
+    near = signals.near.shares(context.article, union)
+    before = context.reads[::-1][: min(context.session_position, SESSION_READS - 1)]
+    session = near + sum(SESSION_DECAY ** (place + 1) * signals.near.shares(article, union) for place, article in enumerate(before))
+    return [near, session, signals.following.shares(context.article, union)]
 
 
 def _onward(signals: Signals, union: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float64]]:
     """``onward_share``, ``onward_share1`` and ``onward_rate``."""
-    totals = np.maximum(signals.onward_in.sum(axis=1, dtype=np.float64), 1.0)
+    totals = np.maximum(signals.onward_in.sum(axis=1), 1.0)
     quarter, hour, day = signals.onward_in[:, union].astype(np.float64)
     return [quarter / totals[0], hour / totals[1], day / (signals.reads_in[3, union] + 1.0)]
 

@@ -42,8 +42,8 @@ class RankedRecipe:
     requests: int = 4_000
     negatives: int = 40
     refit_h: float = 12.0
-    trees: int = 150
-    learning_rate: float = 0.08
+    trees: int = 300
+    learning_rate: float = 0.04
     leaves: int = 31
     l2: float = 1.0
     threads: int = 1

@@ -34,7 +34,16 @@ from recsys.requests import KEPT_READS
 
 __all__ = ["RANKER_ARMS", "Asked", "World", "ranker", "ranker_ranks", "world"]
 
-RANKER_ARMS = ("ranked", "ranked_without_als", "ranked_without_co_read", "co_read_heat", "co_read_last_hour", "last_hour", "als")
+RANKER_ARMS = (
+    "ranked",
+    "ranked_without_als",
+    "ranked_without_recent",
+    "ranked_without_co_read",
+    "co_read_heat",
+    "co_read_last_hour",
+    "last_hour",
+    "als",
+)
 WITHOUT: Mapping[str, tuple[str, ...]] = {"ranked": (), **{f"ranked_without_{name}": group for name, group in GROUPS.items()}}
 FIRST_H, LAST_H, TRAIN_H, REFIT_H, LEAST_QUERIES = 168, 191, 48, 12, 20
 Floats = npt.NDArray[np.float64]

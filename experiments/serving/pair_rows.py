@@ -50,10 +50,15 @@ class PairRows:
         span = slice(self.indptr[article], self.indptr[article + 1])
         return self.articles[span], self.weights[span]
 
-    def add_shares(self, article: int, to: npt.NDArray[np.float64], *, weight: float = 1.0) -> None:
-        """Add ``weight`` times the share of the article's pairs, shrunk by five, to ``to`` (n,) in place: ``C_ij / (Σ_j C_ij + 5)``."""
-        columns, values = self.of(article)
-        to[columns] += weight * values / (float(self.total[article]) + SHRINK)
+    def shares(self, article: int, among: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
+        """Share of the article's pairs that went to each of ``among`` (ascending), shrunk by five: ``C_ij / (Σ_j C_ij + 5)``."""
+        columns, weights = self.of(article)
+        found = np.zeros(len(among))
+        if len(among):
+            place = np.minimum(np.searchsorted(among, columns), len(among) - 1)
+            inside = among[place] == columns
+            found[place[inside]] = weights[inside] / (float(self.total[article]) + SHRINK)
+        return found
 
     def arrays(self, name: str) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays to publish, each called ``name_part``."""
@@ -95,8 +100,9 @@ def pair_rows(reads: tuple[Ints, npt.NDArray[Any], npt.NDArray[np.float64]], n: 
         weight = 0.5 ** (age_h / rules.half_life_h) * rules.step_decay ** (step - 1)
         parts.append((article[first], article[first + step], weight, session[first]))
     source, target, weight, session = (np.concatenate(column) for column in zip(*parts, strict=True))
-    shown = _often_enough(packed(np.minimum(source, target), np.maximum(source, target)), session, rules.least_sessions)
-    source, target, weight = source[shown], target[shown], weight[shown]
+    if rules.least_sessions > 1:
+        shown = _often_enough(source, target, session, least=rules.least_sessions)
+        source, target, weight = source[shown], target[shown], weight[shown]
     keys, values = source * n + target, weight
     if rules.backwards:
         keys, values = np.concatenate([keys, target * n + source]), np.concatenate([values, rules.backwards * weight])
@@ -108,10 +114,8 @@ def pair_rows(reads: tuple[Ints, npt.NDArray[Any], npt.NDArray[np.float64]], n: 
     return PairRows(indptr, (unique % max(n, 1)).astype(np.int32), summed.astype(np.float32), total)
 
 
-def _often_enough(pair: Ints, session: Ints, least: int) -> npt.NDArray[np.bool_]:
-    """Which rows belong to a pair that at least ``least`` sessions contain."""
-    if least <= 1:
-        return np.ones(len(pair), bool)
-    _, place = np.unique(pair, return_inverse=True)
+def _often_enough(source: Ints, target: Ints, session: Ints, *, least: int) -> npt.NDArray[np.bool_]:
+    """Which rows belong to a pair (either direction) that at least ``least`` sessions contain."""
+    _, place = np.unique(packed(np.minimum(source, target), np.maximum(source, target)), return_inverse=True)
     once = np.unique(packed(place, session), return_index=True)[1]  # a session counts once per pair
     return np.asarray(np.bincount(place[once], minlength=len(place))[place] >= least)

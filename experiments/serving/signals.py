@@ -148,7 +148,7 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
     age_h = (at - past.at[first]) / HOUR
     heat = np.bincount(past.article[first], weights=0.5 ** (age_h / half_life_h), minlength=n).astype(np.float64)
     reads_in = np.stack([np.bincount(past.article[at - past.at <= w * HOUR], minlength=n) for w in WINDOWS_H])
-    onward = past.article[_onward(past)], past.at[_onward(past)]
+    onward = _onward(past.before(at, at - 2 * max(ONWARD_WINDOWS_H) * HOUR))  # no session pauses for a day
     near_h, least = 2.0 * half_life_h, rules.co_read_sessions
     recent = past.before(at, at - NEAR_HALF_LIVES * near_h * HOUR)
     co = _pairs(past.before(at, at - rules.co_read_window_h * HOUR), n, at, PairRules(rules.co_read_half_life_h, 0.5, least_sessions=least))
@@ -160,7 +160,7 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
         reads_in.astype(np.float32),
         *(co.indptr, co.articles, co.weights, co.total),
         _typical(heat, catalogue, at=at, fresh_h=rules.fresh_h),
-        np.stack([np.bincount(onward[0][at - onward[1] <= w * HOUR], minlength=n) for w in ONWARD_WINDOWS_H]).astype(np.float32),
+        np.stack([np.bincount(onward.before(at, at - w * HOUR).article, minlength=n) for w in ONWARD_WINDOWS_H]).astype(np.float32),
         _pairs(recent, n, at, PairRules(near_h, NEAR_DECAY, NEAR_STEPS, NEAR_DECAY, least)),
         _pairs(recent, n, at, PairRules(half_life_h, 0.0, least_sessions=least)),
         last_offset,
@@ -171,11 +171,12 @@ def _pairs(reads: Reads, n: int, at: float, rules: PairRules) -> PairRows:
     return pair_rows((reads.session, reads.article, reads.at), n, at=at, rules=rules)
 
 
-def _onward(reads: Reads) -> npt.NDArray[np.intp]:
-    """Indices of the reads that followed another article in their session."""
+def _onward(reads: Reads) -> Reads:
+    """Those of the reads that followed another article in their session."""
     order = np.argsort(reads.session, kind="stable")
     follows = (reads.session[order][1:] == reads.session[order][:-1]) & (reads.article[order][1:] != reads.article[order][:-1])
-    return order[1:][follows]
+    kept = np.sort(order[1:][follows])
+    return Reads(reads.reader[kept], reads.session[kept], reads.article[kept], reads.at[kept])
 
 
 def _typical(heat: npt.NDArray[np.float64], catalogue: Catalogue, *, at: float, fresh_h: float) -> npt.NDArray[np.float32]:
