@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Event, get_ident
@@ -20,7 +20,7 @@ import numpy as np
 from experiments.serving.artefacts import read_bundle, write_bundle
 from experiments.serving.pick import Picker
 from experiments.serving.recommender import Article, Catalogue, Context, Explainable, Ranking, Recommender
-from experiments.serving.signals import HOUR, Signals, build_signals
+from experiments.serving.signals import HOUR, Signals, build_signals, signals_to_arrays
 from experiments.serving.slate import SlateRules, build_slate
 from recsys.practice import UNTIL, OnTrial, fitted, later_reads
 
@@ -139,7 +139,7 @@ def inputs_stay_as_they_were(trial: OnTrial) -> str:
 
 
 def _bytes(context: Context) -> tuple[bytes, ...]:
-    parts = [context.pool, *(getattr(context.signals, field.name) for field in fields(Signals)[1:])]
+    parts = [context.pool, *signals_to_arrays(context.signals).values()]
     catalogue: Catalogue = context.signals.catalogue
     return tuple(np.asarray(part).tobytes() for part in (*parts, catalogue.published, catalogue.section, catalogue.withdrawn))
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from experiments.serving.recommender import Context
 from experiments.serving.signals import HOUR, Signals
 
-__all__ = ["ALS_FEATURES", "FEATURES", "compute_features", "fingerprint"]
+__all__ = ["FEATURES", "GROUPS", "compute_features", "fingerprint"]
 
 # name -> what it means; the order is the order of the columns
 FEATURES = {
@@ -26,6 +26,12 @@ FEATURES = {
     "covis": "decayed co-reads with the open article",
     "covis_norm": "share of the open article's co-reads",
     "covis_rank": "rank among the candidates by co-reads",
+    "near": "share of what sessions read close to the open article lately",
+    "near_session": "the same, summed over this session's articles, older ones weighing less",
+    "following": "share of what was opened right after the open article lately",
+    "onward_share": "share of the site's onward reads of the last quarter of an hour",
+    "onward_share1": "share of the site's onward reads of the last hour",
+    "onward_rate": "onward reads over all reads of the last 24 hours",
     "als": "score of the folded-in reader; missing without a vector",
     "als_rank": "rank among the candidates by that score; missing without a vector",
     "text": "cosine of its words with the open article's; missing without a vector",
@@ -33,9 +39,18 @@ FEATURES = {
     "pos": "article views of this session before this one",
     "hour": "hour of the day, UTC",
 }
-ALS_FEATURES = ("als", "als_rank")
+NEAR = ("near", "near_session", "following")
+ONWARD = ("onward_share", "onward_share1", "onward_rate")
+GROUPS = {  # what an ablation leaves out together
+    "als": ("als", "als_rank"),
+    "co_read": ("covis", "covis_norm", "covis_rank", *NEAR),
+    "near": NEAR,
+    "onward": ONWARD,
+    "recent": (*NEAR, *ONWARD),
+}
 OLDEST_H = 999.0
 AFFINITY_READS, AFFINITY_PRIOR = 20, 10.0
+SESSION_READS, SESSION_DECAY = 6, 0.7
 
 
 def fingerprint() -> str:
@@ -69,6 +84,8 @@ def compute_features(context: Context, union: npt.NDArray[np.int32], als: npt.ND
         together,
         together / (total + 1.0),
         _ranks(together),
+        *_paired(context, union),
+        *_onward(signals, union),
         als,
         _ranks(als),
         signals.texts.likeness(context.article, union),
@@ -77,6 +94,24 @@ def compute_features(context: Context, union: npt.NDArray[np.int32], als: npt.ND
         np.full(k, context.at % (24 * HOUR) // HOUR),
     ]
     return np.stack(columns_, axis=1)
+
+
+def _paired(context: Context, union: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float64]]:
+    """``near``, ``near_session`` and ``following``; 0 without an open article."""
+    signals: Signals = context.signals
+    if context.article is None:
+        return [np.zeros(len(union))] * 3
+    near = signals.near.shares(context.article, union)
+    before = context.reads[::-1][: min(context.session_position, SESSION_READS - 1)]
+    session = near + sum(SESSION_DECAY ** (place + 1) * signals.near.shares(article, union) for place, article in enumerate(before))
+    return [near, session, signals.following.shares(context.article, union)]
+
+
+def _onward(signals: Signals, union: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float64]]:
+    """``onward_share``, ``onward_share1`` and ``onward_rate``."""
+    totals = np.maximum(signals.onward_in.sum(axis=1), 1.0)
+    quarter, hour, day = signals.onward_in[:, union].astype(np.float64)
+    return [quarter / totals[0], hour / totals[1], day / (signals.reads_in[3, union] + 1.0)]
 
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

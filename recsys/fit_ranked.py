@@ -16,12 +16,12 @@ from recsys import fit_als
 from recsys.arms.als import folded
 from recsys.candidates import candidates
 from recsys.factors import Factors
-from recsys.features import ALS_FEATURES, FEATURES, compute_features, fingerprint
+from recsys.features import FEATURES, GROUPS, compute_features, fingerprint
 from recsys.fit_als import AlsRecipe, als_factors
 from recsys.requests import Request, Site, contexts, next_reads
 from recsys.trees import Trees
 
-__all__ = ["Examples", "RankedRecipe", "Trainer", "examples", "fit_trees", "flatten"]
+__all__ = ["Examples", "RankedRecipe", "Trainer", "drawn", "examples", "fit_trees", "flatten"]
 
 LEAST_EXAMPLES = 50
 
@@ -42,8 +42,8 @@ class RankedRecipe:
     requests: int = 4_000
     negatives: int = 40
     refit_h: float = 12.0
-    trees: int = 150
-    learning_rate: float = 0.08
+    trees: int = 300
+    learning_rate: float = 0.04
     leaves: int = 31
     l2: float = 1.0
     threads: int = 1
@@ -88,7 +88,7 @@ def examples(reads: Reads, site: Site, recipe: RankedRecipe, *, until: float, se
         opened = union.articles == request.target
         if not opened.any():
             continue
-        rows = _drawn(opened, recipe.negatives, rng)
+        rows = drawn(opened, recipe.negatives, rng)
         parts.append(compute_features(context, union.articles, union.als)[rows])
         marks.append(opened[rows])
         times += [request.answered_at] * len(rows)
@@ -99,7 +99,8 @@ def examples(reads: Reads, site: Site, recipe: RankedRecipe, *, until: float, se
     return Examples(np.concatenate(parts), np.concatenate(marks), np.array(times), len(asked), len(parts) / len(asked))
 
 
-def _drawn(opened: npt.NDArray[np.bool_], most: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+def drawn(opened: npt.NDArray[np.bool_], most: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
+    """Return the place of the opened candidate and of at most ``most`` others, ascending."""
     others = np.flatnonzero(~opened)
     if len(others) > most:
         others = np.sort(rng.choice(others, most, replace=False))
@@ -171,7 +172,7 @@ def flatten(model: Any) -> Trees:
 class Trainer:
     """Fits the ``ranked`` arm as of any moment; the examples are computed once."""
 
-    ablations: ClassVar[dict[str, tuple[str, ...]]] = {"without_als": ALS_FEATURES}
+    ablations: ClassVar[dict[str, tuple[str, ...]]] = {"without_als": GROUPS["als"]}
 
     def __init__(self, reads: Reads, site: Site, until: float, seed: int, recipe: RankedRecipe = RankedRecipe()) -> None:
         self.reads, self.site, self.seed, self.recipe = reads, site, seed, recipe

@@ -11,12 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import ArtefactError
+from experiments.serving.pair_rows import PairRows, PairRules, packed, pair_rows
 from experiments.serving.recommender import Catalogue
 
 __all__ = ["Reads", "Signals", "SignalRules", "Texts", "build_signals", "signals_from_arrays", "signals_to_arrays", "with_texts"]
 
 HOUR = 3600.0
 WINDOWS_H = (0.5, 1.0, 3.0, 24.0, 120.0)
+ONWARD_WINDOWS_H = (0.25, 1.0, 24.0)
+PAIRS = ("near", "following")
+NEAR_STEPS, NEAR_DECAY, NEAR_HALF_LIVES = 5, 0.7, 8.0  # pairs of a session; those left out weigh less than 1/256
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +101,9 @@ class Signals:
     co_indptr (n+1,) int32, co_articles (nnz,) int32, co_weights (nnz,) float32 : rows of the co-reading matrix, ascending by article.
     co_total : (n,) float32, row sums.
     typical : (sections,) float32, median heat of the section's fresh articles (of all fresh ones where it has fewer than five).
+    onward_in : (3, n) float32, reads in the last 0.25, 1 and 24 hours that followed another article in their session.
+    near : articles up to five reads apart in a session, either way, with twice the half-life of heat.
+    following : the article opened right after, with the half-life of heat.
     last_offset : highest event sequence number that went in (-1: none).
     text_rows, text_vectors : of :class:`Texts`; empty where no text was read yet.
     """
@@ -111,6 +118,9 @@ class Signals:
     co_weights: npt.NDArray[np.float32]
     co_total: npt.NDArray[np.float32]
     typical: npt.NDArray[np.float32]
+    onward_in: npt.NDArray[np.float32]
+    near: PairRows
+    following: PairRows
     last_offset: int = -1
     text_rows: npt.NDArray[np.int32] = field(default_factory=lambda: Texts.none().rows)
     text_vectors: npt.NDArray[np.float32] = field(default_factory=lambda: Texts.none().vectors)
@@ -183,21 +193,35 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
     age_h = (at - past.at[first]) / HOUR
     heat = np.bincount(past.article[first], weights=0.5 ** (age_h / half_life_h), minlength=n).astype(np.float64)
     reads_in = np.stack([np.bincount(past.article[at - past.at <= w * HOUR], minlength=n) for w in WINDOWS_H])
-    indptr, columns, weights, total = _co_reads(past.before(at, at - rules.co_read_window_h * HOUR), n, at, rules)
-    typical = _typical(heat, catalogue, at=at, fresh_h=rules.fresh_h)
+    onward = _onward(past.before(at, at - 2 * max(ONWARD_WINDOWS_H) * HOUR))  # no session pauses for a day
+    near_h, least = 2.0 * half_life_h, rules.co_read_sessions
+    recent = past.before(at, at - NEAR_HALF_LIVES * near_h * HOUR)
+    co = _pairs(past.before(at, at - rules.co_read_window_h * HOUR), n, at, PairRules(rules.co_read_half_life_h, 0.5, least_sessions=least))
     return Signals(
         catalogue,
         at,
         half_life_h,
         heat.astype(np.float32),
         reads_in.astype(np.float32),
-        indptr,
-        columns,
-        weights,
-        total,
-        typical,
+        *(co.indptr, co.articles, co.weights, co.total),
+        _typical(heat, catalogue, at=at, fresh_h=rules.fresh_h),
+        np.stack([np.bincount(onward.before(at, at - w * HOUR).article, minlength=n) for w in ONWARD_WINDOWS_H]).astype(np.float32),
+        _pairs(recent, n, at, PairRules(near_h, NEAR_DECAY, NEAR_STEPS, NEAR_DECAY, least)),
+        _pairs(recent, n, at, PairRules(half_life_h, 0.0, least_sessions=least)),
         last_offset,
     )
+
+
+def _pairs(reads: Reads, n: int, at: float, rules: PairRules) -> PairRows:
+    return pair_rows((reads.session, reads.article, reads.at), n, at=at, rules=rules)
+
+
+def _onward(reads: Reads) -> Reads:
+    """Those of the reads that followed another article in their session."""
+    order = np.argsort(reads.session, kind="stable")
+    follows = (reads.session[order][1:] == reads.session[order][:-1]) & (reads.article[order][1:] != reads.article[order][:-1])
+    kept = np.sort(order[1:][follows])
+    return Reads(reads.reader[kept], reads.session[kept], reads.article[kept], reads.at[kept])
 
 
 def _typical(heat: npt.NDArray[np.float64], catalogue: Catalogue, *, at: float, fresh_h: float) -> npt.NDArray[np.float32]:
@@ -213,8 +237,8 @@ def _without_scrapers(reads: Reads, cap: int) -> Reads:
     if not len(reads):
         return reads
     hour = (reads.at // HOUR).astype(np.int64)
-    _, inverse, counts = np.unique(np.stack([reads.reader, hour]), axis=1, return_inverse=True, return_counts=True)
-    keep = counts[inverse.reshape(-1)] <= cap
+    _, inverse, counts = np.unique(packed(reads.reader, hour), return_inverse=True, return_counts=True)
+    keep = counts[inverse] <= cap
     return Reads(reads.reader[keep], reads.session[keep], reads.article[keep], reads.at[keep])
 
 
@@ -222,30 +246,8 @@ def _once_a_day(reads: Reads) -> npt.NDArray[np.intp]:
     """Index of the first read per reader, article and day (days counted from the epoch)."""
     if not len(reads):
         return np.zeros(0, np.intp)
-    key = np.stack([reads.reader, reads.article.astype(np.int64), (reads.at // 86_400).astype(np.int64)])
-    return np.unique(key, axis=1, return_index=True)[1]
-
-
-def _co_reads(reads: Reads, n: int, at: float, rules: SignalRules) -> tuple[Any, Any, Any, Any]:
-    """CSR arrays of the symmetrised co-reading matrix with the privacy threshold applied to pairs."""
-    order = np.lexsort((reads.at, reads.session))
-    session, article, when = reads.session[order], reads.article[order].astype(np.int64), reads.at[order]
-    step = (session[1:] == session[:-1]) & (article[1:] != article[:-1])
-    source, target = article[:-1][step], article[1:][step]
-    weight = 0.5 ** ((at - when[1:][step]) / HOUR / rules.co_read_half_life_h)
-    pair = np.minimum(source, target) * n + np.maximum(source, target)
-    distinct = np.unique(np.stack([pair, session[1:][step]]), axis=1)[0] if len(pair) else pair
-    pairs, sessions = np.unique(distinct, return_counts=True)
-    shown = np.isin(pair, pairs[sessions >= rules.co_read_sessions])
-    source, target, weight = source[shown], target[shown], weight[shown]
-    keys = np.concatenate([source * n + target, target * n + source])
-    values = np.concatenate([weight, 0.5 * weight])
-    unique, inverse = np.unique(keys, return_inverse=True)
-    summed = np.bincount(inverse, weights=values, minlength=len(unique)) if len(unique) else np.zeros(0)
-    rows = unique // n if n else unique
-    indptr = np.searchsorted(rows, np.arange(n + 1)).astype(np.int32)
-    total = np.bincount(rows, weights=summed, minlength=n) if n else np.zeros(0)
-    return indptr, (unique % max(n, 1)).astype(np.int32), summed.astype(np.float32), total.astype(np.float32)
+    key = packed(reads.reader, reads.article.astype(np.int64), (reads.at // 86_400).astype(np.int64))
+    return np.unique(key, return_index=True)[1]
 
 
 def with_texts(signals: Signals, texts: Texts) -> Signals:
@@ -255,14 +257,21 @@ def with_texts(signals: Signals, texts: Texts) -> Signals:
 
 def signals_to_arrays(signals: Signals) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays to publish (all but the catalogue, whose version goes into the manifest)."""
-    return {f.name: np.asarray(getattr(signals, f.name)) for f in fields(signals) if f.name != "catalogue"}
+    flat = {f.name: np.asarray(getattr(signals, f.name)) for f in fields(signals) if f.name not in ("catalogue", *PAIRS)}
+    return flat | signals.near.arrays("near") | signals.following.arrays("following")
 
 
 def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catalogue) -> Signals:
-    """Rebuild a snapshot; raises :class:`ArtefactError` when it belongs to a catalogue of another size."""
+    """Rebuild a snapshot; raises :class:`ArtefactError` when it belongs to a catalogue of another size, or lacks an array."""
     if arrays["heat"].shape != (len(catalogue),):
         raise ArtefactError(f"signals speak of {arrays['heat'].shape[0]} articles, the catalogue has {len(catalogue)}.")
-    values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name in arrays}
+    try:
+        values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name not in ("catalogue", *PAIRS)}
+        values |= {name: PairRows.from_arrays(name, arrays) for name in PAIRS}
+    except KeyError as error:
+        raise ArtefactError(
+            f"the signals lack {error}: another version of Presslab wrote them.", "Run `presslab jobs run signals`."
+        ) from error
     values |= {"at": float(arrays["at"]), "half_life_h": float(arrays["half_life_h"]), "last_offset": int(arrays["last_offset"])}
     signals = Signals(catalogue=catalogue, **values)
     _ = signals.site_reads  # computed here, not in the first request

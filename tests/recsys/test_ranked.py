@@ -17,7 +17,7 @@ from recsys.arms.ranked import Ranked
 from recsys.candidates import candidates
 from recsys.explanation import contributions
 from recsys.factors import Factors
-from recsys.features import FEATURES, compute_features
+from recsys.features import FEATURES, GROUPS, compute_features
 from recsys.fit_ranked import RankedRecipe, Trainer, flatten
 from recsys.interactions import to_reads
 from recsys.requests import Site
@@ -153,6 +153,23 @@ def test_features_can_be_recounted_by_hand() -> None:
     assert (table["pos"] == 1).all()
     assert table["poprank"].min() == 0
     assert list(FEATURES)[:5] == ["pop05", "pop1", "pop3", "pop24", "pop120"]
+
+
+def test_pair_features_can_be_recounted_by_hand() -> None:
+    context = replace(context_at(UNTIL - 24 * HOUR, READS), session_position=1)
+    union = candidates(context, None)
+    table = dict(zip(FEATURES, compute_features(context, union.articles, union.als).T, strict=True))
+    near = context.signals.near
+
+    def shares(article: int) -> np.ndarray:
+        return np.array([dict(zip(*near.of(article), strict=True)).get(one, 0.0) / (near.total[article] + 5.0) for one in union.articles])
+
+    assert table["near"].max() > 0
+    np.testing.assert_allclose(table["near"], shares(40))
+    np.testing.assert_allclose(table["near_session"], shares(40) + 0.7 * shares(35), rtol=1e-6)  # 30 was read in an earlier session
+    np.testing.assert_allclose(table["onward_share1"], context.signals.onward_in[1, union.articles] / context.signals.onward_in[1].sum())
+    closed = compute_features(replace(context, article=None), union.articles, union.als)
+    assert not closed[:, [list(FEATURES).index(name) for name in GROUPS["near"]]].any()
 
 
 def test_candidates_come_from_the_pool_once_and_missing_vectors_stay_missing() -> None:

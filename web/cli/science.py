@@ -20,19 +20,19 @@ MISSED = {**MOVED, "warn": "too many"}
 def evaluate(
     log: Annotated[Path, typer.Argument(help="A Globo Parquet file or a table of reads.")],
     *,
-    protocol: Annotated[str, typer.Option(help="next-click (time-split).")] = "next-click",
+    protocol: Annotated[str, typer.Option(help="next-click, ranker: both split by time.")] = "next-click",
     arms: Annotated[
-        str, typer.Option(help="Comma-separated: newest, heat, co_read, co_read_heat, als.")
-    ] = "newest,heat,co_read,co_read_heat,als",
-    since: Annotated[float, typer.Option("--from", help="First hour, counted from the first click.")] = 120,
-    until: Annotated[float, typer.Option("--to", help="Hour after the last.")] = 168,
+        str | None, typer.Option(help="Comma-separated, such as co_read_heat,als; all the protocol knows when left out.")
+    ] = None,
+    since: Annotated[float | None, typer.Option("--from", help="First hour, counted from the first click.")] = None,
+    until: Annotated[float | None, typer.Option("--to", help="Hour after the last.")] = None,
     as_json: Json = False,
 ) -> None:
     """Compare rankings on a real log, by time, against the best heuristic."""
     from recsys.evaluation import evaluate as run
     from web.cli.output import print_json, print_table
 
-    found = run(log, protocol=protocol, arms=[name.strip() for name in arms.split(",")], since=since, until=until)
+    found = run(log, protocol=protocol, arms=[name.strip() for name in arms.split(",")] if arms else None, since=since, until=until)
     if as_json:
         print_json(found)
         return
