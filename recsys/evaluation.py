@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from recsys.fit_als import AlsRecipe, article_vectors
 from recsys.importers.log import parse_log, recognise
 from recsys.interactions import Interactions
 from recsys.next_click import HEAT_SHARE, SMOOTHING, Clicks, Hour, clicks, hours
+from recsys.published import published
+from recsys.weekly import weekly
 
-__all__ = ["RANKINGS", "evaluate", "next_click_ranks"]
+__all__ = ["PROTOCOLS", "RANKINGS", "evaluate", "next_click_ranks"]
 
 RANKINGS = ("newest", "heat", "co_read", "co_read_heat", "als", "last_hour")
-PROTOCOLS = ("next-click",)
 SERVED_SESSIONS = 10  # a co-read pair is shown to readers from this many sessions on
 REFIT_H = 6
 Floats = npt.NDArray[np.float64]
@@ -31,16 +32,19 @@ Scorer = Callable[[Hour], npt.NDArray[Any]]
 
 
 def evaluate(
-    log: Path, *, arms: Sequence[str] = RANKINGS, since: float = 120, until: float = 168, protocol: str = "next-click"
+    log: Path,
+    *,
+    protocol: str = "next-click",
+    arms: Sequence[str] | None = None,
+    since: float | None = None,
+    until: float | None = None,
 ) -> dict[str, Any]:
-    """Return the next-click comparison of rankings on a log, as ``presslab evaluate --json`` prints it.
+    """Return the comparison of rankings on a log, as ``presslab evaluate --json`` prints it.
 
     Parameters
     ----------
-    arms : of :data:`RANKINGS`; ``heat_4`` is heat with a half-life of 4 h. ``co_read_heat`` is scored with every pair
-        (k = 1) and again with the pairs that are shown to readers (k = 10).
-    since, until : evaluation hours [since, until), counted from the first click of the log; whole hours.
-    protocol : ``next-click`` is the only one so far.
+    protocol : of :data:`PROTOCOLS`. arms : rankings of that protocol; None takes all it compares by default.
+    since, until : evaluation hours [since, until), counted from the first click of the log; whole hours; None as the protocol has them.
 
     Raises
     ------
@@ -51,15 +55,33 @@ def evaluate(
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"no protocol is called '{protocol}'; {nearest(protocol, PROTOCOLS)}")
-    span = (math.floor(since), math.ceil(until))
+    return PROTOCOLS[protocol](log, arms, since, until)
+
+
+def next_click(log: Path, arms: Sequence[str] | None, since: float | None, until: float | None) -> dict[str, Any]:
+    """Return protocol A on a log.
+
+    Parameters
+    ----------
+    arms : of :data:`RANKINGS`; ``heat_4`` is heat with a half-life of 4 h. ``co_read_heat`` is scored with every pair
+        (k = 1) and again with the pairs that are shown to readers (k = 10).
+    """
+    span = (math.floor(120 if since is None else since), math.ceil(168 if until is None else until))
     data = clicks(parse_log(recognise(log), log).table)
-    ranks, readers, seconds = next_click_ranks(data, arms, span=span)
+    ranks, readers, seconds = next_click_ranks(data, arms or RANKINGS[:5], span=span)
     told = compare(ranks, readers)
     for row in told["arms"]:
         row["seconds"] = round(seconds[row["arm"]], 3)
         row["co_read_sessions"] = {"co_read": 1, "co_read_heat": 1, f"co_read_heat_k{SERVED_SESSIONS}": SERVED_SESSIONS}.get(row["arm"])
     head = {"protocol": "next-click", "split": "time", "log": log.name, "from": span[0], "to": span[1]}
     return {**head, "queries": len(readers), **told}
+
+
+PROTOCOLS: Mapping[str, Callable[[Path, Sequence[str] | None, float | None, float | None], dict[str, Any]]] = {
+    "next-click": next_click,
+    "weekly": weekly,
+    "published": published,
+}
 
 
 def next_click_ranks(
