@@ -49,6 +49,11 @@ class Log:
         table[self.reader, self.article] = True
         return table
 
+    def first_reads(self) -> Log:
+        """The first event of every reader on every article."""
+        at = np.sort(np.unique(self.reader * self.shape[1] + self.article, return_index=True)[1])
+        return Log(self.reader[at], self.article[at], self.day[at], self.weight[at], self.shape)
+
     def first_seen(self) -> Floats:
         """(articles,) day of the first event; infinite where there is none."""
         first = np.full(self.shape[1], np.inf)

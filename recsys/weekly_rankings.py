@@ -9,13 +9,14 @@ import numpy.typing as npt
 
 from experiments.errors import ArmError, nearest
 from recsys.collaborative import als, bm25, strengths
+from recsys.like_minded import hyperbolic_heat, like_minded_heat
 from recsys.weekly_log import Log, Ranking
 
 __all__ = ["RANKINGS", "heat", "weekly_rankings"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-RANKINGS = ("newest", "heat", "popularity", "als", "bm25")
+RANKINGS = ("newest", "heat", "hyperbolic_heat", "like_minded_heat", "popularity", "als", "bm25")
 ELSEWHERE = {
     "co_read": "follows the article a reader has open, and a week begins with none",
     "co_read_heat": "follows the article a reader has open, and a week begins with none",
@@ -39,6 +40,8 @@ def weekly_rankings(names: Sequence[str]) -> dict[str, Ranking]:
     known: dict[str, Ranking] = {
         "newest": lambda past, at, readers: past.first_seen(),  # noqa: ARG005
         "heat": heat(24.0),
+        "hyperbolic_heat": hyperbolic_heat,
+        "like_minded_heat": like_minded_heat,
         "popularity": heat(np.inf),
         "als": _modelled(als),
         "bm25": _modelled(bm25),

@@ -79,7 +79,7 @@ def test_readers_and_weeks_are_averaged_and_cold_readers_shown_apart() -> None:
     assert row["ndcg_at_10"] == pytest.approx((1.0 + (1 + 1 / 2) / (1 + 1 / np.log2(3))) / 2)
 
 
-@pytest.mark.parametrize("name", ["newest", "heat", "heat_72", "popularity", "als", "bm25"])
+@pytest.mark.parametrize("name", ["newest", "heat", "heat_72", "popularity", "als", "bm25", "hyperbolic_heat", "like_minded_heat"])
 def test_what_happens_after_the_cut_changes_no_score(name: str) -> None:
     (ranking,) = weekly_rankings([name]).values()
     more = log(*BEFORE, *AFTER, *[(reader, "new", 13.5, 4.0) for reader in READERS], (BEN, "mid", 18.0, 4.0))
@@ -139,3 +139,36 @@ def test_on_the_real_log_freshness_wins_and_models_lose_as_documented() -> None:
     assert recall["bm25"] == pytest.approx(0.051, abs=0.01)
     assert told["arms"][1]["ndcg_at_10"] == pytest.approx(0.248, abs=0.002)
     assert told["slices"] == {"cold": 110, "warm": 1_905}
+
+
+TEAMS = [(f"a{i}", f"x{j}", float(j), 1.0) for i in range(4) for j in range(4)] + [
+    (f"b{i}", f"y{j}", float(j), 1.0) for i in range(4) for j in range(4)
+]
+
+
+def test_what_like_minded_readers_read_outweighs_what_more_readers_read() -> None:
+    team = log(*TEAMS, ("a0", "for_a", 8.0, 1.0), ("b0", "for_b", 8.0, 1.0), ("b1", "for_b", 8.0, 1.0))
+    heat, alike = weekly_rankings(["hyperbolic_heat", "like_minded_heat"]).values()
+    asked = np.array([3, 7])  # a3 and b3
+    for_a, for_b = 8, 9
+    everybody, own = heat(team, 9.0, asked), alike(team, 9.0, asked)
+    assert everybody[for_b] == pytest.approx(2 * everybody[for_a])
+    assert own[0, for_a] > own[0, for_b]
+    assert own[1, for_b] > own[1, for_a]
+
+
+def test_a_reader_without_a_past_gets_the_heat_of_everybody() -> None:
+    stranger = log(*TEAMS, ("new", "x0", 20.0, 1.0)).before(9.0)
+    heat, alike = weekly_rankings(["hyperbolic_heat", "like_minded_heat"]).values()
+    assert alike(stranger, 9.0, np.array([8]))[0] == pytest.approx(np.log(heat(stranger, 9.0, np.array([8]))))
+
+
+@pytest.mark.long
+def test_on_the_real_log_like_minded_heat_beats_heat_on_weeks_that_did_not_choose_it() -> None:
+    for since, queries, least in ((None, 2_015, 0.44), (246 * 24, 711, 0.48)):
+        told = evaluate(needs("deskdrop"), protocol="weekly", arms=["heat", "hyperbolic_heat", "like_minded_heat"], since=since)
+        recall = {row["arm"]: row["recall_at_10"] for row in told["arms"]}
+        against = next(pair for pair in told["pairs"] if (pair["a"], pair["b"]) == ("heat", "like_minded_heat"))
+        assert told["queries"] == queries
+        assert recall["like_minded_heat"] > least > 0.385
+        assert (against["high"] < -0.03, against["cuts_won"]) == (True, 0)
