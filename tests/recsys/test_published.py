@@ -17,7 +17,7 @@ from experiments.errors import ArmError, DataError
 from recsys import collaborative
 from recsys.evaluation import evaluate
 from recsys.published import Split, published_ranks, split_of
-from recsys.published_rankings import RANKINGS, published_rankings
+from recsys.published_rankings import RANKINGS, Training, closeness, published_rankings
 from tests.recsys.test_importers import needs
 from web.cli import commands
 from web.cli.main import app
@@ -88,7 +88,7 @@ def test_models_find_the_readers_taste_and_popularity_does_not(split: Split) -> 
     ranks, _, _ = published_ranks(split, published_rankings(RANKINGS))
     mean = {name: float(values.mean()) for name, values in ranks.items()}
     assert mean["popularity"] > 40
-    assert all(mean[name] < mean["popularity"] - 5 for name in ("als", "bm25", "svd", "blend")), mean
+    assert all(mean[name] < mean["popularity"] - 5 for name in RANKINGS[1:]), mean
 
 
 def test_bm25_is_implicits(split: Split) -> None:
@@ -146,3 +146,26 @@ def test_on_the_real_log_the_published_order_comes_back() -> None:
     assert recall["popularity"] == pytest.approx(0.366, abs=0.002)
     documented = {"svd": 0.476, "als": 0.536, "bm25": 0.560, "blend": 0.569}
     assert {name: recall[name] for name in documented} == pytest.approx(documented, abs=0.01)
+
+
+def test_the_tuned_blend_names_its_parts_and_can_leave_one_out(split: Split) -> None:
+    whole, bare = (model(split.training) for model in published_rankings(["tuned", "tuned-closeness"]).values())
+    assert not np.allclose(whole, bare)
+    with pytest.raises(ArmError, match="no ranking is called 'tuned-luck'"):
+        published_rankings(["tuned-luck"])
+
+
+def test_closeness_likes_articles_read_on_days_the_reader_was_active() -> None:
+    # reader 0 was active on days 0 and 30; article 1 was read by another on day 1, article 2 on day 15
+    data = Training(np.array([0, 0, 1, 1]), np.array([0, 3, 1, 2]), np.ones(4), np.array([0.2, 30.0, 1.4, 15.0]), (2, 4))
+    scores = closeness(data)
+    assert scores[0, 1] > scores[0, 2] + 3
+
+
+@pytest.mark.long
+def test_on_the_real_log_the_tuned_blend_passes_058_with_and_without_times() -> None:
+    told = evaluate(needs("deskdrop"), protocol="published", arms=["blend", "tuned", "tuned-closeness"])
+    recall = {row["arm"]: row["recall_at_10"] for row in told["arms"]}
+    assert recall["tuned"] == pytest.approx(0.621, abs=0.005)
+    assert recall["tuned-closeness"] == pytest.approx(0.610, abs=0.005)
+    assert told["pairs"][0]["high"] < -0.04
