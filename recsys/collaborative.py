@@ -1,4 +1,4 @@
-"""Reader x article models for logs that fit in memory as dense tables; all take strengths and return scores for every reader."""
+"""Reader x article models for logs that fit in memory as dense tables; all take strengths and return scores of readers for every article."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def popularity(matrix: Any) -> Floats:
     return np.tile(np.asarray(matrix.sum(axis=0)), (matrix.shape[0], 1))
 
 
-def als(matrix: Any, recipe: AlsRecipe = PLAIN, *, seed: int = 42) -> Floats:
-    """Return fold-in scores of every reader; a reader without reads has none (0), an article without reads neither.
+def als(matrix: Any, recipe: AlsRecipe = PLAIN, *, rows: Ints | None = None, seed: int = 42) -> Floats:
+    """Return fold-in scores of the readers in ``rows`` (all by default); 0 for a reader or an article without reads.
 
     References
     ----------
@@ -46,16 +46,19 @@ def als(matrix: Any, recipe: AlsRecipe = PLAIN, *, seed: int = 42) -> Floats:
     """
     vectors = article_vectors(Interactions(matrix, np.arange(matrix.shape[0]), 0.0), recipe, seed=seed)
     factors = Factors(vectors, recipe.alpha, float(recipe.regularization or 0.0))
-    scores = np.zeros(matrix.shape)
-    for row in range(matrix.shape[0]):
-        mine = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        if (folded := factors.fold_in(matrix.indices[mine], matrix.data[mine])) is not None:
+    asked = matrix if rows is None else matrix[rows]
+    scores = np.zeros(asked.shape)
+    for row in range(len(scores)):
+        mine = slice(asked.indptr[row], asked.indptr[row + 1])
+        if (folded := factors.fold_in(asked.indices[mine], asked.data[mine])) is not None:
             scores[row] = vectors @ folded.vector
     return scores
 
 
-def bm25(matrix: Any, *, neighbours: int = 100, k1: float = 1.2, b: float = 0.75) -> Floats:
-    """Return item-kNN scores with BM25 weights; each article keeps its ``neighbours`` most similar ones, itself among them.
+def bm25(matrix: Any, *, rows: Ints | None = None, neighbours: int = 100, k1: float = 1.2, b: float = 0.75) -> Floats:
+    """Return item-kNN scores with BM25 weights of the readers in ``rows`` (all by default).
+
+    Each article keeps its ``neighbours`` most similar ones, itself among them.
 
     References
     ----------
@@ -67,7 +70,7 @@ def bm25(matrix: Any, *, neighbours: int = 100, k1: float = 1.2, b: float = 0.75
     similar = (weighed @ weighed.T).toarray()
     if neighbours < len(similar):
         similar[similar < np.partition(similar, -neighbours, axis=1)[:, -neighbours, None]] = 0.0
-    return np.asarray(matrix @ similar)
+    return np.asarray((matrix if rows is None else matrix[rows]) @ similar)
 
 
 def svd(matrix: Any, *, factors: int = 15) -> Floats:

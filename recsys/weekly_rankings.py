@@ -71,6 +71,6 @@ def heat(half_life_h: float) -> Ranking:
 
 def _modelled(model: Callable[..., Floats]) -> Ranking:
     def ranking(past: Log, at: float, readers: Ints) -> Floats:  # noqa: ARG001
-        return model(strengths(past.reader, past.article, past.weight, shape=past.shape))[readers]
+        return model(strengths(past.reader, past.article, past.weight, shape=past.shape), rows=readers)
 
     return ranking
