@@ -25,9 +25,7 @@ def known_before(metrics: Sequence[Wanted], dates: Dates | None, segments: Seque
         return (
             Check("look_ahead", "ok", 0.0, 0.0, None, "What was known of readers before is older than their first exposure, in every row."),
         )
-    says = (
-        f"Nobody said when {', '.join(unknown)} was known, so it could hold what the test did. Give its column and that of the exposure."
-    )
+    says = f"Nobody said when {', '.join(unknown)} was known, so it could hold what the test did. Give its column and that of the exposure."
     return (Check("look_ahead", "warn", None, 0.0, None, says),)
 
 

@@ -19,7 +19,9 @@ from recsys.fit_als import AlsRecipe, article_vectors
 from recsys.importers.log import parse_log, recognise
 from recsys.interactions import Interactions
 from recsys.next_click import HEAT_SHARE, SMOOTHING, Clicks, Hour, clicks, hours
+from recsys.published import published
 from recsys.ranker_protocol import ranker
+from recsys.weekly import weekly
 
 __all__ = ["PROTOCOLS", "RANKINGS", "evaluate", "next_click_ranks"]
 
@@ -79,6 +81,8 @@ def next_click(log: Path, arms: Sequence[str] | None, since: float | None, until
 PROTOCOLS: Mapping[str, Callable[[Path, Sequence[str] | None, float | None, float | None], dict[str, Any]]] = {
     "next-click": next_click,
     "ranker": ranker,
+    "weekly": weekly,
+    "published": published,
 }
 
 

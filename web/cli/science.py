@@ -18,9 +18,9 @@ MISSED = {**MOVED, "warn": "too many"}
 
 @app.command("evaluate")
 def evaluate(
-    log: Annotated[Path, typer.Argument(help="A Globo Parquet file or a table of reads.")],
+    log: Annotated[Path, typer.Argument(help="A Globo file, a Deskdrop folder, or a table of reads.")],
     *,
-    protocol: Annotated[str, typer.Option(help="next-click, ranker: both split by time.")] = "next-click",
+    protocol: Annotated[str, typer.Option(help="next-click, ranker or weekly, split by time; published, split at random.")] = "next-click",
     arms: Annotated[
         str | None, typer.Option(help="Comma-separated, such as co_read_heat,als; all the protocol knows when left out.")
     ] = None,
@@ -28,22 +28,16 @@ def evaluate(
     until: Annotated[float | None, typer.Option("--to", help="Hour after the last.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Compare rankings on a real log, by time, against the best heuristic."""
+    """Compare rankings on a real log; by time unless the protocol says otherwise."""
     from recsys.evaluation import evaluate as run
-    from web.cli.output import print_json, print_table
+    from web.cli.evaluation_table import show
+    from web.cli.output import print_json
 
     found = run(log, protocol=protocol, arms=[name.strip() for name in arms.split(",")] if arms else None, since=since, until=until)
     if as_json:
         print_json(found)
         return
-    title = f"{found['protocol']} · {found['queries']:,} queries, hours {found['from']:g} to {found['to']:g} · time split"
-    rows = [
-        (a["arm"], f"{a['hit_rate_at_10']:.3f}", f"{a['low']:.3f} to {a['high']:.3f}", f"{a['mrr_at_10']:.3f}", f"{a['seconds']:.1f}")
-        for a in found["arms"]
-    ]
-    print_table(title, ("arm", "hit rate at 10 ", "range", "MRR at 10 ", "seconds "), rows)
-    print_table("Pairs on the same queries", ("a", "b", "only a hits ", "only b hits ", "p "),
-                [(p["a"], p["b"], p["wins"], p["losses"], f"{p['p']:.2g}" if p["p"] else "below 1e-300") for p in found["pairs"]])  # fmt: skip
+    show(found)
 
 
 @model.command("train")
