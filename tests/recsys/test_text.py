@@ -13,7 +13,7 @@ import pytest
 from experiments.content import add_articles
 from experiments.serving.publish import current_signals, read_signals
 from experiments.serving.recommender import Article, Catalogue, Context
-from experiments.serving.signals import Reads, SignalRules, Texts, build_signals, signals_from_arrays, signals_to_arrays, with_texts
+from experiments.serving.signals import Reads, SignalRules, Texts, build_signals, with_texts
 from experiments.settings import Settings
 from recsys.candidates import candidates
 from recsys.features import FEATURES, compute_features
@@ -116,10 +116,3 @@ def test_the_worker_publishes_vectors_with_the_signals(home: Path, capsys: pytes
     assert pointer is not None
     signals = read_signals(home, catalogue, pointer["version"], digest=pointer["sha256"])
     np.testing.assert_array_equal(signals.texts.vectors, fit_texts(catalogue, until=AT).vectors)
-
-
-def test_a_snapshot_from_before_there_were_texts_is_still_read() -> None:
-    catalogue = newspaper()
-    arrays = signals_to_arrays(asked(catalogue, fit_texts(catalogue, until=AT)).signals)
-    old = {name: array for name, array in arrays.items() if not name.startswith("text_")}
-    assert len(signals_from_arrays(old, catalogue).texts.rows) == 0
