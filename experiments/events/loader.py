@@ -23,7 +23,7 @@ from experiments.events.outbox_file import Part, outbox_files, owner_alive, read
 from experiments.events.rows import Outcome, insert_new
 from experiments.events.sealed import late_for_their_day
 from experiments.events.store import OutcomeKey, open_store, reader_key, store_path
-from experiments.events.wire import COLUMNS, RefusedError, StoredRow, decode, kind_and_arm
+from experiments.events.wire import COLUMNS, RefusedError, StoredRow, decode, kind_and_arm, reader_of
 
 __all__ = ["Loaded", "Loader"]
 
@@ -217,14 +217,18 @@ class Loader:
                 dead.append((outbox, seq, self._clock(), str(refused), *kind_and_arm(body), body))
         if store.execute("SELECT count(*) FROM erased").fetchone()[0] != len(self._refused):  # another machine erases, too
             self._refused = {key for (key,) in store.execute("SELECT key FROM erased")}
+        counts = Counter((row[KIND], row[ARM]) for row in rows) + Counter((kind, arm) for _, _, _, _, kind, arm, _ in dead)
         erased, kept = self._erased(rows)
+        gone = [letter for letter in dead if self._is_refused(reader_of(letter[-1]))] if self._refused else []
+        if gone:
+            dead = [letter for letter in dead if letter not in gone]
+            erased += Counter((kind, arm, "erased") for _, _, _, _, kind, arm, _ in gone)
         stored, late, others = insert_new(store, late_for_their_day(store, kept))
         store.executemany("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", dead)
         store.executemany(ADD_OUTCOME, [(*key, n) for key, n in (erased + others).items()])
         named = Counter(duplicate=0, conflict=0, erased=erased.total())
         for (_, _, name), n in others.items():
             named[name] += n
-        counts = Counter((row[KIND], row[ARM]) for row in rows) + Counter((kind, arm) for _, _, _, _, kind, arm, _ in dead)
         return Loaded(stored=stored, dead=len(dead), late=late, **named), counts
 
     def _erased(self, rows: Sequence[StoredRow]) -> tuple[Counter[Outcome], Sequence[StoredRow]]:

@@ -9,11 +9,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeGuard
 
 from experiments.events.event import KINDS, SCHEMA, SOURCES, Event
 
-__all__ = ["COLUMNS", "MOST_BODY_BYTES", "MOST_ENTRY_BYTES", "RefusedError", "StoredRow", "decode", "encode", "kind_and_arm", "payload"]
+__all__ = [
+    "COLUMNS",
+    "MOST_BODY_BYTES",
+    "MOST_ENTRY_BYTES",
+    "RefusedError",
+    "StoredRow",
+    "decode",
+    "encode",
+    "kind_and_arm",
+    "payload",
+    "reader_of",
+]
 
 # Columns of the store in the order of a decoded row.
 COLUMNS = (
@@ -100,14 +111,26 @@ def payload(row: StoredRow) -> StoredRow:
 
 def kind_and_arm(entry: bytes) -> tuple[str, str]:
     """Return kind and arm of an entry as its writer counted it; ``("?", "")`` when even that is lost."""
-    try:
-        kind, arm = json.loads(entry.partition(b"\n")[0])[:2]
-    except (ValueError, TypeError):
-        return "?", ""
+    kind, arm = [*_head(entry)[:2], None, None][:2]
     return (kind, arm) if _name(kind) and _name(arm) else ("?", "")
 
 
-def _name(value: object) -> bool:
+def reader_of(entry: bytes) -> str:
+    """Return the reader of an entry that cannot be decoded; empty when even that is lost."""
+    reader = [*_head(entry)[4:5], ""][0]
+    return reader if isinstance(reader, str) else ""
+
+
+def _head(entry: bytes) -> list[Any]:
+    """The envelope of an entry; empty when it is none."""
+    try:
+        head = json.loads(entry.partition(b"\n")[0])
+    except (ValueError, RecursionError):
+        return []
+    return head if isinstance(head, list) else []
+
+
+def _name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= MOST_NAME and value.isprintable()
 
 

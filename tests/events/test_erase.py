@@ -80,6 +80,15 @@ def test_later_events_of_an_erased_reader_are_refused_and_counted(tmp_path: Path
     assert (row.received, row.stored, row.erased, row.exact) == (5, 2, 3, True)
 
 
+def test_what_cannot_be_read_of_an_erased_reader_is_not_kept_as_a_dead_letter(tmp_path: Path) -> None:
+    erase_reader(tmp_path, READER, until_us=START)
+    loaded = send(tmp_path, [replace(view(3, READER), body={"dead": "expired"}), replace(view(4, "other-1"), body={"dead": "expired"})])
+    assert (loaded.dead, loaded.erased) == (1, 1)
+    assert hits(tmp_path, READER) == []
+    row = balance(tmp_path)[0]
+    assert (row.received, row.dead, row.erased, row.exact) == (2, 1, 1, True)
+
+
 def test_outboxes_of_living_processes_are_emptied_too(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)
     outbox.append([view(1, READER), view(2, "other-1")])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.events.event import Event
-from experiments.events.wire import COLUMNS, RefusedError, decode, encode, kind_and_arm, payload
+from experiments.events.wire import COLUMNS, RefusedError, decode, encode, kind_and_arm, payload, reader_of
 from tests.events.story import START, view
 
 
@@ -91,6 +91,13 @@ def test_any_bytes_are_refused_and_nothing_worse(entry: bytes) -> None:
     with pytest.raises(RefusedError):
         decode(entry)
     assert len(kind_and_arm(entry)) == 2
+
+
+@pytest.mark.parametrize("entry", [b"[" * 60_000, b'{"a":' * 9_000, b'["view","",' + b"[" * 20_000, b"{}", b'"ab"', b"null", b"\xff"])
+def test_an_entry_that_is_no_event_at_all_is_refused_and_counted(entry: bytes) -> None:
+    with pytest.raises(RefusedError, match="not readable"):
+        decode(entry)
+    assert (kind_and_arm(entry), reader_of(entry)) == (("?", ""), "")
 
 
 @given(st.integers(0, 10_000), st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""A process that loads everything in small transactions; the fault tests kill it: ``python -m tests.faults.load HOME [STOPS]``.
+"""A process that loads everything in small transactions and says a line after each; the fault tests kill it: ``python -m tests.faults.load HOME [STOPS]``.
 
 With STOPS it stops itself after that many transactions, as a process does on a machine that was suspended.
 """
@@ -21,5 +21,7 @@ if __name__ == "__main__":
                 os.kill(os.getpid(), signal.SIGSTOP)
             stops -= 1
             part = loader.load(most=100)
+            sys.stdout.write("00\n")
+            sys.stdout.flush()
             if not part.moved and not part.pending_files:
                 break
