@@ -65,6 +65,7 @@ def test_the_same_outboxes_loaded_into_both_engines_give_the_same_report_to_the_
     assert with_database == loaded(site_of(tmp_path / "sqlite"), written, sealed=sealed)
 
 
+@pytest.mark.long
 def test_health_page_and_doctor_name_the_engine_and_say_when_it_does_not_answer(
     in_postgres: Path, postgres_server: postgres.Server, capsys: pytest.CaptureFixture[str]
 ) -> None:
