@@ -105,7 +105,10 @@ def test_the_sentence_begins_with_the_decision():
 def test_an_arm_that_pays_on_average_but_loses_in_most_outcomes_is_not_praised():
     found = decide([rule(worth=1.8, earns=0.43)], control="status_quo", failed=[], progress=DONE)
     assert found.key == "ship"
-    assert found.sentence == "Ship front: on average it brings more than it costs, but in most outcomes it loses money. It hurts nothing we guard."
+    assert (
+        found.sentence
+        == "Ship front: on average it brings more than it costs, but in most outcomes it loses money. It hurts nothing we guard."
+    )
     even = decide([rule(worth=1.8, earns=0.5)], control="status_quo", failed=[], progress=DONE)
     assert even.sentence == "Ship front: it brings more than it costs and hurts nothing we guard."
 
