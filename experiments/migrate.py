@@ -9,10 +9,11 @@ from pathlib import Path
 
 from sqlalchemy import inspect, text
 
+from experiments.errors import ConfigError
 from experiments.events.store import upgrade_store
 from experiments.tables import control_engine
 
-__all__ = ["LATEST", "layout", "migrate"]
+__all__ = ["LATEST", "layout", "migrate", "require_layout"]
 
 LATEST = "0001"
 
@@ -38,6 +39,12 @@ def migrate(home: Path) -> str:
     finally:
         os.close(descriptor)
     return LATEST
+
+
+def require_layout(home: Path) -> None:
+    """Raise a :class:`ConfigError` unless the stores of a home are of the current layout."""
+    if layout(home) != LATEST:
+        raise ConfigError(f"{home}: the stores are not of layout {LATEST}.", "Run `presslab migrate`.")
 
 
 def layout(home: Path) -> str | None:

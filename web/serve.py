@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from experiments.errors import BusyError, ConfigError
-from experiments.migrate import LATEST, layout
+from experiments.migrate import require_layout
 from experiments.settings import Settings
 
 __all__ = ["check_address", "serve", "server_options"]
@@ -40,8 +40,7 @@ def check_address(settings: Settings) -> None:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGTERM; needs the stores to be of the current layout."""
-    if layout(settings.home) != LATEST:
-        raise ConfigError(f"{settings.home}: the stores are not of layout {LATEST}.", "Run `presslab migrate`.")
+    require_layout(settings.home)
     check_address(settings)
     for name in NUMERIC_THREADS:  # a web worker answers many readers; one of them must not take all cores
         os.environ[name] = "1"

@@ -219,8 +219,10 @@ class Worker:
                 self.faults.pop("loader", None)
                 pause_s = 0.0 if loaded.pending_files else PAUSE_S
             except Exception as error:  # the heartbeat carries the words to the jobs page
-                log.exception("loading failed")
-                self.faults["loader"] = f"{type(error).__name__}: {error}"
+                said = f"{type(error).__name__}: {error}"
+                if self.faults.get("loader") != said:  # a database may be away for hours
+                    log.exception("loading failed")
+                self.faults["loader"] = said
                 pause_s = 1.0
             self.stopping.wait(pause_s)
 

@@ -249,7 +249,8 @@ def _check(connection: psycopg.Connection[tuple[Any, ...]], store: str, says: st
 
 
 def _down(says: str, error: Exception) -> StoreDownError:
-    return StoreDownError(f"the event store ({says}) does not answer: {str(error).strip()}.", "Events wait in the outboxes until it does.")
+    why = " ".join(str(error).split()).rstrip(".")
+    return StoreDownError(f"the event store ({says}) does not answer: {why}.", "Events wait in the outboxes until it does.")
 
 
 def _local(path: str) -> sqlite3.Connection:

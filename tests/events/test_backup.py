@@ -23,9 +23,9 @@ from tests.faults.harness import verdict
 
 
 @pytest.fixture
-def kept(tmp_path: Path, home: Path, either_engine: str) -> Path:
+def kept(tmp_path: Path, home: Path, either_engine_long: str) -> Path:
     """A home with ten events, six of one reader, and a pointer to a model."""
-    if either_engine == "postgresql":
+    if either_engine_long == "postgresql":
         home.mkdir()
         for name in ("events.json", "erase.key"):
             (tmp_path / name).rename(home / name)

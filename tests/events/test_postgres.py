@@ -298,7 +298,7 @@ def test_a_durable_commit_is_asked_for_whatever_the_server_is_set_to(
 
 
 def test_an_erased_reader_is_in_no_table_file_of_the_server(in_postgres: Path, postgres_server: postgres.Server) -> None:
-    reader = "reader-9f3c7a51d2e84b60"
+    reader = f"reader-{uuid4().hex}"  # other tests use the same server
     send(in_postgres, [view(n, reader if n % 3 else "other", body={"page_type": "front", "x": "x" * n}) for n in range(500)])
 
     def held() -> bool:

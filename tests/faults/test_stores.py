@@ -99,7 +99,7 @@ def report(home: Path) -> str:
 # D14: a second loader
 
 
-@pytest.mark.usefixtures("either_engine")
+@pytest.mark.usefixtures("either_engine_long")
 def test_d14_a_loader_that_wakes_up_after_another_took_over_writes_nothing(tmp_path: Path) -> None:
     sent = until_it_dies(harness.start("writer", tmp_path, "FULL", 0, 60))
     stopped = harness.start("load", tmp_path, 1)

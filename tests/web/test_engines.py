@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from experiments.errors import StoreDownError
+from experiments.errors import ConfigError, StoreDownError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
 from experiments.events.sealing import seal
@@ -19,14 +20,17 @@ from experiments.migrate import migrate
 from experiments.settings import load_settings
 from experiments.tables import control_engine
 from tests import postgres
-from tests.events.story import DAY, SMALL, START
+from tests.events.story import DAY, SMALL, START, view
+from tests.faults.site import wait_until
 from tests.faults.test_stores import PLAN, told
 from tests.web.site_fixture import PHONE, Stand
 from web.cli.doctor import examine
+from web.cli.main import worker
 from web.health import health_of
 from web.published import refresh
 from web.reporting import named_report
 from web.stored import Stored
+from web.worker import Worker
 
 UNTIL = START + 20 * DAY
 
@@ -65,6 +69,37 @@ def test_the_same_outboxes_loaded_into_both_engines_give_the_same_report_to_the_
     assert with_database == loaded(site_of(tmp_path / "sqlite"), written, sealed=sealed)
 
 
+def test_a_worker_does_not_begin_in_a_home_that_was_not_migrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRESSLAB_DATABASE_URL", "postgresql://presslab@nowhere.invalid/presslab")
+    with pytest.raises(ConfigError, match="presslab migrate"):
+        worker(home=tmp_path)
+    assert not (tmp_path / "events.db").exists()
+
+
+def test_a_running_worker_says_that_the_database_is_away_and_catches_up(in_postgres: Path, postgres_server: postgres.Server) -> None:
+    migrate(in_postgres)
+    outbox = Outbox(in_postgres / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(1)])
+    running = Worker(load_settings(in_postgres))
+    thread = threading.Thread(target=running._load)
+    thread.start()
+    try:
+        assert wait_until(lambda: running.loaded["stored"] == 1, seconds=30)
+        postgres_server.kill()
+        outbox.append([view(2)])
+        assert wait_until(lambda: "does not answer" in running.faults.get("loader", ""), seconds=30)
+        postgres_server.start()
+        assert wait_until(lambda: running.loaded["stored"] == 2 and not running.faults, seconds=30)
+    finally:
+        running.stopping.set()
+        thread.join()
+        running.close()
+        outbox.close()
+        if postgres_server.process.poll() is not None:
+            postgres_server.start()
+
+
+@pytest.mark.long
 def test_health_page_and_doctor_name_the_engine_and_say_when_it_does_not_answer(
     in_postgres: Path, postgres_server: postgres.Server, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,10 +72,13 @@ def serve(port: Annotated[int | None, typer.Option()] = None, home: Home = None)
 @app.command()
 def worker(home: Home = None) -> None:
     """Load events, keep the timetable, train. Exactly one per home folder."""
+    from experiments.migrate import require_layout
     from experiments.settings import load_settings
     from web.worker import Worker
 
-    Worker(load_settings(home)).run()
+    settings = load_settings(home)
+    require_layout(settings.home)
+    Worker(settings).run()
 
 
 @app.command()
