@@ -19,6 +19,7 @@ from analysis.own_effects import Outcome, effects_of, records, written
 from analysis.own_plan import ONE, Wanted
 from analysis.own_segments import check_segments, segments_of
 from analysis.recompute import Recomputed, again, agreement
+from analysis.saving import as_html
 from analysis.segments import MOST_GROUPS, OTHER, Segment
 from analysis.shape_beside import of_segment
 from analysis.skew import largest_shift, skew_of
@@ -84,6 +85,9 @@ class Analysis:
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
+
+    def _repr_html_(self) -> str:
+        return as_html(self.to_markdown(), self.effects)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per effect, in full precision; what cannot be estimated is missing, and ``reason`` says why."""

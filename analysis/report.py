@@ -20,7 +20,7 @@ from analysis.novelty import late_belief
 from analysis.observed import Observed
 from analysis.own_effects import records, written
 from analysis.roi import Roi, next_step, stakes_of, worth
-from analysis.saving import save
+from analysis.saving import as_html, save
 from analysis.segments import Segment, look_at
 from analysis.sentences import describe, of_looks, tell
 from analysis.totals import Totals
@@ -93,6 +93,9 @@ class Report:
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
+
+    def _repr_html_(self) -> str:
+        return as_html(self.to_markdown(), self.compared.effects if self.shown else ())
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per effect in full precision; before the planned end there is none."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from markdown_it import MarkdownIt
 
+from analysis.comparison import Effect
+from analysis.drawing import draw_forest
 from experiments.errors import DataError
 from experiments.files import replace_file
 
-__all__ = ["save"]
+__all__ = ["as_html", "save"]
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1"><title>{title}</title>
@@ -28,6 +31,12 @@ class Written(Protocol):
 
     def to_markdown(self) -> str: ...
     def to_dict(self) -> dict[str, Any]: ...
+    def _repr_html_(self) -> str: ...
+
+
+def as_html(markdown: str, effects: Sequence[Effect]) -> str:
+    """Return a report's text and its forest as HTML; names in it can do nothing."""
+    return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(markdown)) + draw_forest(effects)
 
 
 def save(report: Written, path: Path) -> None:
@@ -40,8 +49,7 @@ def save(report: Written, path: Path) -> None:
     """
     found = report.to_dict()
     if path.suffix == ".html":
-        body = MarkdownIt("commonmark", {"html": False}).enable("table").render(report.to_markdown())
-        text = PAGE.format(title=html.escape(found["question"]), body=body)
+        text = PAGE.format(title=html.escape(found["question"]), body=report._repr_html_())
     elif path.suffix == ".md":
         text = f"# {html.escape(found['question'], quote=False)}\n\n{report.to_markdown()}"
     elif path.suffix == ".json":

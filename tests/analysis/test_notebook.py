@@ -117,3 +117,16 @@ def test_events_that_cannot_be_read_are_refused_in_words(frame: pd.DataFrame, ch
     with pytest.raises(DataError) as caught:
         analyse(PLAN, change(frame.head(20)), until=UNTIL)
     assert says in str(caught.value)
+
+
+def test_a_notebook_shows_verdict_and_a_forest_and_the_saved_page_is_the_same(tmp_path: Path, report: Report) -> None:
+    shown = report._repr_html_()
+    assert f"<strong>{report.verdict.sentence}</strong>" in shown
+    assert shown.count("<svg") == sum(effect.contrast.relative is not None for effect in report.compared.effects) > 0
+    report.save(tmp_path / "report.html")
+    assert shown in (tmp_path / "report.html").read_text()
+
+
+def test_before_the_planned_end_no_forest_is_drawn(frame: pd.DataFrame) -> None:
+    early = analyse(PLAN, frame, until=datetime.fromtimestamp(START / 1e6, UTC) + timedelta(days=1.5))
+    assert "<svg" not in early._repr_html_()
