@@ -15,6 +15,7 @@ from experiments.errors import ArtefactError
 __all__ = ["FIELDS", "Trees", "trees_from_arrays"]
 
 MOST_LEAVES = 64
+TREES_A_TABLE = 100  # a table is as large as trees times nodes: three of 100 trees take a third of one of 300
 FIELDS = ("roots", "feature", "threshold", "missing_left", "left", "right", "value", "leaf", "rows", "baseline")
 
 
@@ -43,17 +44,14 @@ class Trees:
 
     def decision(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return (rows,) log-odds for (rows, features); equal to scikit-learn's ``decision_function`` to 1e-9."""
-        open_leaves = np.full((len(features), len(self.roots)), self._tables.all_open)
-        for feature, thresholds, table in self._tables.features:
-            value = features[:, feature]
-            row = np.where(np.isnan(value), len(thresholds) + 1, np.searchsorted(thresholds, value))
-            open_leaves &= table[row]
-        first = np.bitwise_count((open_leaves & -open_leaves) - 1)
-        return np.asarray(self._tables.leaf_value[np.arange(len(self.roots)), first].sum(axis=1) + self.baseline[0])
+        values = np.concatenate([tables.values(features) for tables in self._tables], axis=1)
+        return np.asarray(values.sum(axis=1) + self.baseline[0])
 
     @cached_property
-    def _tables(self) -> _Tables:
-        return _tables(self)
+    def _tables(self) -> tuple[_Tables, ...]:
+        tree, first, leaves = _leaves(self)
+        starts = range(0, len(self.roots), TREES_A_TABLE)
+        return tuple(_tables(self, range(start, min(start + TREES_A_TABLE, len(self.roots))), tree, first, leaves) for start in starts)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays to publish."""
@@ -62,7 +60,7 @@ class Trees:
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """Which leaves of each tree stay open, by feature; the first open one is where a row ends.
+    """Which leaves of some trees stay open, by feature; the first open one is where a row ends.
 
     features : (feature, (m,) thresholds ascending, (m + 2, trees) sets of leaves as bits) of every feature that is asked for. Row i
     holds the leaves left open when the i smallest thresholds lie below the value; the last row is for a missing value.
@@ -78,28 +76,43 @@ class _Tables:
     leaf_value: npt.NDArray[np.float64]
     all_open: np.unsignedinteger[Any]
 
+    def values(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(rows, trees) what each tree says about each row."""
+        open_leaves = np.full((len(features), len(self.leaf_value)), self.all_open)
+        for feature, thresholds, table in self.features:
+            value = features[:, feature]
+            row = np.where(np.isnan(value), len(thresholds) + 1, np.searchsorted(thresholds, value))
+            open_leaves &= table[row]
+        first = np.bitwise_count((open_leaves & -open_leaves) - 1)
+        return np.asarray(self.leaf_value[np.arange(len(self.leaf_value)), first])
 
-def _tables(trees: Trees) -> _Tables:
-    tree, first, leaves = _leaves(trees)
-    bits = np.uint32 if leaves[trees.roots].max() <= 32 else np.uint64
-    value = np.zeros((len(trees.roots), int(leaves[trees.roots].max())))
-    value[tree[trees.leaf], first[trees.leaf]] = trees.value[trees.leaf]
+
+Ints = npt.NDArray[np.int64]
+
+
+def _tables(trees: Trees, some: range, tree: Ints, first: Ints, leaves: Ints) -> _Tables:
+    most = int(leaves[trees.roots[some]].max())
+    bits = np.uint32 if most <= 32 else np.uint64
+    mine = (tree >= some.start) & (tree < some.stop)
+    value, ends = np.zeros((len(some), most)), mine & trees.leaf
+    value[tree[ends] - some.start, first[ends]] = trees.value[ends]
     features = []
-    for feature in np.unique(trees.feature[~trees.leaf]).tolist():
-        nodes = np.flatnonzero(~trees.leaf & (trees.feature == feature))
+    inner = mine & ~trees.leaf
+    for feature in np.unique(trees.feature[inner]).tolist():
+        nodes = np.flatnonzero(inner & (trees.feature == feature))
         nodes = nodes[np.argsort(trees.threshold[nodes], kind="stable")]
         left = [((1 << int(leaves[trees.left[n]])) - 1) << int(first[n]) for n in nodes]
         kept = np.invert(np.array(left, bits))  # a value above the threshold closes the leaves on the left
-        table = np.full((len(nodes) + 2, len(trees.roots)), ~bits(0))
-        table[np.arange(1, len(nodes) + 1), tree[nodes]] = kept
+        table = np.full((len(nodes) + 2, len(some)), ~bits(0))
+        table[np.arange(1, len(nodes) + 1), tree[nodes] - some.start] = kept
         table[:-1] = np.bitwise_and.accumulate(table[:-1])
         right = ~trees.missing_left[nodes]
-        np.bitwise_and.at(table[-1], tree[nodes[right]], kept[right])
+        np.bitwise_and.at(table[-1], tree[nodes[right]] - some.start, kept[right])
         features.append((feature, trees.threshold[nodes], table))
     return _Tables(tuple(features), value, ~bits(0))
 
 
-def _leaves(trees: Trees) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _leaves(trees: Trees) -> tuple[Ints, Ints, Ints]:
     """(nodes,) tree of each node, number of its first leaf counted from the left, and how many leaves it has."""
     nodes = len(trees.feature)
     tree, first, leaves = np.zeros(nodes, np.int64), np.zeros(nodes, np.int64), trees.leaf.astype(np.int64)

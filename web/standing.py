@@ -58,10 +58,11 @@ def card_of(stored: Stored, name: str) -> dict[str, Any]:
 
 def _arm(stored: Stored, name: str, kind: Any) -> dict[str, Any]:
     version, until, manifest, reason = _version(stored, name)
+    training: dict[str, Any] | None = read_json(stored.home / "training" / f"{name}.json")
+    metrics = (training or {}).get("metrics") or (manifest or {}).get("metrics") or {}  # also of a refused one
     return {
         **_aged(stored, name, until), "arm": name, "kind": kind.kind, "audience": kind.audience, "owner": getattr(kind, "card", {}).get("owner", ""),
-        "version": version, "reason": reason, "compared": list(_compared(name, (manifest or {}).get("metrics", {}))),
-        "training": read_json(stored.home / "training" / f"{name}.json"), "gates": _last_gates(stored, name),
+        "version": version, "reason": reason, "compared": list(_compared(name, metrics)), "training": training, "gates": _last_gates(stored, name),
     }  # fmt: skip
 
 

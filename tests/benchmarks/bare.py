@@ -22,7 +22,8 @@ class Server(BaseApplication):
 
     def load_config(self) -> None:
         for name, value in server_options(Settings(port=self.port)).items():
-            self.cfg.set(name, value)
+            if name != "post_worker_init":  # looks for published changes, which only the site has
+                self.cfg.set(name, value)
 
     def load(self) -> Any:
         app = Flask("bare")

@@ -91,6 +91,9 @@ def test_ablations_and_the_heuristic_stand_beside_the_ranker(home: Path) -> None
     publish_arm(home, "ranked", hours_ago=1)
     arm = next(row for row in standing(stored(home))["arms"] if row["arm"] == "ranked")
     assert [(row["arm"], row["hit_rate"]) for row in arm["compared"]] == [("ranked", 0.3), ("without_als", 0.2)]
+    replace_json(home / "training" / "ranked.json", {"state": "refused", "metrics": {"hit_rate_at_10": 0.1}})
+    arm = next(row for row in standing(stored(home))["arms"] if row["arm"] == "ranked")
+    assert [row["hit_rate"] for row in arm["compared"]] == [0.1]  # what was refused is what must be seen
 
 
 def test_the_command_prints_the_card_and_asks_for_what_is_missing(home: Path) -> None:

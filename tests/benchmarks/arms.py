@@ -1,0 +1,223 @@
+"""Arms beside the bare libraries, in one run: ``python -m tests.benchmarks.arms [ranker slates refit import]``.
+
+Nothing is asserted. Logs are looked for under PRESSLAB_DATA or ``../shared/data``; rows that need an absent one say so.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.arms_site import ARMS, FRESH, ManyArticles
+from tests.benchmarks.serving import _load, free_port, get, page, site_process
+from tests.recsys.test_importers import DATA
+
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as in web processes; on a busy machine threads wait for each other
+Row = tuple[str, str, str]
+ROUNDS = 3
+GLOBO = "globo/globo_clicks_h000_191.parquet"
+
+
+def main(parts: list[str]) -> None:
+    """Print the table."""
+    table = Table("what", "figure", "beside", box=None, header_style="bold")
+    known = {"ranker": ranker, "slates": slates, "refit": refit, "import": imports}
+    with tempfile.TemporaryDirectory() as name:
+        peer(Path(name), "fit")
+        for part in parts or known:
+            for row in known[part](Path(name)):
+                table.add_row(*row)
+    Console(file=sys.stdout, width=200).print(table)
+
+
+def peer(folder: Path, *what: str) -> Any:
+    """Run a peer to its end and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.benchmarks.arms_peer", what[0], str(folder), *what[1:]], capture_output=True, check=True
+    )
+    return json.loads(done.stdout or b"null")
+
+
+def ranker(folder: Path) -> Iterator[Row]:
+    """Scoring 130 candidates without scikit-learn, and scikit-learn's own, in turns."""
+    rounds = [(peer(folder, "ours"), peer(folder, "sklearn")) for _ in range(ROUNDS)]
+    ours, theirs = (np.median([pair[i] for pair in rounds], axis=0) for i in (0, 1))
+    yield (
+        "ranker, 130 candidates, p50 / p99", f"{ours[0]:.2f} / {ours[1]:.2f} ms",
+        f"scikit-learn {theirs[0]:.2f} / {theirs[1]:.2f} ms; ratio {ours[0] / theirs[0]:.2f} / {ours[1] / theirs[1]:.2f}",
+    )  # fmt: skip
+
+
+def slates(folder: Path, sizes: tuple[int, ...] = (46_000, 1_000_000)) -> Iterator[Row]:
+    """Slates under 200 requests a second, and bare libraries under the same server and load."""
+    for articles in sizes:
+        site, port, other = ManyArticles(folder / f"home{articles}", articles), free_port(), free_port()
+        site.build(folder)
+        with site_process("web", "serve", "--home", str(site.home), "--port", str(port)):
+            patiently(port, "/-/ready")
+            requests = site.requests()
+            _load(folder, port, requests, connections=8, per_second=50)  # caches fill
+            begun = time.time_ns() // 1_000
+            found = [_load(folder, port, requests, connections=32, per_second=200) for _ in range(ROUNDS)]
+            waits = slate_waits(site.home, begun)
+        for file in folder.glob("peer-*.txt"):
+            file.unlink()
+        with site_process("tests.benchmarks.arms_peer", "serve", str(folder), str(other), str(articles)):
+            patiently(other, "/als")
+            for _ in range(ROUNDS):
+                _load(folder, other, [page(f"/{arm}", "") for arm in ("als", "ranked")], connections=32, per_second=200)
+        for arm in ARMS:
+            bare = [float(word) for file in folder.glob(f"peer-{arm}-*.txt") for word in file.read_text().split()]
+            peers = {"als": "implicit.recommend with fold-in", "ranked": "scikit-learn, 130 rows"}
+            beside = f"{peers[arm]}: {quantiles(bare)}" if bare else ""
+            served = float(np.mean([outcome == "served" for _, outcome in waits[arm]]))  # the others missed their deadline
+            figure = f"{quantiles([ms for ms, _ in waits[arm]])} of {len(waits[arm]):,}, {served:.1%} by the arm itself"
+            yield f"slate of {arm}, {articles:,} articles, {FRESH:,} fresh, 200/s", figure, beside
+        yield from slate_work(site)
+        codes = {code for one in found for code in one["codes"]}
+        yield f"whole page, {articles:,} articles", f"p99 {statistics.median(one['p99'] for one in found):.1f} ms", f"status {codes}"
+
+
+def patiently(port: int, path: str) -> None:
+    """Wait until every worker has had time to load."""
+    for _ in range(600):
+        try:
+            get(port, path, "")
+            time.sleep(5)
+            return
+        except (OSError, AssertionError):
+            time.sleep(0.5)
+    raise SystemExit(f"nothing answers on {port}{path}")
+
+
+def slate_work(site: ManyArticles, times: int = 300) -> Iterator[Row]:
+    """CPU time of pool, ranking and slate in this process alone: what a busy machine changes least."""
+    from experiments.serving.recommender import Context
+    from experiments.serving.slate import build_slate, pool_at
+    from web.published import refresh
+
+    published = refresh(site.home, None)
+    at, last = published.signals.at, len(published.catalogue)
+    for arm in ARMS:
+        spent = []
+        for number in range(times + 20):
+            begun = time.process_time()
+            opened = last - 1 - number % FRESH
+            pool = pool_at(published.catalogue, at, article=opened)
+            asked = Context(at, opened, (last - 7, last - 9, last - 400), published.signals, pool)
+            build_slate(published.arms[arm].rank(asked), asked)
+            spent.append(1_000 * (time.process_time() - begun))
+        yield f"pool, ranking and slate of {arm}, {last:,} articles", f"{quantiles(spent[20:])} of CPU", ""
+
+
+def slate_waits(home: Path, since_us: int) -> dict[str, list[tuple[float, str]]]:
+    """Milliseconds from asking the arm to its slate, as logged with each impression, and who placed the articles."""
+    from experiments.clock import system_clock
+    from experiments.events.loader import Loader
+    from experiments.events.store import read_store, store_path
+
+    with Loader(home, clock=system_clock) as loader:
+        loader.load()
+    store = read_store(store_path(home))
+    query = "SELECT arm, json_extract(body, '$.latency_us'), json_extract(body, '$.outcome') FROM event WHERE kind = 'impression' AND issued_at >= ?"
+    rows = store.execute(query, (since_us,)).fetchall()
+    store.close()
+    return {arm: [(us / 1_000, outcome) for name, us, outcome in rows if name == arm] for arm in ARMS}
+
+
+def quantiles(waits: list[float]) -> str:
+    p50, p99 = np.percentile(waits, [50, 99])
+    return f"p50 / p99 {p50:.2f} / {p99:.2f} ms"
+
+
+def refit(folder: Path) -> Iterator[Row]:
+    """ALS on 72 hours of a real log beside the bare library, and the swap under load."""
+    log = DATA / GLOBO
+    if not log.exists():
+        yield "refit", f"needs {log}", ""
+        return
+    from recsys.importers.globo import parse
+
+    known = folder / "log.npz"
+    code = "from tests.benchmarks.arms_refit import {0}; {0}({1!r})"
+    parsed = parse(log)
+    names = ("reader", "session", "article")
+    columns = {name: np.asarray(parsed.table[name].combine_chunks().dictionary_encode().indices).astype(np.int64) for name in names}
+    np.savez(known, at=parsed.table["at"].to_numpy() / 1e6, **columns)
+    told: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
+    for _ in range(ROUNDS):
+        for who, results in told.items():
+            done = subprocess.run([sys.executable, "-c", code.format(who, str(known))], capture_output=True, check=True)
+            results.append(json.loads(done.stdout))
+    wall = {who: statistics.median(one["wall"] for one in results) for who, results in told.items()}
+    cpu = {who: statistics.median(one["cpu"] for one in results) for who, results in told.items()}
+    yield (
+        f"fit of ALS on the last 72 h, {told['ours'][0]['pairs']:,.0f} pairs", f"{wall['ours']:.1f} s, {cpu['ours']:.1f} CPU s",
+        f"bare matrix and fit {wall['bare']:.1f} s, {cpu['bare']:.1f} CPU s; ratio {wall['ours'] / wall['bare']:.2f}, {cpu['ours'] / cpu['bare']:.2f}",
+    )  # fmt: skip
+    yield from swap(folder, statistics.median(one["fit"] for one in told["ours"]))
+
+
+def swap(folder: Path, fit_s: float) -> Iterator[Row]:
+    """Publish a version while 200 requests a second are answered."""
+    from experiments.clock import system_clock
+    from experiments.serving.artefacts import publish, read_bundle, write_bundle
+
+    site, port = ManyArticles(folder / "home46000", 46_000), free_port()
+    if not site.home.exists():
+        site.build(folder)
+    arrays, about = read_bundle(site.home / "models" / "als" / "1")
+    with site_process("web", "serve", "--home", str(site.home), "--port", str(port)):
+        patiently(port, "/-/ready")
+        found: list[dict[str, Any]] = []
+        load = threading.Thread(target=lambda: found.append(_load(folder, port, site.requests(), connections=32, per_second=200)))
+        load.start()
+        took = []
+        for _ in range(ROUNDS):
+            begun = time.perf_counter()
+            publish(site.home, "als", write_bundle(site.home / "models" / "als", arrays, about).version, at_us=system_clock())
+            took.append(time.perf_counter() - begun)
+            time.sleep(0.6)  # web processes look twice a second
+        load.join()
+    yield (
+        "write, check and publish 14,000 vectors",
+        f"{max(took):.2f} s + 0.5 s until seen",
+        f"with the fit {fit_s + max(took) + 0.5:.1f} s; answers {found[0]['codes']}, p99 {found[0]['p99']:.1f} ms",
+    )
+
+
+def imports(folder: Path) -> Iterator[Row]:
+    """Whole imports, each in a process of its own, beside reading the same file with Arrow."""
+    table = folder / "table.csv"
+    rows = "".join(f"r{i % 40_000},a{i * 7919 % 5_000},{1_700_000_000 + i}\n" for i in range(1_000_000))
+    table.write_text(f"reader_id,article_id,ts\n{rows}")
+    for format, path in (("globo", DATA / GLOBO), ("deskdrop", DATA / "deskdrop"), ("mind", DATA / "mind_subset"), ("table", table)):
+        if not path.exists():
+            yield f"import {format}", f"needs {path}", ""
+            continue
+        code = "from tests.benchmarks.arms_refit import load; load({!r}, {!r}, {!r})"
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(format, str(path), str(folder / f"import-{format}"))], capture_output=True, check=True
+        )
+        told = json.loads(done.stdout)
+        yield (
+            f"import {format}, {told['rows']:,} rows", f"{told['rows'] / told['wall']:,.0f} rows/s, {told['peak_mb']:,.0f} MB",
+            f"{told['rows'] / told['cpu']:,.0f} rows a CPU second; parsing {told['parse'] / told['wall']:.0%} of the time",
+        )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
