@@ -39,7 +39,10 @@ def save(path: Path, target: Path) -> None:
     StoreDownError
         The database does not answer.
     """
-    with closing(open_postgres(path, writes=False)) as store, closing(sqlite3.connect(target, isolation_level=None)) as copy:
+    with (
+        closing(open_postgres(path, writes=False, longest_s=WHOLE_STORE_S)) as store,
+        closing(sqlite3.connect(target, isolation_level=None)) as copy,
+    ):
         copy.executescript(f"PRAGMA synchronous=OFF; {SCHEMA} BEGIN;")
         store.snapshot()
         for table in TABLES:

@@ -285,6 +285,13 @@ def test_a_backup_holds_what_other_machines_loaded_and_balances_by_itself(
     assert stored(copies / "home") == (23, 23, 23)
 
 
+def test_a_reader_that_stays_is_cut_as_one_of_a_file_is(in_postgres: Path) -> None:
+    with closing(read_store(store_path(in_postgres), longest_s=0.05)) as store:
+        store.snapshot()
+        with pytest.raises(StoreDownError, match="statement timeout"):
+            store.execute("SELECT pg_sleep(9)")
+
+
 # What the server keeps
 
 
