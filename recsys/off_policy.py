@@ -43,7 +43,7 @@ class OffPolicy:
 
 
 def evaluate_policy(log: Logged, target: Policy, *, seed: int = 0, draws: int = DRAWS) -> OffPolicy:
-    """Return the value of ``target`` on ``log`` with percentile intervals over resampled readers, or a refusal.
+    """Return the value of ``target`` on ``log`` with studentised bootstrap intervals over resampled readers, or a refusal.
 
     Parameters
     ----------
@@ -98,12 +98,26 @@ def _estimates(log: Logged, target: Policy, weight: Floats, rng: np.random.Gener
     sums = _Sums(log, target, weight)
     point = sums.values(np.ones((1, sums.readers)))
     parts = [sums.values(_drawn(sums.readers, min(CHUNK, draws - start), rng)) for start in range(0, draws, CHUNK)]
-    tail = 100 * (1 - LEVEL) / 2
+    least = -np.inf if (log.reward < 0).any() else 0.0
     told = {}
-    for name, value in point.items():
-        low, high = np.nanpercentile(np.concatenate([part[name] for part in parts]), [tail, 100 - tail])
-        told[name] = {"value": float(value[0]), "low": float(low), "high": float(high)}
+    for name, (value, error) in point.items():
+        drawn, errors = (np.concatenate([part[name][k] for part in parts]) for k in (0, 1))
+        low, high = _range(float(value[0]), float(error[0]), drawn, errors)
+        told[name] = {"value": float(value[0]), "low": max(low, least), "high": high}
     return told
+
+
+def _range(value: float, error: float, drawn: Floats, errors: Floats) -> tuple[float, float]:
+    """Return the studentised bootstrap range: a draw with few clicks has a small standard error too.
+
+    References
+    ----------
+    Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 12.
+    """
+    usable = errors > 0
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile((drawn[usable] - value) / errors[usable], [tail, 100 - tail])
+    return value - float(high) * error, value - float(low) * error
 
 
 def _drawn(readers: int, draws: int, rng: np.random.Generator) -> Floats:
@@ -122,17 +136,20 @@ class _Sums:
             csr_matrix((values, (log.reader, inverse.reshape(-1))), shape=(self.readers, width))
             for values in (np.ones(len(weight)), log.reward, weight, weight * log.reward)
         )
+        self.rows, self.gain, self.heft = (np.asarray(part.sum(axis=1)).ravel() for part in (self.shown, self.earned, self.weighed))
         self.slot, self.chance = cells[1], None
         if target.table is not None:
             self.chance = target.table[cells[0], cells[1]]
             self.elsewhere = 1.0 - np.bincount(cells[1], weights=self.chance, minlength=target.table.shape[1])  # never shown by the log
 
-    def values(self, times: Floats) -> dict[str, Floats]:
-        """Return (draws,) values per estimator; ``times`` is (draws, readers)."""
-        shown, clicked, weighed = (np.asarray(times @ part) for part in (self.shown, self.clicked, self.weighed))
-        earned, rows = np.asarray(times @ self.earned).sum(axis=1), shown.sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            found = {"ipw": earned / rows, "snipw": earned / weighed.sum(axis=1)}
+    def values(self, times: Floats) -> dict[str, tuple[Floats, Floats]]:
+        """Return (draws,) values per estimator and their standard errors, clustered by reader; ``times`` is (draws, readers).
+
+        The error of ``dr`` takes q as given, which to first order does not matter; ``dm`` borrows it.
+        """
+        shown, clicked = (np.asarray(times @ part) for part in (self.shown, self.clicked))
+        rows = shown.sum(axis=1)
+        found = {"ipw": self._ratio(times, self.gain, self.rows), "snipw": self._ratio(times, self.gain, self.heft)}
         if self.chance is None:
             return found
         mean = clicked.sum(axis=1) / rows
@@ -140,4 +157,13 @@ class _Sums:
         in_slot = np.eye(len(self.elsewhere))[self.slot]
         policy = (q * self.chance) @ in_slot + mean[:, None] * self.elsewhere
         dm = (policy * (shown @ in_slot)).sum(axis=1) / rows
-        return found | {"dm": dm, "dr": dm + (earned - (weighed * q).sum(axis=1)) / rows}
+        missed, error = self._ratio(times, self.gain - (self.weighed @ q.T).T, self.rows)
+        return found | {"dm": (dm, error), "dr": (dm + missed, error)}
+
+    def _ratio(self, times: Floats, top: Floats, bottom: Floats) -> tuple[Floats, Floats]:
+        """Return (draws,) sums of ``top`` over sums of ``bottom`` and the standard error of that ratio (delta method)."""
+        whole = times @ bottom
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = (times * top).sum(axis=1) / whole
+            spread = (times * (top - value[:, None] * bottom) ** 2).sum(axis=1)
+            return value, np.sqrt(spread) / whole
