@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 from experiments.errors import PresslabError
 from experiments.settings import Settings
 from web.api.beacon import beacon
+from web.api.window import Window
 from web.guard import protect
 from web.pages import install_pages
 from web.site import NewsSite
@@ -49,7 +50,10 @@ def _limit(app: Flask, settings: Settings, site: NewsSite) -> None:
     """Events per reader, by a moving window in memory; addresses are never stored."""
     rate = settings.events_per_second if settings.profile == "production" else 1_000
     limiter = Limiter(
-        lambda: site.identify(request).reader or "nobody", strategy="moving-window", storage_uri="memory://", headers_enabled=False
+        lambda: site.identify(request).reader or "nobody",
+        strategy="moving-window",
+        storage_uri=f"{Window.STORAGE_SCHEME[0]}://",
+        headers_enabled=False,
     )
     limiter.request_filter(lambda: request.endpoint != "beacon.receive")  # nothing else is limited: skip the search for limits
     limiter.init_app(app)
@@ -74,7 +78,10 @@ def _errors(app: Flask, site: NewsSite) -> None:
         if request.path == "/e":
             site.edge.count(refused=str(code)) if code == 429 else site.edge.count(rejected=[str(code)])
         if request.path == "/e" or request.path.startswith("/-/"):
-            return jsonify(error=error.description), code
+            answer = jsonify(error=error.description)
+            if code == 429:
+                answer.headers["Retry-After"] = "1"
+            return answer, code
         return render_template("error.html", code=code, reference="", site=site), code
 
     @app.errorhandler(PresslabError)

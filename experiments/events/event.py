@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-__all__ = ["KINDS", "SCHEMA", "SOURCES", "Event", "Source"]
+__all__ = ["KINDS", "SCHEMA", "SOURCES", "Event", "Kind", "Source"]
 
 SCHEMA = 1
-KINDS = ("view", "exposure", "impression", "click", "dwell", "conversion", "arm_health", "job_health", "edge_count", "canary")
-SOURCES = ("live", "simulated", "import", "canary")
+Kind = Literal["view", "exposure", "impression", "click", "dwell", "conversion", "arm_health", "job_health", "edge_count", "canary"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 Source = Literal["live", "simulated", "import", "canary"]
+SOURCES: tuple[Source, ...] = get_args(Source)
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,7 @@ def _pages(folder: Path, home: Path, ports: tuple[int, int], readers: dict[str, 
     rates: dict[str, list[float]] = {arm: [] for arm in jobs}
     for _ in range(ROUNDS):
         for arm, (port, requests) in jobs.items():
-            rates[arm].append(_load(folder, port, requests, connections=16)["per_second"])
+            rates[arm].append(load(folder, port, requests, connections=16)["per_second"])
     peer = statistics.median(rates.pop("bare"))
     for arm, found in rates.items():
         rate = statistics.median(found)
@@ -79,7 +79,7 @@ def _pages(folder: Path, home: Path, ports: tuple[int, int], readers: dict[str, 
 
 def _waits(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
     requests = [page(path, cookie) for path in articles(home)]
-    found = _load(folder, port, requests, connections=32, per_second=200)
+    found = load(folder, port, requests, connections=32, per_second=200)
     sync_ms = 1_000 / fdatasyncs(home, 1.0)
     yield (
         "99 in 100 pages at 200 requests/s",
@@ -93,8 +93,8 @@ def _ingest(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
     requests = []
     for n in range(400):
         events = [{"token": token[1], "active_ms": 1_000 + n, "depth": 50} for token in tokens if token]
-        requests.append(_post("/e", json.dumps({"events": events}), cookie))
-    found = [_load(folder, port, requests, connections=4) for _ in range(ROUNDS)]
+        requests.append(post("/e", json.dumps({"events": events}), cookie))
+    found = [load(folder, port, requests, connections=4) for _ in range(ROUNDS)]
     rate, p99 = statistics.median(50 * f["per_second"] for f in found), statistics.median(f["p99"] for f in found)
     codes = {code for f in found for code in f["codes"]}
     assert codes == {"202"}, codes
@@ -106,7 +106,7 @@ def _ingest(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
     )
 
 
-def _load(folder: Path, port: int, requests: Sequence[str], *, connections: int, per_second: float = 0) -> dict[str, Any]:
+def load(folder: Path, port: int, requests: Sequence[str], *, connections: int, per_second: float = 0) -> dict[str, Any]:
     job = folder / "job.json"
     asked = {"port": port, "requests": requests, "connections": connections, "seconds": SECONDS, "per_second": per_second}
     job.write_text(json.dumps(asked), "utf-8")
@@ -174,7 +174,7 @@ def page(path: str, cookie: str) -> str:
     return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {AGENT}\r\nCookie: {cookie}\r\n\r\n"
 
 
-def _post(path: str, body: str, cookie: str) -> str:
+def post(path: str, body: str, cookie: str) -> str:
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: {AGENT}\r\nCookie: {cookie}\r\nSec-Fetch-Site: same-origin\r\n"
     return f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}"
 

@@ -109,3 +109,110 @@ def test_a_changed_byte_never_does_more_than_change_a_value(place: int, byte: in
     except RefusedError:
         return
     assert len(row) == len(COLUMNS)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(st.characters(exclude_categories=())),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def with_numbers_as_text(value: Any) -> Any:
+    """The same value with every float spelled out: NaN is not equal to itself."""
+    if isinstance(value, dict):
+        return {key: with_numbers_as_text(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [with_numbers_as_text(one) for one in value]
+    return repr(value) if isinstance(value, float) else value
+
+
+@given(st.dictionaries(st.text(max_size=5), json_values, max_size=4), st.text(st.characters(exclude_categories=()), max_size=9))
+def test_an_entry_says_what_the_event_says_in_ascii_and_with_sorted_keys(body: dict[str, Any], reader: str) -> None:
+    line, _, text = encode(replace(view(1), body=body, reader=reader)).decode("ascii").partition("\n")
+    assert json.loads(line)[4] == reader
+    assert with_numbers_as_text(json.loads(text)) == with_numbers_as_text(body)
+    assert json.dumps(json.loads(text), sort_keys=True, separators=(",", ":")) == json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+@pytest.mark.parametrize("where", ["issued_at", "received_at", "client_at", "sent_at"])
+@pytest.mark.parametrize("wrong", [math.nan, math.inf, -math.inf, 1.0, 2**80, True])
+def test_no_time_that_is_none_becomes_the_absence_of_one(where: str, wrong: Any) -> None:
+    refused(replace(view(1), **{where: wrong}))
+
+
+def test_a_number_that_is_none_makes_a_dead_letter_wherever_it_stands_in_a_body() -> None:
+    refused(replace(view(1), body={"page_type": "front", "more": {"x": [math.nan]}}))
+
+
+PIECES = (
+    b"NaN",
+    b"-1",
+    b"1e999",
+    b"1.0",
+    b"true",
+    b"null",
+    b'"\\ud800"',
+    b"\x01",
+    b" ",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b",",
+    b'"',
+    b"01",
+    b'"dead":1,',
+    b"\xc3\xa9",
+)
+BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("view", {"page_type": "front", "more": [1.5, None, {"é": "\n"}]}),
+    ("impression", {"slot": "s", "articles": ["a", "b"]}),
+    ("dwell", {"active_ms": 5, "depth_percent": 50}),
+    ("canary", {"minute": 7}),
+)
+
+
+@given(
+    st.sampled_from(BODIES), st.lists(st.tuples(st.integers(0, 400), st.integers(0, 6), st.sampled_from(PIECES)), min_size=1, max_size=3)
+)
+def test_what_is_accepted_is_json_and_says_what_the_row_says(
+    written: tuple[str, dict[str, Any]], changes: list[tuple[int, int, bytes]]
+) -> None:
+    kind, body = written
+    entry = encode(replace(view(1), kind=kind, body=body))
+    for place, length, piece in changes:
+        place %= len(entry)
+        entry = entry[:place] + piece + entry[place + length :]
+    try:
+        row = dict(zip(COLUMNS, decode(entry), strict=True))
+    except RefusedError:
+        return
+    line, _, text = entry.decode("ascii").partition("\n")
+    envelope = json.loads(line)
+    assert (row["id"].hex(), row["page_view"], row["reader"]) == tuple(envelope[2:5])
+    assert [row[name] for name in ("issued_at", "received_at", "client_at", "sent_at")] == envelope[6:10]
+    assert row["body"] == text
+    assert isinstance(json.loads(text, parse_constant=pytest.fail), dict)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"schema": 2}, "unknown schema"),
+        ({"kind": "gossip"}, "unknown kind or source"),
+        ({"bot": 1}, "unknown kind or source"),
+        ({"page_view": ""}, "bad id"),
+        ({"id": b"short"}, "bad id"),
+        ({"device": "x" * 401}, "bad name"),
+        ({"reader": "a\u2028b"}, "bad name"),
+        ({"sent_at": -1}, "bad time"),
+        ({"body": []}, "not readable"),
+        ({"body": {}}, "view: bad page_type"),
+        ({"kind": "click", "body": {"slot": "s", "article": "a\n"}}, "click: bad name"),
+        ({"kind": "click", "body": {"slot": "s", "dead": {"why": 1}}}, "{'why': 1}"),
+        ({"kind": "canary", "body": {"dead": None}}, "None"),
+    ],
+)
+def test_a_dead_letter_says_why(change: dict[str, Any], reason: str) -> None:
+    assert refused(replace(view(1), **change)) == reason
