@@ -18,6 +18,7 @@ __all__ = ["Reads", "Signals", "SignalRules", "Texts", "build_signals", "signals
 
 HOUR = 3600.0
 WINDOWS_H = (0.5, 1.0, 3.0, 24.0, 120.0)
+BUSY_READS_PER_HOUR = 2_000
 ONWARD_WINDOWS_H = (0.25, 1.0, 24.0)
 PAIRS = ("near", "following")
 NEAR_STEPS, NEAR_DECAY, NEAR_HALF_LIVES = 5, 0.7, 8.0  # pairs of a session; those left out weigh less than 1/256
@@ -29,7 +30,7 @@ class SignalRules:
 
     Parameters
     ----------
-    half_life_h : of heat, hours; None chooses 1 h from 2,000 reads an hour on, else 24 h.
+    half_life_h : of heat, hours; None chooses 1 h from 2,000 reads an hour on (mean of the last day), else 24 h.
     co_read_window_h, co_read_half_life_h : hours.
     co_read_sessions : a pair shows only when at least this many sessions contain it (privacy; DESIGN §9).
     reader_cap_per_hour : readers above this many articles an hour are ignored.
@@ -187,7 +188,7 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
     """
     past = _without_scrapers(reads.before(at, at - max(WINDOWS_H) * HOUR), rules.reader_cap_per_hour)
     n = len(catalogue)
-    busy = len(past.before(at, at - HOUR)) >= 2_000
+    busy = len(past.before(at, at - 24 * HOUR)) >= 24 * BUSY_READS_PER_HOUR  # over a day: a busy site stays one at night
     half_life_h = rules.half_life_h or (1.0 if busy else 24.0)
     first = _once_a_day(past)
     age_h = (at - past.at[first]) / HOUR

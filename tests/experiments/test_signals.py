@@ -105,6 +105,13 @@ def test_a_later_read_changes_nothing(catalogue: Catalogue) -> None:
     assert all(np.array_equal(mine[name], others[name]) for name in mine)
 
 
+@pytest.mark.parametrize(("reads_a_day", "half_life_h"), [(48_000, 1.0), (47_999, 24.0)])
+def test_a_busy_site_stays_busy_in_a_quiet_hour(catalogue: Catalogue, reads_a_day: int, half_life_h: float) -> None:
+    codes = np.arange(reads_a_day)
+    at = AT - np.linspace(23.9, 3.0, reads_a_day) * HOUR  # nobody has read for three hours
+    assert build_signals(Reads(codes, codes, (codes % 5).astype(np.int32), at), catalogue, at=AT).half_life_h == half_life_h
+
+
 def test_a_new_article_gets_heat_on_credit(catalogue: Catalogue) -> None:
     signals = build_signals(reads(*[(r, r, a, 2.0) for r in range(4) for a in range(1, 40)]), catalogue, at=AT)
     warmth = signals.warmth(np.array([0, 39], np.int32), AT)
