@@ -93,6 +93,7 @@ def test_a_clear_look_is_told_while_the_test_goes_on() -> None:
     assert "enough to stop" in running(15.5, front=1.6, taken=late.look()).verdict.reasons[0]
 
 
+@pytest.mark.long
 def test_alarms_without_any_effect_stay_as_rare_as_promised_over_all_looks_and_the_end() -> None:
     """Readers arrive day by day; two arms; one comparison. Naive looks would call twice as many."""
     two = plan(arms=(replace(PLAN.arms[0], share=0.5), replace(PLAN.arms[1], share=0.5)), smallest_uplift=0.15, planned_days=14.0)

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, get_args
 
+import msgspec
 import pytest
 
 from experiments.errors import BusyError
 from experiments.events import replay as replaying
 from experiments.events import wire
-from experiments.events.event import Event
+from experiments.events.event import KINDS, Event
 from experiments.events.loader import Loader
 from experiments.events.replay import Replayed, answer_requests, dead_letters, replay, replay_anywhere
 from experiments.events.store import balance, read_store, store_path
@@ -28,8 +30,10 @@ BROKEN = replace(view(90), kind="click", body={"slot": "s"})  # no article: bad 
 
 def refused_once(home: Path, events: Sequence[Event], *, kind: str = "view") -> None:
     """Have the events arrive at an older program, which knows no such kind."""
+    known = Literal[tuple(one for one in KINDS if one != kind)]  # type: ignore[valid-type]
+    envelope = tuple[known, *get_args(wire.Envelope)[1:]]  # type: ignore[misc]
     with pytest.MonkeyPatch.context() as older:
-        older.setattr(wire, "KINDS", tuple(one for one in wire.KINDS if one != kind))
+        older.setattr(wire, "_envelope", msgspec.json.Decoder(envelope).decode)
         send(home, events)
 
 

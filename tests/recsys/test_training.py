@@ -125,6 +125,7 @@ def run(*arguments: str, **environment: str) -> tuple[int, dict[str, Any]]:
     return done.returncode, json.loads(done.stdout.strip().splitlines()[-1])
 
 
+@pytest.mark.long
 def test_the_ranker_is_trained_explained_and_mirrored(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ranked", "--home", str(site), "--until", str(UNTIL_US), "--mirror", "later"]) == 0
     told = json.loads(capsys.readouterr().out)

@@ -41,6 +41,7 @@ def test_without_its_registry_a_page_names_mlflow_and_readers_are_served(home: P
     stand.site.close()
 
 
+@pytest.mark.long
 def test_an_explanation_off_by_a_hundredth_is_not_shown_and_the_page_says_why(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     migrate(home)
     build(home, readers=300, sessions=1_500)
