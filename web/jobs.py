@@ -160,7 +160,7 @@ JOBS = (
         ("web.drill_job", "--home", "{home}", "--until", "{until}"),
     ),
 )
-DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY, "text": 2 * DAY}  # simulated days last seconds; everything else runs on request there
+DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY}  # simulated days last seconds; everything else runs on request there
 
 
 def timetable(settings: Settings) -> tuple[Job, ...]:

@@ -157,7 +157,7 @@ def _story(demo: Demo, processes: Processes) -> None:
         wait_loaded(demo.home, check=processes.check)
     with demo.phase("training", "Training and publishing the models"):
         run_jobs(demo.home, ("text", "signals", "als"), clock=clock, check=processes.check)
-        run_jobs(demo.home, ("ranked", "assignment"), clock=clock, check=processes.check, wait=False)  # readers need not wait
+        run_jobs(demo.home, ("ranked", "text", "assignment"), clock=clock, check=processes.check, wait=False)  # readers need not wait
     engine, archive = control_engine(demo.home), Archive(demo.home)
     archive.keep()
     first, second = first_experiment(demo.days), second_experiment()
@@ -168,6 +168,7 @@ def _story(demo: Demo, processes: Processes) -> None:
         end = demo.start + demo.days * DAY
         stop(engine, first.name, Step("demo", datetime.fromtimestamp(end, UTC), "planned end"))
     _begin(demo, second, end)
+    run_jobs(demo.home, ("text",), clock=clock, check=processes.check, wait=False)  # the ranker goes live: it knows today's articles
     with demo.phase("second", "One more day for the second experiment"):
         _days(demo, processes, archive, Stretch(end, 1, demo.plan.seed))
         wait_loaded(demo.home, check=processes.check)
