@@ -185,7 +185,7 @@ def worth(belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: 
     asked: dict[str, Any] = {"costs": _costs(stakes, names), "shares": shares, "days": test_days, "horizon": stakes.horizon_days}
     offered = studies(belief, _per_unit(stakes), **asked)
     longer = best_length(belief, _per_unit(stakes), **asked, lengths=WEEKS) if offered else None
-    if longer is not None and longer.enbs > offered[0].enbs:
+    if longer is not None and longer.enbs > max(0.0, offered[0].enbs):
         offered = (*offered, longer)
     return Roi(stakes.currency, stakes.horizon_days, belief.control, scenarios, max(0.0, evpi), found, offered, stakes)
 

@@ -105,16 +105,20 @@ def signed(value: float | None, *, missing: str = MISSING) -> str:
     return f"+{text}" if value is not None and math.isfinite(value) and value > 0 else text
 
 
+LEAST_MONEY = 1e-4  # a hundredth of a cent: what one view is worth may be little more
+
+
 def money(value: float | None, currency: str = "EUR", *, plus: bool = False, missing: str = MISSING) -> str:
     """Write an amount.
 
     Examples
     --------
-    >>> money(1234), money(-40.2), money(2_340_000, plus=True), money(5, "CHF")
-    ('€1,230', '−€40.20', '+€2.34 million', 'CHF 5')
+    >>> money(1234), money(-40.2), money(2_340_000, plus=True), money(5, "CHF"), money(0.004), money(-7e-13)
+    ('€1,230', '−€40.20', '+€2.34 million', 'CHF 5', '€0.004', '€0')
     """
     if value is None or not math.isfinite(value):
         return missing
+    value = 0.0 if abs(value) < LEAST_MONEY else value
     large = abs(value) >= 1_000_000
     text = number(abs(value) / 1_000_000) + " million" if large else _amount(abs(value))
     sign = "" if text == "0" else MINUS if value < 0 else "+" if plus else ""

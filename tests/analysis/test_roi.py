@@ -118,6 +118,14 @@ def test_a_longer_test_teaches_more_and_costs_more():
     assert all(s.enbs == s.evsi - s.cost for s in tests)
 
 
+def test_another_length_is_offered_only_where_it_pays():
+    """Everything is known: two tests that both cost more than they are worth are one too many."""
+    known = believed((0.3, 0.1), (0.001, 0.001), sampling=believed().covariance * 1e-6)
+    offered = worth(known, STAKES, ARMS, test_days=13).studies
+    assert [study.days for study in offered] == [13]
+    assert offered[0].enbs < 0
+
+
 def test_a_test_longer_than_the_horizon_is_not_offered():
     assert worth(believed(), STAKES, ARMS, test_days=100).studies == ()
 
