@@ -64,6 +64,7 @@ def outcome(world: str, seed: int) -> Outcome:
     return Outcome(held, win)
 
 
+@pytest.mark.long
 def test_in_three_worlds_where_the_model_wins_most_ranges_hold_the_truth() -> None:
     found = [outcome("model_wins", seed) for seed in range(3)]
     assert sum(held for one in found for held in one.held.values()) >= 4  # of 6; 0.95 each: fewer has a chance of 1 in 12,000

@@ -78,6 +78,7 @@ def test_what_does_not_vary_still_shows_its_values():
     assert (effect["status"], effect["absolute"]["p"]) == ("no_variation", None)
 
 
+@pytest.mark.long
 def test_a_guarded_arm_of_one_in_a_hundred_errs_rarely_in_either_tail():
     """The plain range misses far more often in one tail (STATISTICS 3: coverage 0.84 to 0.90)."""
     rng, runs, low, high = np.random.default_rng(3), 150, 0, 0

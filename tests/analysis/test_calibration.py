@@ -37,6 +37,7 @@ def test_rows_have_the_documented_shape(rows):
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
 
 
+@pytest.mark.long
 def test_looks_families_splits_and_beliefs_are_part_of_the_gate(rows):
     names = {row["estimator"] for row in rows}
     assert {

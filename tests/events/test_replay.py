@@ -23,7 +23,7 @@ from tests.events.story import START, send, view
 from tests.events.test_erase import READER, hits
 from tests.faults.harness import killed_at, start, strace, until_it_dies, verdict
 
-pytestmark = pytest.mark.usefixtures("either_engine")
+pytestmark = pytest.mark.usefixtures("either_engine_long")
 LATER = START + 99
 BROKEN = replace(view(90), kind="click", body={"slot": "s"})  # no article: bad by today's rules as well
 
@@ -123,10 +123,10 @@ def test_every_letter_is_tried_once_however_many_there_are(tmp_path: Path, monke
 
 @pytest.mark.skipif(bool(strace()), reason=strace() or "available")
 @pytest.mark.parametrize(("syscall", "n"), [("fdatasync", 2), ("pwrite64", 9), ("pwrite64", 30)])
-def test_killed_at_any_call_every_letter_is_in_one_place(tmp_path: Path, either_engine: str, syscall: str, n: int) -> None:
+def test_killed_at_any_call_every_letter_is_in_one_place(tmp_path: Path, either_engine_long: str, syscall: str, n: int) -> None:
     events = [view(n) for n in range(20)]
     refused_once(tmp_path, [*events, BROKEN])
-    killed = start("replaying", tmp_path, tracing=killed_at(syscall if either_engine == "sqlite" else "sendto", n))
+    killed = start("replaying", tmp_path, tracing=killed_at(syscall if either_engine_long == "sqlite" else "sendto", n))
     until_it_dies(killed)
     assert killed.returncode != 0
     found = verdict(tmp_path, [])

@@ -46,6 +46,7 @@ def presslab(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "web", *arguments], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_the_command_passes_front_personal_and_keeps_the_result(site: Path) -> None:
     done = presslab("arm", "check", "front_personal", "--home", str(site), "--json")
     told = json.loads(done.stdout)

@@ -84,6 +84,7 @@ def test_an_article_is_ranked_beside_a_hundred_that_the_reader_never_opened(spli
     assert len(asked.reader) == 160
 
 
+@pytest.mark.long
 def test_models_find_the_readers_taste_and_popularity_does_not(split: Split) -> None:
     ranks, _, _ = published_ranks(split, published_rankings(RANKINGS))
     mean = {name: float(values.mean()) for name, values in ranks.items()}

@@ -144,6 +144,7 @@ def test_the_ranker_is_trained_explained_and_mirrored(site: Path, capsys: pytest
     assert not list((site / "mlflow").rglob("*.pkl"))
 
 
+@pytest.mark.long
 def test_a_broken_mlflow_does_not_keep_a_model_from_readers(site: Path) -> None:
     (site / "mlflow").mkdir()
     (site / "mlflow" / "mlflow.db").write_bytes(b"this is no database")
@@ -154,6 +155,7 @@ def test_a_broken_mlflow_does_not_keep_a_model_from_readers(site: Path) -> None:
     assert json.loads((site / "mlflow" / "state.json").read_text())["reason"] == told["mlflow"]["reason"]
 
 
+@pytest.mark.long
 def test_an_explanation_that_cannot_be_made_is_told_in_the_stored_file(site: Path) -> None:
     train("ranked", site, until_us=UNTIL_US)
     pointer = current(site, "ranked")

@@ -21,6 +21,9 @@ CHROMIUM = (
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="needs chromium: apt-get install chromium, or set PRESSLAB_CHROMIUM"),
+    # A browser that goes on to the next page drops its connections; the development server then leaves the static file
+    # it was sending to the garbage collector.
+    pytest.mark.filterwarnings("ignore:Exception ignored in. <_io.FileIO name=.*/web/static/:pytest.PytestUnraisableExceptionWarning"),
 ]
 if CHROMIUM is None and os.environ.get("CI"):
     raise RuntimeError("on CI the pages are looked at in a real browser: install chromium, or set PRESSLAB_CHROMIUM")

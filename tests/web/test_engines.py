@@ -54,6 +54,7 @@ def loaded(home: Path, outbox: Path, *, sealed: bool) -> str:
     return json.dumps(named_report(home, PLAN.name, profile="production", until_us=UNTIL), sort_keys=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sealed", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_the_same_outboxes_loaded_into_both_engines_give_the_same_report_to_the_byte(
     in_postgres: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sealed: bool

@@ -28,6 +28,7 @@ from web.published import refresh
 from web.worker import Worker
 
 
+@pytest.mark.long
 def test_without_its_registry_a_page_names_mlflow_and_readers_are_served(home: Path) -> None:
     stand = Stand(home)
     (home / "mlflow").mkdir()
