@@ -26,8 +26,10 @@ from rich.table import Table
 
 from experiments.assignment import assign, reader_key
 from experiments.events.selftest import fdatasyncs
+from web.identity import choices_text
 from web.keys import tokens_of
 from web.published import refresh
+from web.site_protocol import Choices
 
 AGENT = "Mozilla/5.0 (iPhone) Mobile Safari"
 TOKEN = re.compile(r'data-token="([^"]+)"')
@@ -136,7 +138,7 @@ def site_process(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def reader_cookie(home: Path, port: int, arm: str) -> str:
-    """The cookie of a reader who gets ``arm``."""
+    """The cookies of a reader who gets ``arm`` and agreed to personal choice: others would be served the page without a slot."""
     published, tokens = refresh(home, None), tokens_of(home)
     live = next(x for x in published.experiments if arm in x.experiment.shares)
     for _ in range(200):
@@ -144,8 +146,10 @@ def reader_cookie(home: Path, port: int, arm: str) -> str:
         reader = (tokens.unsign("id", cookie.partition("=")[2]) or "").partition(".")[0]
         given = assign(live.allocation, reader_key(reader))
         if given is not None and given.arm == arm:
-            return cookie
-    raise SystemExit(f"no reader got {arm}")
+            cookie += f"; pl_choice={tokens.sign('choice', choices_text(Choices(personal=True)))}"
+            if 'class="slot"' in get(port, _article(home), cookie)[1]:
+                return cookie
+    raise SystemExit(f"no reader got a slate of {arm}")
 
 
 def articles(home: Path) -> list[str]:
