@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 import zipfile
@@ -130,3 +131,8 @@ def test_the_locks_pin_hashes_and_name_no_host() -> None:
         text = lock.read_text()
         assert "http" not in text.replace("httpx", "").replace("httpcore", "").replace("httptools", "").replace("aiohttp", "")
         assert text.count("--hash=sha256:") > text.count("==")
+
+
+@pytest.mark.parametrize("module", sorted(path.stem for path in (ROOT / "tests" / "benchmarks").glob("*.py") if path.stem != "__init__"))
+def test_every_benchmark_can_be_loaded(module: str) -> None:
+    importlib.import_module(f"tests.benchmarks.{module}")

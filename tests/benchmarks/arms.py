@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.benchmarks.arms_site import ARMS, FRESH, ManyArticles
-from tests.benchmarks.serving import _load, free_port, get, page, site_process
+from tests.benchmarks.serving import free_port, get, load, page, site_process
 from tests.recsys.test_importers import DATA
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as in web processes; on a busy machine threads wait for each other
@@ -69,16 +69,16 @@ def slates(folder: Path, sizes: tuple[int, ...] = (46_000, 1_000_000)) -> Iterat
         with site_process("web", "serve", "--home", str(site.home), "--port", str(port)):
             patiently(port, "/-/ready")
             requests = site.requests()
-            _load(folder, port, requests, connections=8, per_second=50)  # caches fill
+            load(folder, port, requests, connections=8, per_second=50)  # caches fill
             begun = time.time_ns() // 1_000
-            found = [_load(folder, port, requests, connections=32, per_second=200) for _ in range(ROUNDS)]
+            found = [load(folder, port, requests, connections=32, per_second=200) for _ in range(ROUNDS)]
             waits = slate_waits(site.home, begun)
         for file in folder.glob("peer-*.txt"):
             file.unlink()
         with site_process("tests.benchmarks.arms_peer", "serve", str(folder), str(other), str(articles)):
             patiently(other, "/als")
             for _ in range(ROUNDS):
-                _load(folder, other, [page(f"/{arm}", "") for arm in ("als", "ranked")], connections=32, per_second=200)
+                load(folder, other, [page(f"/{arm}", "") for arm in ("als", "ranked")], connections=32, per_second=200)
         for arm in ARMS:
             bare = [float(word) for file in folder.glob(f"peer-{arm}-*.txt") for word in file.read_text().split()]
             peers = {"als": "implicit.recommend with fold-in", "ranked": "scikit-learn, 130 rows"}
@@ -183,15 +183,15 @@ def swap(folder: Path, fit_s: float) -> Iterator[Row]:
     with site_process("web", "serve", "--home", str(site.home), "--port", str(port)):
         patiently(port, "/-/ready")
         found: list[dict[str, Any]] = []
-        load = threading.Thread(target=lambda: found.append(_load(folder, port, site.requests(), connections=32, per_second=200)))
-        load.start()
+        readers = threading.Thread(target=lambda: found.append(load(folder, port, site.requests(), connections=32, per_second=200)))
+        readers.start()
         took = []
         for _ in range(ROUNDS):
             begun = time.perf_counter()
             publish(site.home, "als", write_bundle(site.home / "models" / "als", arrays, about).version, at_us=system_clock())
             took.append(time.perf_counter() - begun)
             time.sleep(0.6)  # web processes look twice a second
-        load.join()
+        readers.join()
     yield (
         "write, check and publish 14,000 vectors",
         f"{max(took):.2f} s + 0.5 s until seen",

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.events.selftest import fdatasyncs
-from tests.benchmarks.serving import TOKEN, _post, articles, demo_home, free_port, get, page, reader_cookie, served
+from tests.benchmarks.serving import TOKEN, articles, demo_home, free_port, get, page, post, reader_cookie, served
 from tests.faults.site import Visitor, children, wait_until
 from web.serve import NUMERIC_THREADS
 
@@ -112,7 +112,7 @@ def speeds(folder: Path, home: Path, servers: dict[str, Command]) -> Iterator[tu
         pages = [page(path, cookie) for path in articles(home)]
         tokens = [TOKEN.search(get(up["gthread"][1], articles(home)[-1], cookie)[1]) for _ in range(50)]
         posts = [
-            _post("/e", json.dumps({"events": [{"token": t[1], "active_ms": 1_000 + n, "depth": 50} for t in tokens if t]}), cookie)
+            post("/e", json.dumps({"events": [{"token": t[1], "active_ms": 1_000 + n, "depth": 50} for t in tokens if t]}), cookie)
             for n in range(400)
         ]
         kinds: dict[str, tuple[list[str], dict[str, Any]]] = {
