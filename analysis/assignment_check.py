@@ -18,10 +18,10 @@ from analysis.words import count
 from experiments.assignment import allocation, assign_many, reader_key
 from experiments.experiment import Arm, Experiment
 
-__all__ = ["Reassigned", "as_assigned", "assigned_anew", "elsewhere", "reassign"]
+__all__ = ["Reassigned", "as_assigned", "assigned_anew", "elsewhere", "reassign", "split_p_values"]
 
 RUNS = 1_000
-LEAST, MOST = 400, 200_000  # readers: fewer say nothing, more say nothing else
+LEAST, MOST = 1_000, 200_000  # readers: among fewer, a few heavy ones alone bend the p-values; more say nothing else
 BLOCK, WARN = 0.001, 0.01
 OLD = timedelta(days=45)
 
@@ -122,10 +122,23 @@ def reassign(readers: Sequence[str], views: npt.ArrayLike, sessions: npt.ArrayLi
         mine = (assign_many(allocation(_halves(f"{at.isoformat()}:{run}")), keys) == 1).astype(np.float64) @ columns
         effects.append(_p_value(mine, whole - mine))
         treated.append(int(mine[0]))
-    n, k = len(keys), np.array(treated)
-    splits = binom.cdf(k - 1, n, 0.5) + binom.pmf(k, n, 0.5) / 2  # half of the own chance: uniform also where counts are few
+    splits = split_p_values(treated, len(keys), seed=round(at.timestamp()))
     uniform = [float(kstest(p, "uniform").pvalue) for p in (effects, splits)]
-    return Reassigned(at.isoformat(), n, runs, *uniform)
+    return Reassigned(at.isoformat(), len(keys), runs, *uniform)
+
+
+def split_p_values(treated: npt.ArrayLike, readers: int, *, seed: int) -> npt.NDArray[np.float64]:
+    """Return one-sided p-values of halves' sizes, exactly uniform when each reader is assigned by a fair coin.
+
+    A count jumps by whole readers; the size of its own jump is spread at random. With half of it instead, the test for
+    uniformity called 15 % of fair splits of 400 readers unfair at 1 %.
+
+    Parameters
+    ----------
+    treated : (runs,) readers in the second half. seed : of the spreading.
+    """
+    k = np.asarray(treated)
+    return np.asarray(binom.cdf(k - 1, readers, 0.5) + np.random.default_rng(seed).random(k.shape) * binom.pmf(k, readers, 0.5))
 
 
 def _halves(salt: str) -> Experiment:

@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
-from analysis.assignment_check import as_assigned, assigned_anew, elsewhere, reassign
+from analysis.assignment_check import as_assigned, assigned_anew, elsewhere, reassign, split_p_values
 from experiments.assignment import allocation, assign, reader_key
 from tests.analysis.tables import plan
 
@@ -64,6 +65,13 @@ def test_readers_given_twice_make_the_spread_look_too_small_and_are_noticed():
     assert assigned_anew(found.to_dict(), at=AT).state == "block"
 
 
+@pytest.mark.parametrize("readers", [400, 3_000])
+def test_a_fair_split_is_called_unfair_as_rarely_as_the_level_says(readers):
+    rng = np.random.default_rng(9)
+    alarms = [kstest(split_p_values(rng.binomial(readers, 0.5, 1_000), readers, seed=run), "uniform").pvalue < 0.01 for run in range(600)]
+    assert sum(alarms) <= 15  # 6 are expected; half of the own chance instead of a random part gave 90 at 400 readers
+
+
 def test_too_few_readers_give_a_reason_and_no_number():
     found = reassign(*people(50), at=AT)
     line = assigned_anew(found.to_dict(), at=AT)
@@ -73,7 +81,7 @@ def test_too_few_readers_give_a_reason_and_no_number():
 
 @pytest.mark.parametrize(("days", "state", "when"), [(0, "ok", "today"), (1, "ok", "1 day ago"), (46, "warn", "46 days ago")])
 def test_the_age_of_the_last_run_is_told_and_an_old_one_warned_about(days, state, when):
-    stored = reassign(*people(400), at=AT, runs=60).to_dict() | {"p": 0.5}
+    stored = reassign(*people(1_000), at=AT, runs=60).to_dict() | {"p": 0.5}
     line = assigned_anew(stored, at=AT + timedelta(days=days))
     assert line.state == state
     assert f"Last done {when}." in line.says

@@ -31,7 +31,7 @@ def demo(home: Path, *arguments: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     home = tmp_path_factory.mktemp("demo") / "home"
-    return home, demo(home, "--readers", "200", "--days", "3", "--world", "model_wins", "--seed", "1")
+    return home, demo(home, "--readers", "200", "--days", "3", "--world", "model_wins", "--seed", "1", "--now", "2026-11-26T12:00")
 
 
 def test_nothing_is_lost_and_nothing_is_left(told: tuple[Path, dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -45,6 +46,12 @@ def demo(
     ] = None,
     port: Annotated[int, typer.Option(help="Of the site.")] = 8750,
     world: Annotated[str, typer.Option(help="Name a world instead of drawing one (then nothing is hidden).")] = "",
+    now: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M"], help="When the story ends, UTC; with a seed, a run that can be repeated. Default: now."
+        ),
+    ] = None,
     leave: Annotated[bool, typer.Option("--exit", help="Stop after the report.")] = False,
     home: Home = None,
     as_json: Json = False,
@@ -56,7 +63,8 @@ def demo(
     from web.demo.run import run_demo
 
     drawn = secrets.randbelow(1_000_000) if seed is None else seed
-    run_demo(Plan(home or Path(os.environ.get("PRESSLAB_HOME", "instance")), readers, days, drawn, port, world, leave), as_json=as_json)
+    where, end = home or Path(os.environ.get("PRESSLAB_HOME", "instance")), (now or datetime.now(UTC)).replace(microsecond=0, tzinfo=UTC)
+    run_demo(Plan(where, end, readers, days, drawn, port, world, leave), as_json=as_json)
 
 
 @app.command()

@@ -42,7 +42,7 @@ def outcome(demo: Demo) -> dict[str, Any]:
         "jobs": _jobs(demo),
         "requests": _requests(demo),
         "seconds": demo.seconds,
-        "plan": {"readers": demo.plan.readers, "days": demo.plan.days, "seed": demo.plan.seed, "now": demo.now.isoformat()},
+        "plan": {"readers": demo.plan.readers, "days": demo.plan.days, "seed": demo.plan.seed, "now": demo.plan.now.isoformat()},
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from experiments.experiment import Arm, Experiment
@@ -15,9 +16,10 @@ VALUE_PER_VIEW = 0.04  # EUR of margin; the demo's newspaper is small, and so ar
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What was asked for: see ``presslab demo --help``. ``world`` is empty when it is to be drawn."""
+    """What was asked for: see ``presslab demo --help``. ``world`` is empty when it is to be drawn; ``now`` is when the story ends."""
 
     home: Path
+    now: datetime
     readers: int = 1_500
     days: int = 14
     seed: int = 1

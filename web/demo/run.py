@@ -59,7 +59,6 @@ class Demo:
     plan: Plan
     settings: Settings
     world: World
-    now: datetime
     console: Console
     readers: tuple[Reader, ...] = ()
     past: Past = field(default_factory=Past)
@@ -79,7 +78,7 @@ class Demo:
 
     @property
     def start(self) -> float:
-        return self.now.timestamp() - self.plan.days * DAY
+        return self.plan.now.timestamp() - self.plan.days * DAY
 
     def reader_id(self, reader: Reader) -> str:
         return blake2b(f"{self.plan.seed}/{reader.key}".encode(), digest_size=16).hexdigest()
@@ -103,7 +102,7 @@ def run_demo(plan: Plan, *, as_json: bool) -> None:
     world = world_called(plan.world) if plan.world else draw_world(plan.seed)
     settings = _settings(plan)
     check_address(settings)
-    demo = Demo(plan, settings, world, datetime.now(UTC).replace(microsecond=0), Console(stderr=True, highlight=False))
+    demo = Demo(plan, settings, world, Console(stderr=True, highlight=False))
     began = time.monotonic()
     with demo.phase("newspaper", "Building the Larkhaven Courier"):
         _build(demo)
@@ -137,7 +136,7 @@ def _settings(plan: Plan) -> Settings:
 def _build(demo: Demo) -> None:
     migrate(demo.home)
     tokens_of(demo.home)
-    build_newspaper(demo.home, demo.now)
+    build_newspaper(demo.home, demo.plan.now)
     library = Library.of(load_catalogue(demo.home).articles)
     demo.readers = population(demo.world, library, n=demo.plan.readers, seed=demo.plan.seed)
     gc.freeze()  # the readers stay to the end: looking through them for garbage again and again takes time
