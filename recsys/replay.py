@@ -76,7 +76,7 @@ def replay(
             for item in build_slate(ranking, context, rules=rules).items:
                 mine.shown.append(item.article)
                 mine.ages_h.append((context.at - site.catalogue.published[item.article]) / HOUR)
-                if item.rung <= 1:  # further down the pool is used up, whatever the arm
+                if item.rung <= 2:  # further down the pool is used up, whatever the arm
                     mine.left.append(item.article not in own)
         found[timed].slate_ms += [_milliseconds(arms[timed], context) for _ in range(-(-slates // n))]
     found[timed].late_share = float((np.array(found[timed].slate_ms) > deadline_ms).mean())

@@ -53,7 +53,8 @@ class SignalJob:
             positions = np.array([catalogue.positions.get(identity, -1) for identity in manifest["ids"]], np.int32)
             known = np.flatnonzero(positions >= 0)
             known = known[np.argsort(positions[known])]
-            self._known_texts, self._texts_key = Texts(positions[known], arrays["vectors"][known]), key
+            stories = arrays.get("stories", np.full(len(positions), -1, np.int32))  # bundles of earlier versions know none
+            self._known_texts, self._texts_key = Texts(positions[known], arrays["vectors"][known], stories[known]), key
         return self._known_texts
 
     def _imported(self, catalogue: Catalogue, until_us: int) -> Reads:

@@ -72,22 +72,33 @@ class Texts:
     """Unit vectors of what articles are about (made by ``recsys.text``).
 
     rows : (m,) int32 positions, ascending. vectors : (m, d) float32.
+    stories : (m,) int32, equal for articles that tell the same; -1 for one that stands alone.
     """
 
     rows: npt.NDArray[np.int32]
     vectors: npt.NDArray[np.float32]
+    stories: npt.NDArray[np.int32]
 
     @classmethod
     def none(cls) -> Texts:
-        return cls(np.zeros(0, np.int32), np.zeros((0, 0), np.float32))
+        return cls(np.zeros(0, np.int32), np.zeros((0, 0), np.float32), np.zeros(0, np.int32))
+
+    def known(self, positions: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
+        """Row of each of ``positions`` and whether it is that article's: one without words has no row."""
+        place = np.minimum(np.searchsorted(self.rows, positions), len(self.rows) - 1)
+        return place, self.rows[place] == positions
+
+    def story(self, article: int) -> int:
+        """Number of the story ``article`` shares with others, -1 for none."""
+        place = int(np.searchsorted(self.rows, article))
+        return int(self.stories[place]) if place < len(self.rows) and self.rows[place] == article else -1
 
     def likeness(self, article: int | None, among: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
         """(k,) cosine of ``article`` with each of ``among``; NaN where one of the two has no vector."""
         found = np.full(len(among), np.nan)
         if article is None or not len(self.rows):
             return found
-        place = np.minimum(np.searchsorted(self.rows, np.append(among, article)), len(self.rows) - 1)
-        known = self.rows[place] == np.append(among, article)
+        place, known = self.known(np.append(among, article))
         if known[-1]:
             found[known[:-1]] = self.vectors[place[:-1][known[:-1]]] @ self.vectors[place[-1]]
         return found
@@ -106,7 +117,7 @@ class Signals:
     near : articles up to five reads apart in a session, either way, with twice the half-life of heat.
     following : the article opened right after, with the half-life of heat.
     last_offset : highest event sequence number that went in (-1: none).
-    text_rows, text_vectors : of :class:`Texts`; empty where no text was read yet.
+    text_rows, text_vectors, text_stories : of :class:`Texts`; empty where no text was read yet.
     """
 
     catalogue: Catalogue
@@ -125,10 +136,11 @@ class Signals:
     last_offset: int = -1
     text_rows: npt.NDArray[np.int32] = field(default_factory=lambda: Texts.none().rows)
     text_vectors: npt.NDArray[np.float32] = field(default_factory=lambda: Texts.none().vectors)
+    text_stories: npt.NDArray[np.int32] = field(default_factory=lambda: Texts.none().stories)
 
     @property
     def texts(self) -> Texts:
-        return Texts(self.text_rows, self.text_vectors)
+        return Texts(self.text_rows, self.text_vectors, self.text_stories)
 
     @cached_property
     def site_reads(self) -> npt.NDArray[np.float64]:
@@ -253,7 +265,7 @@ def _once_a_day(reads: Reads) -> npt.NDArray[np.intp]:
 
 def with_texts(signals: Signals, texts: Texts) -> Signals:
     """Return the snapshot with these vectors of words."""
-    return replace(signals, text_rows=texts.rows, text_vectors=texts.vectors)
+    return replace(signals, text_rows=texts.rows, text_vectors=texts.vectors, text_stories=texts.stories)
 
 
 def signals_to_arrays(signals: Signals) -> dict[str, npt.NDArray[Any]]:

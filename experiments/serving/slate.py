@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
+import numpy.typing as npt
 
+from experiments.serving.mixing import Mix, cosines
 from experiments.serving.recommender import Catalogue, Context, Ints, Ranking
-from experiments.serving.signals import HOUR, Signals
+from experiments.serving.signals import HOUR, Signals, Texts
 
 __all__ = ["Item", "Pin", "Slate", "SlateRules", "blank", "build_slate", "pool_at", "slate_seed"]
 
@@ -23,6 +25,7 @@ class SlateRules:
     n : places.
     pool_h : articles older than this are left out (evergreens stay); shortened to ``busy_pool_h`` when ``busy_pool`` articles are that fresh.
     per_section : at most this many of one section (relaxed when the slate would be short).
+    mixed_among : from this many of a ranking the next article is the one the arm wants and those chosen are unlike; 0 keeps the arm's order.
     explore_from, explore, explore_among : places from this one on (0-based) draw with this probability from that many next articles.
     """
 
@@ -31,6 +34,7 @@ class SlateRules:
     busy_pool_h: float = 48.0
     busy_pool: int = 200
     per_section: int = 2
+    mixed_among: int = 30
     explore_from: int = 3
     explore: float = 0.05
     explore_among: int = 20
@@ -51,7 +55,7 @@ class Item:
     """One place of a slate.
 
     ``propensity`` is the probability of this article here given those above; ``rung`` is 0 when the arm itself placed it,
-    then 1 heat, 2 editors' list, 3 newest of any age.
+    then 1 heat of the open article's section, 2 heat of the site, 3 editors' list, 4 newest of any age.
     """
 
     article: int
@@ -116,15 +120,18 @@ def build_slate(
     """
     signals: Signals = context.signals
     builder = _Builder(context, rules, {pin.place: pin.article for pin in pins if pin.since <= context.at < pin.until})
-    builder.fill(_rows(ranking, rung=0), capped=True)
+    own = _rows(ranking, rung=0)
+    builder.fill(builder.mixed(own), capped=True)
     if builder.missing:
-        builder.fill(_rows(ranking, rung=0), capped=False)
+        builder.fill(own, capped=False)
     if builder.missing:
-        heat = Ranking.best_first(context.pool, signals.warmth(context.pool, context.at), "heat")
-        builder.fill(_rows(heat, rung=1), capped=True)
-        builder.fill(_rows(heat, rung=1), capped=False)
+        warmth, near = signals.warmth(context.pool, context.at), _of_section(context)
+        anywhere = _rows(Ranking.best_first(context.pool, warmth, "heat"), rung=2)
+        builder.fill(builder.mixed(_rows(Ranking.best_first(context.pool[near], warmth[near], "heat"), rung=1)), capped=True)
+        builder.fill(builder.mixed(anywhere), capped=True)
+        builder.fill(anywhere, capped=False)
     if builder.missing:
-        builder.fill(((position, "editors", 0.0, 2) for position in editors), capped=False)
+        builder.fill(((position, "editors", 0.0, 3) for position in editors), capped=False)
     if builder.missing:
         builder.fill(_newest(signals.catalogue, context.at), capped=False)
     fingerprint = blake2b(np.sort(ranking.articles).tobytes(), digest_size=8).hexdigest() if len(ranking.articles) else ""
@@ -134,16 +141,24 @@ def build_slate(
 Row = tuple[int, str, float, int]
 
 
-def _rows(ranking: Ranking, *, rung: int) -> Iterator[Row]:
-    for article, score, source in zip(ranking.articles.tolist(), ranking.scores.tolist(), ranking.sources, strict=True):
-        yield article, source, score, rung
+def _rows(ranking: Ranking, *, rung: int) -> list[Row]:
+    scored = zip(ranking.articles.tolist(), ranking.scores.tolist(), ranking.sources, strict=True)
+    return [(article, source, score, rung) for article, score, source in scored]
+
+
+def _of_section(context: Context) -> npt.NDArray[np.bool_]:
+    """Which articles of the pool are of the open article's section; none without one."""
+    if context.article is None:
+        return np.zeros(len(context.pool), bool)
+    section = context.signals.catalogue.section
+    return np.asarray(section[context.pool] == section[context.article])
 
 
 def _newest(catalogue: Catalogue, at: float) -> Iterator[Row]:
     out = int(np.searchsorted(catalogue.published_in_order, at, side="right"))
     for position in map(int, catalogue.newest_last[:out][::-1]):
         if not catalogue.withdrawn[position]:
-            yield position, "newest", 0.0, 3
+            yield position, "newest", 0.0, 4
 
 
 class _Builder:
@@ -155,7 +170,8 @@ class _Builder:
         self.n = max(0, min(context.n, rules.n))
         self.pins = {place: a for place, a in pins.items() if place < self.n and self._showable(a)}
         self.taken = {*context.reads, *self.pins.values()} | ({context.article} if context.article is not None else set())
-        self.stories = {self.catalogue.articles[a].story for a in self.pins.values()} - {""}
+        self.texts: Texts = context.signals.texts
+        self.stories: set[str | int] = set()
         self.sections: dict[int, int] = {}
         for article in self.pins.values():
             self._count(article)
@@ -174,8 +190,29 @@ class _Builder:
     def _count(self, article: int) -> None:
         section = int(self.catalogue.section[article])
         self.sections[section] = self.sections.get(section, 0) + 1
+        self.stories |= self._story(article)
 
-    def fill(self, rows: Iterator[Row], *, capped: bool) -> None:
+    def _story(self, article: int) -> set[str | int]:
+        """What an article shares with others: the name the editors gave a story, and the number of those that say the same."""
+        named = self.catalogue.articles[article].story
+        return {name for name in (named, self.texts.story(article)) if name not in ("", -1)}
+
+    def mixed(self, rows: list[Row]) -> Iterator[Row]:
+        """Each next row is one the arm wants and those chosen before are unlike; once the slate is full, the arm's own order."""
+        first = rows[: self.rules.mixed_among] if len(self.texts.rows) else []
+        before = [*self.pins.values(), *(row[0] for row in self.chosen)]
+        mix = Mix([row[2] for row in first], cosines(self.texts, np.array([*(row[0] for row in first), *before], np.int32)))
+        for place in range(len(first), len(first) + len(before)):
+            mix.chosen(place)
+        seen: set[int] = set()
+        while self.missing and (best := mix.next()) is not None:
+            seen.add(best)
+            yield first[best]
+            if first[best][0] in self.taken:
+                mix.chosen(best)
+        yield from (row for place, row in enumerate(rows) if place not in seen)
+
+    def fill(self, rows: Iterable[Row], *, capped: bool) -> None:
         for row in rows:
             if not self.missing and len(self.spare) >= self.rules.explore_among:
                 return
@@ -187,15 +224,13 @@ class _Builder:
             article = row[0]
             self.chosen.append(row)
             self.taken.add(article)
-            self.stories.add(self.catalogue.articles[article].story)
             self._count(article)
 
     def _acceptable(self, row: Row, *, capped: bool) -> bool:
         article, _, _, rung = row
-        story = self.catalogue.articles[article].story
-        if article in self.taken or (story and story in self.stories) or not self._showable(article):
+        if article in self.taken or not self._showable(article) or self._story(article) & self.stories:
             return False
-        if rung <= 1 and article not in self.allowed:
+        if rung <= 2 and article not in self.allowed:
             return False
         return not capped or self.sections.get(int(self.catalogue.section[article]), 0) < self.rules.per_section
 

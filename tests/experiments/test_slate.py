@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.serving.recommender import Catalogue, Context, Ranking
-from experiments.serving.signals import Signals
+from experiments.serving.signals import Signals, Texts, with_texts
 from experiments.serving.slate import Pin, SlateRules, build_slate, pool_at
 from tests.conftest import NOW, article
 
@@ -63,12 +63,43 @@ def test_when_the_cap_gives_way_the_arms_own_order_fills_the_slate() -> None:
 def test_the_cap_gives_way_before_the_ladder_and_holds_in_the_ladder() -> None:
     catalogue = Catalogue([article(i, section="one" if i < 4 else f"s{i}") for i in range(10)])
     slate = build_slate(ranking(3, 2, 1), context(catalogue), rules=CALM)
-    assert [(item.article, item.rung) for item in slate.items] == [(3, 0), (2, 0), (1, 0), (4, 1), (5, 1), (6, 1)]
+    assert [(item.article, item.rung) for item in slate.items] == [(3, 0), (2, 0), (1, 0), (4, 2), (5, 2), (6, 2)]
 
 
 def test_one_article_per_story() -> None:
     catalogue = Catalogue([article(i, story="storm" if i in (1, 2) else "") for i in range(10)])
     assert shown(build_slate(ranking(1, 2, 3, 4), context(catalogue), rules=CALM))[:2] == [1, 3]
+
+
+def told(catalogue: Catalogue, vectors: list[list[float]], stories: list[int], **changes: Any) -> Context:
+    """The first articles of the catalogue have words, with these directions and shared stories."""
+    texts = Texts(np.arange(len(vectors), dtype=np.int32), np.array(vectors, np.float32), np.array(stories, np.int32))
+    return context(catalogue, signals=with_texts(Signals.empty(catalogue, AT), texts), **changes)
+
+
+def test_articles_that_say_the_same_are_one_story_and_the_best_scored_stays() -> None:
+    catalogue = Catalogue([article(i, section=f"s{i}") for i in range(12)])
+    asked = told(catalogue, [[1, 0], [0, 1], [0, 1], [1, 0]], [-1, 5, 5, -1])
+    slate = shown(build_slate(ranking(2, 1, 3, 4, 5, 6, 7), asked, rules=CALM))
+    assert slate[0] == 2
+    assert 1 not in slate
+    assert shown(build_slate(ranking(1, 3, 4), asked, rules=CALM, pins=(Pin(2, 0, AT - 1, AT + 1),)))[:2] == [2, 3]
+
+
+def test_an_article_like_one_already_chosen_waits_until_the_arm_wants_nothing_else_as_much() -> None:
+    catalogue = Catalogue([article(i, section=f"s{i}") for i in range(12)])
+    alike = [[1, 0, 0], [1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    order = ranking(1, 2, 3, 4, 5, 6, 7)  # 2 says almost what 1 says; 3 and 4 do not
+    assert shown(build_slate(order, told(catalogue, alike, [-1] * 5), rules=CALM)) == [1, 3, 4, 2, 5, 6]
+    assert shown(build_slate(order, told(catalogue, alike, [-1] * 5), rules=replace(CALM, mixed_among=0))) == [1, 2, 3, 4, 5, 6]
+    pinned = build_slate(ranking(2, 3, 4, 5, 6), told(catalogue, alike, [-1] * 5), rules=CALM, pins=(Pin(1, 0, AT - 1, AT + 1),))
+    assert shown(pinned)[:3] == [1, 3, 2]
+
+
+def test_scores_that_say_nothing_keep_the_arms_order() -> None:
+    catalogue = Catalogue([article(i, section=f"s{i}") for i in range(12)])
+    order = Ranking(np.array([3, 2, 1, 4, 5, 6], np.int32), np.full(6, np.inf, np.float32), ("x",) * 6)
+    assert shown(build_slate(order, told(catalogue, [[1, 0]] * 5, [-1] * 5), rules=CALM)) == [3, 2, 1, 4, 5, 6]
 
 
 def test_a_pin_stands_on_its_place_in_every_arm_while_it_lasts(catalogue: Catalogue) -> None:
@@ -86,14 +117,14 @@ def test_a_withdrawn_article_is_not_shown_even_when_pinned() -> None:
 
 def test_an_empty_ranking_falls_down_the_ladder_and_says_so(catalogue: Catalogue) -> None:
     slate = build_slate(Ranking.empty(), context(catalogue), rules=CALM)
-    assert len(slate.items) == 6
-    assert {item.rung for item in slate.items} == {1}
+    assert [item.rung for item in slate.items] == [1, 1, 2, 2, 2, 2]  # the cap of two holds for the open article's section, too
+    assert {catalogue.articles[item.article].section for item in slate.items[:2]} == {catalogue.articles[0].section}
 
 
 def test_with_nothing_fresh_the_editors_and_then_the_newest_fill_the_slate(catalogue: Catalogue) -> None:
     late = context(catalogue, at=AT + 90 * 86_400, pool=np.zeros(0, np.int32))
     slate = build_slate(Ranking.empty(), late, rules=CALM, editors=(30, 31))
-    assert [(item.article, item.rung) for item in slate.items][:3] == [(30, 2), (31, 2), (1, 3)]
+    assert [(item.article, item.rung) for item in slate.items][:3] == [(30, 3), (31, 3), (1, 4)]
 
 
 def test_an_empty_site_gives_an_empty_slate() -> None:

@@ -71,7 +71,7 @@ def test_without_words_there_is_no_vector(articles: list[Article]) -> None:
 
 
 def test_likeness_by_hand() -> None:
-    texts = Texts(np.array([2, 5, 7], np.int32), np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32))
+    texts = Texts(np.array([2, 5, 7], np.int32), np.array([[1, 0], [0.6, 0.8], [0, 1]], np.float32), np.full(3, -1, np.int32))
     found = texts.likeness(5, np.array([7, 0, 2, 9], np.int32))
     np.testing.assert_allclose(found, [0.8, np.nan, 0.6, np.nan], rtol=1e-6)
     assert np.isnan(texts.likeness(3, np.array([2], np.int32))).all()
