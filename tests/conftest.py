@@ -8,10 +8,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from experiments.events.store import upgrade_store
 from experiments.serving.recommender import Article, Catalogue
 from tests import postgres
+
+settings.register_profile("presslab", deadline=None)  # a slow machine is no fault
+settings.load_profile("presslab")
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 

@@ -86,7 +86,7 @@ class Held:
             return 0
         held = len(export_reader(self.site.home, who.reader))
         replace_json(self.site.home / "erase" / f"{uuid4().hex}.json", {"reader": who.reader, "asked_us": self.site.clock()})
-        for name in ("pl_id", "pl_reads", "pl_choice"):
+        for name in ("pl_id", "pl_reads", "pl_shown", "pl_choice"):
             response.delete_cookie(name, path="/")
         return held
 

@@ -12,15 +12,29 @@ from typing import Literal
 from flask import Request, Response
 
 from experiments.events.ids import Tokens
+from experiments.serving.shown import Shown
 from web.site_protocol import Choices
 
-__all__ = ["Identity", "Recent", "choices_text", "identify", "read_choices", "remember", "set_choices", "short_id"]
+__all__ = [
+    "Identity",
+    "Recent",
+    "choices_text",
+    "identify",
+    "read_choices",
+    "read_shown",
+    "remember",
+    "remember_shown",
+    "set_choices",
+    "short_id",
+    "shown_text",
+]
 
 DAY_S = 86_400
 ID_DAYS = 395  # 13 months, never renewed
 ASK_DAYS = 183  # a No is not asked again for six months
 SESSION_S = 30 * 60
 KEPT_READS = 20
+SHOWN_S = 72 * 3_600
 BOTS = re.compile(r"bot|crawl|spider|slurp|headless|preview|curl|wget|python-|feedfetcher|monitor", re.IGNORECASE)
 PHONES = re.compile(r"mobi|iphone|android", re.IGNORECASE)
 Source = Literal["live", "simulated"]
@@ -68,6 +82,27 @@ class Recent:
         return Recent(kept, now_s, self.in_session + 1 if now_s - self.last_s < SESSION_S else 1)
 
 
+def shown_text(shown: Shown) -> str:
+    """Return what was shown as it stands in the cookie: pages and articles by short id, hours in hexadecimal."""
+    return f"{''.join(shown.pages)}.{''.join(f'{article}{first:05x}{times:x}' for article, first, times in shown.entries)}"
+
+
+def read_shown(text: str | None) -> Shown:
+    """Return what was shown from a cookie; anything else counts as nothing shown.
+
+    Examples
+    --------
+    >>> shown = Shown().with_page("0123abcd", ["89abcdef"], hour=497_000)
+    >>> read_shown(shown_text(shown)) == shown
+    True
+    """
+    match = re.fullmatch(r"((?:[0-9a-f]{8})*)\.((?:[0-9a-f]{14})*)", text or "")
+    if match is None:
+        return Shown()
+    pages, entries = (re.findall(f".{{{size}}}", part) for size, part in zip((8, 14), match.groups(), strict=True))
+    return Shown(tuple((e[:8], int(e[8:13], 16), int(e[13], 16)) for e in entries), tuple(pages))
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """The reader of one request.
@@ -81,6 +116,7 @@ class Identity:
     source: Source
     choices: Choices
     recent: Recent
+    shown: Shown
     bot: bool
     prefetch: bool
     device: str
@@ -110,7 +146,7 @@ def identify(
     if request.headers.get("Sec-GPC") == "1" or request.headers.get("DNT") == "1":
         choices = Choices(measured=False, tests=False, personal=False)
     device = "phone" if PHONES.search(agent) else "desktop"
-    nobody = Identity("", False, 0, "live", choices, Recent(), bot, prefetch, device)
+    nobody = Identity("", False, 0, "live", choices, Recent(), Shown(), bot, prefetch, device)
     if bot or not choices.measured or (regime == "strict" and choices.personal is not True):
         return nobody
     reader, issued_s, source = _known(tokens.unsign("id", request.cookies.get("pl_id", "")), now_s)
@@ -119,7 +155,8 @@ def identify(
         simulated = tokens.unsign("simulated", request.headers.get("Presslab-Simulated", "")) == "1"
         reader, issued_s, source = new_id(), now_s, "simulated" if simulated else "live"
     recent = Recent.read(tokens.unsign("reads", request.cookies.get("pl_reads", ""))) if choices.personal else Recent()
-    return replace(nobody, reader=reader, new=new, issued_s=issued_s, source=source, recent=recent)
+    shown = read_shown(tokens.unsign("shown", request.cookies.get("pl_shown", ""))) if choices.personal else Shown()
+    return replace(nobody, reader=reader, new=new, issued_s=issued_s, source=source, recent=recent, shown=shown)
 
 
 def _known(text: str | None, now_s: int) -> tuple[str, int, Source]:
@@ -139,6 +176,11 @@ def remember(response: Response, identity: Identity, tokens: Tokens, *, now_s: i
         _set(response, "pl_reads", tokens.sign("reads", identity.recent.text()), left_s, secure=secure)
 
 
+def remember_shown(response: Response, shown: Shown, tokens: Tokens, *, secure: bool) -> None:
+    """Keep in an agreed reader's browser what was on screen; only an answer to ``/e`` sets this cookie."""
+    _set(response, "pl_shown", tokens.sign("shown", shown_text(shown)), SHOWN_S, secure=secure)
+
+
 def set_choices(response: Response, choices: Choices, tokens: Tokens, *, secure: bool) -> None:
     """Store a reader's choices; whoever objects loses the id and the reads at once."""
     _set(
@@ -148,7 +190,7 @@ def set_choices(response: Response, choices: Choices, tokens: Tokens, *, secure:
         ASK_DAYS * DAY_S if choices.personal is False else ID_DAYS * DAY_S,
         secure=secure,
     )
-    forgotten: Sequence[str] = () if choices.personal else ("pl_reads",)
+    forgotten: Sequence[str] = () if choices.personal else ("pl_reads", "pl_shown")
     for name in (*forgotten, *(() if choices.measured else ("pl_id",))):
         response.delete_cookie(name, path="/")
 

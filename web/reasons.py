@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -12,7 +13,7 @@ from experiments.serving.slate import Item, SlateRules, pool_at
 from web.identity import short_id
 from web.site_protocol import MostRead
 
-__all__ = ["because", "most_read", "sentence", "short_ids"]
+__all__ = ["because", "most_read", "positions_of", "sentence", "short_ids"]
 
 SENTENCES = {
     "editors": "Chosen by the editors",
@@ -29,6 +30,12 @@ SENTENCES = {
 def short_ids(catalogue: Catalogue) -> dict[str, int]:
     """Return short article id -> position (see :func:`web.identity.short_id`)."""
     return {short_id(identity): position for position, identity in enumerate(catalogue.ids)}
+
+
+def positions_of(catalogue: Catalogue, articles: Sequence[str]) -> tuple[int, ...]:
+    """Return the positions of short ids, in their order; unknown ones are dropped."""
+    known = short_ids(catalogue) if articles else {}
+    return tuple(known[a] for a in articles if a in known)
 
 
 def sentence(item: Item, signals: Signals) -> str:

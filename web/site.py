@@ -202,16 +202,10 @@ class NewsSite:
         catalogue, at = published.catalogue, at_us / 1e6
         position = catalogue.position(article)
         return Context(
-            at, position, self.recent_reads(published, who), published.signals, pool_at(catalogue, at, article=position, rules=self.rules),
+            at, position, reasons.positions_of(catalogue, who.recent.articles), published.signals, pool_at(catalogue, at, article=position, rules=self.rules),
             n=self.rules.n, seed=slate_seed(salt, page_view), session_position=who.recent.in_session,
+            tired=reasons.positions_of(catalogue, who.shown.tired(hour=int(at // 3_600))),
         )  # fmt: skip
-
-    def recent_reads(self, published: Published, who: Identity) -> tuple[int, ...]:
-        """Return the positions of an agreed reader's recent reads, oldest first."""
-        if not who.agreed:
-            return ()
-        known = reasons.short_ids(published.catalogue)
-        return tuple(known[a] for a in who.recent.articles if a in known)
 
     def _click(self, request: Request, visit: Visit, slot: _Slot | None) -> list[Any]:
         """The click that led here, if the link carries a token of this reader; a copied link is a view like any other."""

@@ -129,6 +129,7 @@ class Context:
     n : how many places the slot has.
     seed : of this slate; the only source of chance an arm may use.
     session_position : how many article views this session had before this one.
+    tired : positions this reader had on screen three times lately without opening them; the slate leaves them out, pins excepted.
     """
 
     at: float
@@ -139,6 +140,7 @@ class Context:
     n: int = 6
     seed: int = 0
     session_position: int = 0
+    tired: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ class _Builder:
         self.catalogue: Catalogue = context.signals.catalogue
         self.n = max(0, min(context.n, rules.n))
         self.pins = {place: a for place, a in pins.items() if place < self.n and self._showable(a)}
-        self.taken = {*context.reads, *self.pins.values()} | ({context.article} if context.article is not None else set())
+        self.taken = {*context.reads, *context.tired, *self.pins.values()} | ({context.article} if context.article is not None else set())
         self.texts: Texts = context.signals.texts
         self.stories: set[str | int] = set()
         self.sections: dict[int, int] = {}

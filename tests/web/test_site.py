@@ -237,3 +237,42 @@ def test_a_damaged_plan_leaves_the_last_good_one_in_force_and_is_named(stand: St
     after = refresh(stand.home, stand.site.published)
     assert after.experiments == stand.site.published.experiments
     assert "checksum" in after.faults["plan"]
+
+
+def agreed(stand: Stand) -> FlaskClient:
+    client = stand.reader_in("newest")
+    client.post("/en/choose", data={"personal": "yes", "next": "/en/"}, headers={**PHONE, "Origin": "http://localhost"})
+    return client
+
+
+def read_to_the_end(client: FlaskClient, page: str, *, depth: int = 100) -> list[str]:
+    """Open an article, read it, and return what its slot showed."""
+    html = read(client, page)
+    for seconds in (10, 40):
+        client.post("/e", json={"token": TOKEN.findall(html)[0], "active_ms": seconds * 1_000, "depth": depth}, headers=PHONE)
+    return [link.partition("?")[0] for link in SLOT.findall(html)]
+
+
+def test_what_an_agreed_reader_had_on_screen_three_times_makes_room_for_something_else(stand: Stand) -> None:
+    client, page = agreed(stand), f"/en/article/{stand.article}"
+    shown = [read_to_the_end(client, page) for _ in range(4)]
+    assert shown[0][:3] == shown[1][:3] == shown[2][:3]  # lower places may explore
+    assert not set(shown[0]) & set(shown[1]) & set(shown[2]) & set(shown[3])
+    assert len(shown[3]) == 6
+    client.post("/en/choose", data={"personal": "no", "next": "/en/"}, headers={**PHONE, "Origin": "http://localhost"})
+    assert client.get_cookie("pl_shown") is None
+
+
+def test_a_slot_that_never_came_on_screen_or_a_reader_who_did_not_agree_changes_nothing(stand: Stand) -> None:
+    page = f"/en/article/{stand.article}"
+    for client, depth in ((agreed(stand), 99), (stand.reader_in("newest"), 100)):
+        shown = [read_to_the_end(client, page, depth=depth)[:3] for _ in range(4)]
+        assert shown[3] == shown[0]
+        assert client.get_cookie("pl_shown") is None
+
+
+def test_a_forged_memory_of_what_was_shown_counts_as_none(stand: Stand) -> None:
+    client, page = agreed(stand), f"/en/article/{stand.article}"
+    before = read_to_the_end(client, page)[:3]
+    client.set_cookie("pl_shown", "0123abcd.89abcdef795483")
+    assert read_to_the_end(client, page)[:3] == before

@@ -11,7 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from experiments.errors import OutboxError
 from experiments.events.event import Event
 from experiments.events.ids import PageClaims, TokenError, event_id
-from web.identity import Identity
+from web.identity import Identity, remember_shown, short_id
 from web.site import NewsSite
 
 __all__ = ["beacon"]
@@ -19,6 +19,8 @@ __all__ = ["beacon"]
 beacon = Blueprint("beacon", __name__)
 MOST_EVENTS = 50
 LONGEST_MS = 30 * 60 * 1000
+HOUR_US = 3_600_000_000
+SEEN = 100  # read to the end: the slot below the text came on screen
 KNOWN = {"token", "active_ms", "depth", "client_at", "sent_at"}
 
 
@@ -46,12 +48,19 @@ def receive() -> tuple[Response, int]:
     who, now = site.identify(request), site.clock()
     events: list[Event] = []
     rejected: dict[int, Refused] = {}
+    shown = who.shown
     for index, row in enumerate(rows):
         try:
-            events.append(_dwell(site, row, who, now))
+            claims = _claims(site, row, who, now)
+            events.append(_dwell(row, claims, who, now))
+            if who.agreed and events[-1].body["depth_percent"] == SEEN:
+                shown = shown.with_page(claims.page_view[-8:], [short_id(article) for article in claims.articles], hour=now // HOUR_US)
         except Refused as reason:
             rejected[index] = reason
-    return _kept(site, events, rejected)
+    answer, status = _kept(site, events, rejected)
+    if shown != who.shown:
+        remember_shown(answer, shown, site.tokens, secure=site.settings.secure_cookies)
+    return answer, status
 
 
 def _whole(site: NewsSite, says: str, status: int) -> tuple[Response, int]:
@@ -77,14 +86,7 @@ def _kept(site: NewsSite, events: list[Event], refusals: dict[int, Refused]) -> 
     return jsonify(accepted=len(events), rejected=rejected), 202
 
 
-def _dwell(site: NewsSite, row: Any, who: Identity, now: int) -> Event:
-    if not isinstance(row, dict):
-        raise Refused("not an object")
-    if unknown := sorted(set(row) - KNOWN):
-        raise Refused("unknown field", f"unknown field {unknown[0]!r}")
-    if not who.measured:
-        raise Refused("this reader is not measured")
-    claims = _claims(site, row.get("token"), who, now)
+def _dwell(row: dict[str, Any], claims: PageClaims, who: Identity, now: int) -> Event:
     active_ms = min(_number(row, "active_ms"), LONGEST_MS)
     depth = min(_number(row, "depth"), 100)
     client_at, sent_at = (_number(row, key) * 1000 if row.get(key) is not None else None for key in ("client_at", "sent_at"))
@@ -95,11 +97,18 @@ def _dwell(site: NewsSite, row: Any, who: Identity, now: int) -> Event:
     )  # fmt: skip
 
 
-def _claims(site: NewsSite, token: Any, who: Identity, now: int) -> PageClaims:
-    if not isinstance(token, str):
+def _claims(site: NewsSite, row: Any, who: Identity, now: int) -> PageClaims:
+    """What the token of an event says; the event must be an object of known fields about a reader who is measured."""
+    if not isinstance(row, dict):
+        raise Refused("not an object")
+    if unknown := sorted(set(row) - KNOWN):
+        raise Refused("unknown field", f"unknown field {unknown[0]!r}")
+    if not who.measured:
+        raise Refused("this reader is not measured")
+    if not isinstance(row.get("token"), str):
         raise Refused("token is missing")
     try:
-        return site.tokens.read_page(token, reader=who.reader, now_us=now)
+        return site.tokens.read_page(row["token"], reader=who.reader, now_us=now)
     except TokenError as error:
         raise Refused(f"token is {error.reason}") from error
 

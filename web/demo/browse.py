@@ -119,7 +119,9 @@ class Wire:
         """Return status and body; the browser keeps the cookies it is given."""
         headers = {"User-Agent": BOT_AGENT if browser.reader.bot else AGENTS[browser.reader.device], "Presslab-Simulated": self.simulated}
         if browser.cookies:
-            headers["Cookie"] = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+            headers["Cookie"] = "; ".join(
+                f"{name}={value}" for name, value in dict(browser.cookies).items()
+            )  # a beacon may change them meanwhile
         if referrer != "direct":
             headers["Referer"] = (
                 "https://search.example/" if referrer == "external" else f"http://{self.host}:{self.port}{browser.page or '/en/'}"

@@ -14,6 +14,7 @@ from experiments.serving.signals import Signals
 from experiments.serving.slate import SlateRules, build_slate, pool_at, slate_seed
 from fixtures.behaviour import Link
 from fixtures.readers import Reader
+from fixtures.truth import Known
 from web.demo.archive import ARMS, archived
 from web.demo.history import front_links
 from web.desk import Desk
@@ -57,15 +58,16 @@ class Forced:
         index = bisect_right(self.times, round(at * 1e6)) - 1
         return self.signals(index) if index >= 0 else Signals.empty(self.catalogue, at)
 
-    def visit(self, arm: str, reader: Reader, article: str, at: float, reads: tuple[str, ...]) -> Sequence[str]:
+    def visit(self, arm: str, reader: Reader, article: str, at: float, known: Known) -> Sequence[str]:
         """Return the ids the slot would show (see :class:`fixtures.truth.Stage`)."""
         since = [folder for at_us, folder in self.bundles.get(arm, ()) if at_us <= round(at * 1e6)]
         bundle = since[-1] if since else None
         signals, position = self.signals_at(at), self.catalogue.positions[article]
-        known_reads = tuple(int(p) for p in self.catalogue.known([a for a in reads if a != article][-KEPT_READS:]))
+        known_reads = tuple(int(p) for p in self.catalogue.known([a for a in known.reads if a != article][-KEPT_READS:]))
         context = Context(
             at, position, known_reads, signals, pool_at(self.catalogue, at, article=position, rules=self.rules),
             n=self.rules.n, seed=slate_seed(self.salt, f"{reader.key}/{article}/{round(at * 1000)}"),
+            tired=tuple(self.catalogue.known(known.tired).tolist()),
         )  # fmt: skip
         if arm in self.bundles and bundle is None:
             return self._shown(Ranking.empty(), context)

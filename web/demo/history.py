@@ -12,6 +12,7 @@ from experiments.events.event import Event
 from experiments.events.ids import PageViews
 from experiments.events.outbox import Outbox
 from experiments.serving.recommender import Catalogue
+from experiments.serving.shown import Shown
 from experiments.serving.signals import Signals
 from experiments.serving.slate import SlateRules
 from fixtures.behaviour import Action, Beacon, Link, Memory, Open, Seen, session, session_key
@@ -109,7 +110,7 @@ def _events(
     acts: Iterator[Action], reader: Reader, unread: Signals, *, desk: Desk, page_views: PageViews, identity: str
 ) -> Iterator[Event]:
     """Play one session against the pages of the status quo and yield what the site would have logged."""
-    who = Identity(identity, False, 0, "simulated", Choices(personal=reader.agrees), Recent(), False, False, reader.device)
+    who = Identity(identity, False, 0, "simulated", Choices(personal=reader.agrees), Recent(), Shown(), False, False, reader.device)
     answer: Seen | None = None
     shown: Visit | None = None
     catalogue = unread.catalogue
