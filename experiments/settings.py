@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     page_budget_ms : a page whose events are not durable by then is sent without recommendations.
     regime : privacy rules, see /en/privacy.
     pool_hours : articles older than this are not recommended (evergreens are).
+    half_life_hours : in which a read loses half its heat; None: 1 from 2,000 reads an hour on, else 24 (`presslab arm half-life`).
     database_url : of the PostgreSQL database that holds the events (docs/postgresql.md); empty keeps them in the home folder.
     backup_folder : where the daily copies go, best on another disk; empty means ``<home>-backups`` beside the home folder.
     backup_copies : how many are kept, none for longer than 30 days.
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     page_budget_ms: int = Field(1_000, ge=10, le=10_000)
     regime: Literal["fr", "strict"] = "fr"
     pool_hours: float = Field(72.0, gt=0)
+    half_life_hours: float | None = Field(None, gt=0, le=720)
     co_read_sessions: int = Field(10, ge=1)
     retention_days: int = Field(90, ge=1, le=760)
     events_per_second: int = Field(30, ge=1)

@@ -1,18 +1,31 @@
-"""How quickly a read should cool down on this site: chosen from its own last week, and only when the choice is clear."""
+"""How quickly a read should cool down on this site: chosen from its own last week, and only when the choice is clear.
+
+``python -m recsys.half_life --home H --until US`` runs in a process of its own and prints one JSON line; the site goes on with the
+half-life it has until somebody writes another one into its settings.
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
 import math
-from dataclasses import dataclass
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
+from experiments.content import load_catalogue
+from experiments.errors import DataError, PresslabError
+from experiments.serving.publish import current_signals, read_signals
 from recsys.comparison import PLACES, paired
 from recsys.evaluation import next_click_ranks
-from recsys.next_click import Clicks
+from recsys.next_click import Clicks, clicks
 
-__all__ = ["CHOICES_H", "Proposal", "propose_half_life"]
+__all__ = ["CHOICES_H", "Proposal", "main", "proposal_for", "propose_half_life"]
 
 CHOICES_H = (0.5, 1.0, 2.0, 4.0, 8.0, 24.0, 72.0)
 WEEK_H = 168
+READ_H = WEEK_H + 120  # the first page views compared have the heat of five days behind them
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,13 @@ class Proposal:
     low: float
     high: float
     proposed: float
+
+    @property
+    def says(self) -> str:
+        if self.proposed == self.current:
+            return f"{self.current:g} h stays: no other half-life is clearly better on {self.queries:,} page views"
+        gap = f"by {self.low:+.3f} to {self.high:+.3f} in hit rate at 10 on {self.queries:,} page views"
+        return f"{self.proposed:g} h is better than {self.current:g} h {gap}; between experiments, set half_life_hours = {self.proposed:g}"
 
 
 def propose_half_life(data: Clicks, *, current: float) -> Proposal:
@@ -54,3 +74,40 @@ def propose_half_life(data: Clicks, *, current: float) -> Proposal:
     best = max(rates, key=lambda h: (rates[h], h == current))
     gap = paired(f"{best:g}", f"{current:g}", hits=(hits[best], hits[current]), readers=readers)
     return Proposal(current, best, rates, len(readers), gap.low, gap.high, best if gap.low > 0 else current)
+
+
+def proposal_for(home: Path, *, until_us: int) -> Proposal:
+    """Compare half-lives on what this site's readers read before ``until_us`` (UTC microseconds).
+
+    Raises
+    ------
+    DataError
+        There is no read, or none that has an earlier one in its session.
+    """
+    from experiments.events import lake
+
+    published, catalogue = current_signals(home), load_catalogue(home)
+    current = read_signals(home, catalogue, published["version"]).half_life_h if published else 24.0
+    table = lake.reads(home, until_us=until_us, since_us=until_us - READ_H * 3_600_000_000)
+    if not table.num_rows:
+        raise DataError("readers have read nothing in the last week.", "Wait for readers, or import a log.")
+    return propose_half_life(clicks(table.sort_by("at").combine_chunks()), current=current)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="recsys.half_life", description="How quickly should heat fade on this site?")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--until", type=int, required=True, help="reads before this time, UTC microseconds")
+    given = parser.parse_args(argv)
+    try:
+        found = proposal_for(given.home, until_us=given.until)
+        told, status = {"state": "done", "says": found.says, **asdict(found)}, 0
+    except PresslabError as error:
+        told, status = {"state": "refused", "reason": str(error)}, 3
+    sys.stdout.write(json.dumps(told, allow_nan=False) + "\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -109,7 +109,7 @@ def read_source(home: Path, *, until_us: int, agreed_only: bool, texts: bool = T
     digest = hashlib.sha256()
     for name in ("reader", "article", "at"):
         digest.update("\n".join(map(str, mine[name].to_pylist())).encode())
-    rules = SignalRules(co_read_sessions=settings.co_read_sessions), SlateRules(pool_h=settings.pool_hours)
+    rules = SignalRules(settings.half_life_hours, co_read_sessions=settings.co_read_sessions), SlateRules(pool_h=settings.pool_hours)
     words = fit_texts(catalogue, until=until_us / 1e6, window_h=HISTORY_H) if texts else Texts.none()
     site = Site(catalogue, to_reads(table, catalogue), *rules, texts=words)
     offsets = table["seq"].to_numpy()

@@ -126,6 +126,14 @@ JOBS = (
         ("recsys.drift", "--home", "{home}", "--until", "{until}"),
     ),
     Job(
+        "half-life",
+        "Would heat that fades faster or slower have found the next click more often?",
+        DAY,
+        3 * HOUR,
+        1_800,
+        ("recsys.half_life", "--home", "{home}", "--until", "{until}"),
+    ),
+    Job(
         "assignment",
         "Readers assigned anew 1,000 times: does assigning alone make a difference?",
         30 * DAY,

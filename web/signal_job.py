@@ -29,7 +29,7 @@ class SignalJob:
 
     def __init__(self, settings: Settings) -> None:
         self.home, self.keep = Path(settings.home), 0 if settings.profile == "demo" else 3
-        self.rules = SignalRules(co_read_sessions=settings.co_read_sessions, fresh_h=settings.pool_hours)
+        self.rules = SignalRules(settings.half_life_hours, co_read_sessions=settings.co_read_sessions, fresh_h=settings.pool_hours)
         self.log = ReadLog(self.home, sealed=_sealed_views)
         self._catalogue: tuple[int, Catalogue] | None = None
         self._known_texts, self._texts_key = Texts.none(), ("", "")

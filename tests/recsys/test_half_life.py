@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from experiments.errors import DataError
-from recsys.half_life import CHOICES_H, propose_half_life
+from experiments.migrate import migrate
+from experiments.settings import Settings
+from recsys.half_life import CHOICES_H, main, propose_half_life
+from recsys.importers.log import import_log
+from recsys.importers.table import Layout
 from recsys.next_click import Clicks, clicks
+from web.signal_job import SignalJob
+
+MAY = 1_777_593_600_000  # ms
 
 
 def site(*, fashion_h: float, hours: int = 60, per_hour: int = 30, seed: int = 0) -> Clicks:
@@ -36,6 +46,33 @@ def test_without_a_clear_difference_the_current_one_stays() -> None:
     found = propose_half_life(site(fashion_h=1e9), current=24.0)
     assert found.low <= 0
     assert found.proposed == 24.0
+
+
+def test_the_job_reads_the_sites_own_week_and_the_setting_takes_effect(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng, lines = np.random.default_rng(1), ["reader_id,session,article_id,ts"]
+    for number in range(1_800):
+        liked = np.random.default_rng(number // 120).permutation(200)[:15]
+        for step, chosen in enumerate(rng.choice(liked, 2, replace=False)):
+            lines.append(f"r{number % 400},s{number},a{chosen},{MAY + round((number / 30 + step / 1e3) * 3.6e6)}")
+    log, until = home.parent / "log.csv", MAY * 1_000 + round(60.1 * 3.6e9)
+    log.write_text("\n".join(lines))
+    migrate(home)
+    import_log("table", log, home, layout=Layout(unit="ms"))
+    SignalJob(Settings(home=home)).run(until)
+    assert main(["--home", str(home), "--until", str(until)]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["current"] == 24.0
+    assert told["proposed"] <= 4.0
+    assert f"set half_life_hours = {told['proposed']:g}" in told["says"]
+    SignalJob(Settings(home=home, half_life_hours=told["proposed"])).run(until + 1)
+    assert main(["--home", str(home), "--until", str(until)]) == 0
+    assert json.loads(capsys.readouterr().out)["says"].startswith(f"{told['proposed']:g} h stays")
+
+
+def test_a_site_without_readers_is_refused_with_its_reason(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    migrate(home)
+    assert main(["--home", str(home), "--until", "1"]) == 3
+    assert "readers have read nothing" in json.loads(capsys.readouterr().out)["reason"]
 
 
 def test_a_log_without_a_second_click_says_so() -> None:

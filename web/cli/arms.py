@@ -146,23 +146,17 @@ def half_life(home: Home = None, as_json: Json = False) -> None:
     """How quickly heat should fade on this site, from its own last seven days; exit 3 when another value is clearly better."""
     from dataclasses import asdict
 
-    from experiments.content import load_catalogue
-    from experiments.events import lake
     from experiments.settings import load_settings
-    from recsys.half_life import propose_half_life
-    from recsys.next_click import clicks
+    from recsys.half_life import proposal_for
     from web.cli.output import print_json, print_table, tell
-    from web.published import refresh
+    from web.imported import last_read_us
 
     folder = load_settings(home).home
-    current = refresh(folder, None).signals.half_life_h if len(load_catalogue(folder)) else 24.0
-    table = lake.reads(folder, until_us=2**62)
-    found = propose_half_life(clicks(table.sort_by("at").combine_chunks()), current=current)
+    found = proposal_for(folder, until_us=last_read_us(folder) + 1)
     if as_json:
         print_json(asdict(found))
     else:
         print_table("Heat by half-life", ("hours ", "hit rate at 10 "), [(f"{h:g}", f"{rate:.3f}") for h, rate in found.hit_rates.items()])
-        change = f"Use {found.proposed:g} h" if found.proposed != current else f"Keep {current:g} h"
-        tell(f"{change}: {found.best:g} h against it is {found.low:+.3f} to {found.high:+.3f} on {found.queries:,} page views.")
-    if found.proposed != current:
+        tell(f"{found.says}.")
+    if found.proposed != found.current:
         raise typer.Exit(3)
