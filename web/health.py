@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from analysis.words import count
 from experiments.errors import PresslabError, StoreDownError
 from experiments.events.store import BalanceRow, balance, read_store, store_path
 from experiments.files import read_json
+from web.arm_health import arm_health
 from web.backups import backup_checks
 from web.edge import edge_counts
 from web.published import Published
@@ -23,14 +25,16 @@ PACKAGES = ("presslab", "flask", "implicit", "mlflow", "shap", "apscheduler", "s
 COUNTED = ("received", "stored", "compacted", "duplicate", "conflict", "dead", "erased", "pending")
 ALWAYS = ("received", "stored", "duplicate", "dead", "pending")
 LEAST_FREE_GIB = 1.0
+ENOUGH_CALLS, LEAST_OWN = 100, 0.95  # slates, and the share an arm must fill itself
 NO_EDGE: dict[str, Any] = {"seen": 0, "accepted": 0, "rejected": {}, "refused": {}}
 
 
 def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any]:
     """Return ``{state, says, checks, balance, versions}``; ``says`` names the first broken thing."""
-    rows, edge, store = _events(stored)
+    rows, edge, arms, store = _events(stored)
     checks = [*_checks(stored, published, fault, exact=all(row.exact for row in rows))]
     checks.insert(1, store)
+    checks += _answers(arms)
     broken = [check for check in checks if check["state"] == "block"] or [check for check in checks if check["state"] == "warn"]
     versions = {}
     for name in PACKAGES:
@@ -48,16 +52,22 @@ def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any
     }
 
 
-def _events(stored: Stored) -> tuple[list[BalanceRow], dict[str, Any], dict[str, str]]:
-    """The balance, what arrived at the edge, and whether the store answers; nothing is counted while it does not."""
+def _events(stored: Stored) -> tuple[list[BalanceRow], dict[str, Any], dict[str, Any], dict[str, str]]:
+    """The balance, what arrived at the edge, how arms answered, and whether the store answers; nothing is counted while it does not."""
     path, says = store_path(stored.home), "Nothing was loaded yet."
     try:
         if path.exists():
             with closing(read_store(path)) as store:
                 says = f"{store.says}, answers."
-        return balance(stored.home), edge_counts(stored.home, until_us=stored.clock()), _check("event store", True, says, "")
+        now = stored.clock()
+        return (
+            balance(stored.home),
+            edge_counts(stored.home, until_us=now),
+            arm_health(stored.home, until_us=now),
+            _check("event store", True, says, ""),
+        )
     except StoreDownError as error:
-        return [], NO_EDGE, _check("event store", False, "", str(error))
+        return [], NO_EDGE, {}, _check("event store", False, "", str(error))
 
 
 def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) -> Iterator[dict[str, str]]:
@@ -92,6 +102,16 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
         "disk", free > LEAST_FREE_GIB, f"{free:.0f} GiB are free.", f"Only {free:.2f} GiB are free; below 0.5 GiB events are refused."
     )
     yield from backup_checks(stored.settings, stored.clock)
+
+
+def _answers(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
+    """One line per arm that was asked in the last 24 hours; readers who get another arm's slates are no test of this one."""
+    for name, told in arms.items():
+        says = f"{name} filled {told['own']:.1%} of {count(told['calls'], 'slate')} itself in the last 24 hours, 99 of 100 within {told['p99_ms']:.3g} ms"
+        causes = ", ".join(f"{cause} {n:,} times" for cause, n in told["causes"].items())
+        says = f"{says}; {causes}." if causes else f"{says}."
+        low = told["calls"] >= ENOUGH_CALLS and told["own"] < LEAST_OWN
+        yield {"name": f"arm {name}", "state": "warn" if low else "ok", "says": says}
 
 
 def _registry(stored: Stored) -> dict[str, str]:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from flask import Request, Response
 
 from experiments.assignment import Assignment, assign, reader_key
-from experiments.clock import Clock, FileClock, moment, system_clock
+from experiments.clock import Clock, clock_of, moment
 from experiments.errors import OutboxError
 from experiments.events.event import Event
 from experiments.events.ids import PageClaims, PageViews, TokenError, event_id
@@ -26,6 +26,7 @@ from experiments.serving.recommender import Article, Catalogue, Context
 from experiments.serving.slate import SlateRules, pool_at, slate_seed
 from experiments.settings import Settings
 from web import reasons
+from web.arm_health import ArmHealth
 from web.degraded import leave_degraded
 from web.desk import Desk, load_desk
 from web.edge import Edge
@@ -76,7 +77,7 @@ class NewsSite:
 
     def __init__(self, settings: Settings, *, give_up: Callable[[], None] | None = None) -> None:
         self.settings, self.home = settings, Path(settings.home)
-        self.clock: Clock = FileClock(self.home / "clock") if settings.profile == "demo" else system_clock
+        self.clock: Clock = clock_of(self.home, settings.profile)
         self.tokens = tokens_of(self.home)
         self.rules = SlateRules(pool_h=settings.pool_hours)
         self.published: Published = refresh(self.home, None)
@@ -85,6 +86,7 @@ class NewsSite:
         self.outbox = Outbox(self.home / "outbox", clock=self.clock, give_up=give_up)
         self.shadow = Shadow(self.outbox, self.page_views, self.clock, processes=settings.workers)
         self.objections = Objections(self.outbox, self.page_views, self.clock)
+        self.arm_health = ArmHealth(self.outbox, self.page_views, self.clock, opened=self.picker.opened)
         self.edge = Edge(self.outbox, self.page_views, self.clock)
         held, stored = Held(self), Stored(settings, self.clock)
         self.export, self.erase, self.why = held.export, held.erase, held.why
@@ -110,6 +112,7 @@ class NewsSite:
 
     def close(self) -> None:
         self._stop.set()
+        self.arm_health.tell()
         self.outbox.close()
 
     @property
@@ -186,6 +189,7 @@ class NewsSite:
         context = self.context_for(published, visit.page_view, visit.at_us, visit.article, visit.identity, salt=salt)
         editors = published.catalogue.known(self.desk.editors_order).tolist()
         picked = self.picker.pick(arm, context, rules=self.rules, pins=self.desk.pins_at(published.catalogue), editors=editors)
+        self.arm_health.count(live.experiment.name if live and assignment else "", name, picked)
         if live and assignment:
             for name in live.experiment.shadow:
                 self.shadow.offer(live.experiment.name, name, published.arms.get(name), context, self.rules)

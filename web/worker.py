@@ -23,7 +23,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Engine
 
-from experiments.clock import Clock, FileClock, moment, system_clock
+from experiments.clock import Clock, FileClock, clock_of, moment
 from experiments.errors import BusyError, DataError
 from experiments.events.erase import erase_reader
 from experiments.events.loader import Loader
@@ -61,7 +61,7 @@ class Worker:
 
     def __init__(self, settings: Settings) -> None:
         self.settings, self.home = settings, Path(settings.home)
-        self.clock: Clock = FileClock(self.home / "clock") if settings.profile == "demo" else system_clock
+        self.clock: Clock = clock_of(self.home, settings.profile)
         self._lease = _take_lease(self.home)
         self.engine: Engine = control_engine(self.home)
         self.jobs = timetable(settings)

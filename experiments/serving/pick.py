@@ -17,16 +17,18 @@ from experiments.serving.slate import Pin, Slate, SlateRules, blank, build_slate
 __all__ = ["Breaker", "Picked", "Picker"]
 
 Outcome = Literal["served", "fallback", "empty"]
+Cause = Literal["", "missing", "stuck", "resting", "late", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A slate and how it came about; ``reason`` says in words why the arm was replaced."""
+    """A slate and how it came about; ``cause`` says in a word, ``reason`` in words, why the arm was replaced."""
 
     slate: Slate
     outcome: Outcome
     latency_us: int
     reason: str = ""
+    cause: Cause = ""
 
 
 @dataclass(slots=True)
@@ -70,6 +72,11 @@ class Picker:
         self._pool: ThreadPoolExecutor | None = None
         self._lock = Lock()
 
+    def opened(self, arm: str) -> int:
+        """Return how often the breaker of an arm opened since the process started."""
+        breaker = self.breakers.get(arm)
+        return breaker.opened if breaker else 0
+
     def pick(
         self, arm: Recommender | None, context: Context, *, rules: SlateRules, pins: Sequence[Pin] = (), editors: Sequence[int] = ()
     ) -> Picked:
@@ -77,32 +84,33 @@ class Picker:
         start = self.clock()
         if arm is not None and arm.kind == "status_quo":
             return Picked(blank(), "empty", 0)
-        ranking, reason = self._ranked(arm, context)
+        ranking, cause, reason = self._ranked(arm, context)
         slate = build_slate(ranking, context, rules=rules, pins=pins, editors=editors)
-        return Picked(slate, "fallback" if reason else "served", round((self.clock() - start) * 1e6), reason)
+        return Picked(slate, "fallback" if cause else "served", round((self.clock() - start) * 1e6), reason, cause)
 
-    def _ranked(self, arm: Recommender | None, context: Context) -> tuple[Ranking, str]:
+    def _ranked(self, arm: Recommender | None, context: Context) -> tuple[Ranking, Cause, str]:
         if arm is None:
-            return Ranking.empty(), "the arm is not loaded"
+            return Ranking.empty(), "missing", "the arm is not loaded"
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="arm")
             if self.stuck.get(arm.name, 0) and sum(self.stuck.values()) >= self.threads // 2:
-                return Ranking.empty(), "earlier calls of the arm are still stuck"
+                return Ranking.empty(), "stuck", "earlier calls of the arm are still stuck"
         return self._guarded(arm, lambda: self._on_pool(arm, context))
 
-    def _guarded(self, arm: Recommender, call: Callable[[], Ranking]) -> tuple[Ranking, str]:
+    def _guarded(self, arm: Recommender, call: Callable[[], Ranking]) -> tuple[Ranking, Cause, str]:
         breaker = self.breakers.setdefault(arm.name, Breaker(self.clock))
         if not breaker.closed():
-            return Ranking.empty(), "the arm failed repeatedly and rests for 10 s"
+            return Ranking.empty(), "resting", "the arm failed repeatedly and rests for 10 s"
+        cause: Cause
         try:
-            return call(), ""
+            return call(), "", ""
         except Late:
-            reason = f"the arm took longer than {self.deadline_s * 1000:.0f} ms"
+            cause, reason = "late", f"the arm took longer than {self.deadline_s * 1000:.0f} ms"
         except Exception as error:  # an arm is foreign code: whatever it raises, the reader gets a page and the failure is counted
-            reason = f"{type(error).__name__}: {error}"
+            cause, reason = "failed", f"{type(error).__name__}: {error}"
         breaker.failed()
-        return Ranking.empty(), reason
+        return Ranking.empty(), cause, reason
 
     def _on_pool(self, arm: Recommender, context: Context) -> Ranking:
         assert self._pool is not None

@@ -27,14 +27,21 @@ class KindOption(StrEnum):
 def arms(home: Home = None, as_json: Json = False) -> None:
     """Every arm this installation knows, what serves and how old it is, and the modules that could not be loaded."""
     from experiments.serving.recommender import arm_class, broken_arms
+    from web.arm_health import arm_health
     from web.cli.output import print_json, print_table
     from web.formatting import duration
     from web.standing import standing
 
-    found = standing(_stored(home))["arms"]
+    stored = _stored(home)
+    found, asked = standing(stored)["arms"], arm_health(stored.home, until_us=stored.clock())
     kept = ("kind", "audience", "owner", "version", "age_s", "stale")
     rows = [
-        {"name": row["arm"], **{key: row[key] for key in kept}, "says": (arm_class(row["arm"]).__doc__ or "").splitlines()[0]}
+        {
+            "name": row["arm"],
+            **{key: row[key] for key in kept},
+            "day": asked.get(row["arm"]),
+            "says": (arm_class(row["arm"]).__doc__ or "").splitlines()[0],
+        }
         for row in found
     ]
     broken = broken_arms()
@@ -45,21 +52,23 @@ def arms(home: Home = None, as_json: Json = False) -> None:
         (
             *map(str, (r["name"], r["kind"], r["audience"], r["owner"] or "–", r["version"] or "–")),
             duration(r["age_s"], missing="–"),
+            *((f"{r['day']['calls']:,}", f"{r['day']['own']:.1%}", f"{r['day']['p99_ms']:.3g} ms") if r["day"] else ("–",) * 3),
             r["says"],
         )
         for r in rows
     ]
-    print_table("Arms", ("name", "kind", "audience", "owner", "version", "age", "says"), told)
+    print_table("Arms", ("name", "kind", "audience", "owner", "version", "age", "slates ", "own ", "p99 ", "says"), told)
     for module, reason in broken.items():
         print_table("Broken", ("module", "reason"), [(module, reason)])
 
 
 def _stored(home: Path | None) -> Stored:
-    from experiments.clock import system_clock
+    from experiments.clock import clock_of
     from experiments.settings import load_settings
     from web.stored import Stored
 
-    return Stored(load_settings(home), system_clock)
+    settings = load_settings(home)
+    return Stored(settings, clock_of(settings.home, settings.profile))
 
 
 @arm.command("card")

@@ -138,14 +138,14 @@ def report(
     gate: Annotated[bool, typer.Option("--gate", help="Exit 0 ready, 3 not yet, 4 not trustworthy.")] = False,
 ) -> None:
     """Compute the report now, store it, and print it."""
-    from experiments.clock import FileClock, system_clock
+    from experiments.clock import clock_of
     from experiments.settings import load_settings
     from web.cli.output import print_json
     from web.cli.report_table import print_report
     from web.reporting import named_report
 
     settings = load_settings(home)
-    clock = FileClock(settings.home / "clock") if settings.profile == "demo" else system_clock
+    clock = clock_of(settings.home, settings.profile)
     found = named_report(settings.home, name, profile=settings.profile, until_us=clock())
     (print_json if as_json else print_report)(found)
     if gate:

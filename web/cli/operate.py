@@ -14,13 +14,13 @@ __all__ = ["listing", "run", "verify"]
 @jobs.command("list")
 def listing(home: Home = None, as_json: Json = False) -> None:
     """The timetable: last and next run, failures in words; exit 3 when something is overdue or failed."""
-    from experiments.clock import FileClock, system_clock
+    from experiments.clock import clock_of
     from experiments.settings import load_settings
     from web.cli.output import print_json, print_table, short_time
     from web.stored import Stored
 
     settings = load_settings(home)
-    rows = Stored(settings, FileClock(settings.home / "clock") if settings.profile == "demo" else system_clock).jobs()
+    rows = Stored(settings, clock_of(settings.home, settings.profile)).jobs()
     if as_json:
         print_json([{k: v for k, v in row.items() if k != "log"} for row in rows])
     else:
@@ -43,13 +43,13 @@ def listing(home: Home = None, as_json: Json = False) -> None:
 @jobs.command("run")
 def run(name: str, home: Home = None) -> None:
     """Ask the worker to run a job now."""
-    from experiments.clock import FileClock, system_clock
+    from experiments.clock import clock_of
     from experiments.settings import load_settings
     from web.cli.output import say
     from web.stored import Stored
 
     settings = load_settings(home)
-    say(Stored(settings, FileClock(settings.home / "clock") if settings.profile == "demo" else system_clock).run_job(name))
+    say(Stored(settings, clock_of(settings.home, settings.profile)).run_job(name))
 
 
 @audit.command("verify")

@@ -17,7 +17,7 @@ from analysis.planning import HISTORY_DAYS, LONGEST_DAYS, Spread, forecast, goal
 from analysis.power import LEAST_DAYS, WEEK, detectable_effect
 from analysis.totals import add_up, metrics_of
 from analysis.words import count, percent
-from experiments.clock import FileClock, system_clock, to_us
+from experiments.clock import clock_of, to_us
 from experiments.errors import ExperimentError
 from experiments.events.lake import moments
 from experiments.events.lake_history import Past, past
@@ -62,7 +62,7 @@ def read_plan(file: Path) -> Experiment:
 def now_of(home: Path) -> tuple[int, str]:
     """Return the time (UTC us) and the source of events of an installation."""
     settings = load_settings(home)
-    clock = FileClock(settings.home / "clock") if settings.profile == "demo" else system_clock
+    clock = clock_of(settings.home, settings.profile)
     return clock(), source_of(settings.profile)
 
 
