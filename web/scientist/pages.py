@@ -12,6 +12,7 @@ from experiments.errors import PresslabError
 from web.charts.bars import draw_bars, draw_histograms, draw_spark
 from web.console import answer, as_json, console
 from web.formatting import duration, number, percent, when
+from web.owner.words import capital
 from web.site_protocol import site
 
 __all__ = ["drift", "explain", "jobs", "models"]
@@ -121,7 +122,7 @@ def _histogram(row: Mapping[str, Any]) -> Any:
     if not row.get("reference") or not row.get("current"):
         return None
     bins = row.get("bins") or [str(i) for i in range(1, len(row["current"]) + 1)]
-    return draw_histograms(row["reference"], row["current"], bins=bins, name=row["name"], label=percent)
+    return draw_histograms(row["reference"], row["current"], bins=bins, name=capital(row.get("says") or row["name"]), label=percent)
 
 
 @console.route("/explain")
