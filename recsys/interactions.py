@@ -74,7 +74,7 @@ def _levels(table: Any, column: str) -> npt.NDArray[np.int64]:
         return np.zeros(table.num_rows, np.int64)
     encoded = pc.dictionary_encode(pc.fill_null(table[column].combine_chunks().cast(pa.string()), ""))
     numbers = np.array([level(column, word) for word in encoded.dictionary.to_pylist()], np.int64)
-    return numbers[np.asarray(encoded.indices)]
+    return np.asarray(numbers[np.asarray(encoded.indices)])
 
 
 def _codes(column: Any) -> npt.NDArray[np.int64]:

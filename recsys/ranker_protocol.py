@@ -37,6 +37,7 @@ __all__ = ["RANKER_ARMS", "Asked", "World", "ranker", "ranker_ranks", "world"]
 RANKER_ARMS = (
     "ranked",
     "ranked_without_als",
+    "ranked_without_context",
     "ranked_without_recent",
     "ranked_without_co_read",
     "co_read_heat",
