@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import ArtefactError
-from experiments.serving.level_shares import LEVELS, LevelShares, level_shares
+from experiments.serving.level_shares import LevelShares, level_shares
 from experiments.serving.pair_rows import PairRows, PairRules, packed, pair_rows
+from experiments.serving.reads import Reads, onward_reads
 from experiments.serving.recommender import Catalogue
 
 __all__ = ["Reads", "Signals", "SignalRules", "Texts", "build_signals", "signals_from_arrays", "signals_to_arrays", "with_texts"]
@@ -45,37 +46,6 @@ class SignalRules:
     co_read_sessions: int = 10
     reader_cap_per_hour: int = 60
     fresh_h: float = 72.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """Article reads as arrays of equal length, sorted by time.
-
-    reader : (n,) int64 codes; session : (n,) int64 codes; article : (n,) int32 catalogue positions;
-    at : (n,) float64 unix seconds; levels : (n, 2) int64, device and referrer of the page view (:func:`level`), 0 where unknown.
-    """
-
-    reader: npt.NDArray[np.int64]
-    session: npt.NDArray[np.int64]
-    article: npt.NDArray[np.int32]
-    at: npt.NDArray[np.float64]
-    levels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, len(LEVELS)), np.int64))
-
-    def __post_init__(self) -> None:
-        if not len(self.levels):  # nobody said them
-            object.__setattr__(self, "levels", np.zeros((len(self.at), len(LEVELS)), np.int64))
-
-    def __len__(self) -> int:
-        return len(self.at)
-
-    def take(self, rows: Any) -> Reads:
-        """Return these rows (a slice, a mask or places)."""
-        return Reads(*(getattr(self, column.name)[rows] for column in fields(self)))
-
-    def before(self, until: float, since: float = -np.inf) -> Reads:
-        """Reads with ``since <= at < until``."""
-        lo, hi = np.searchsorted(self.at, [since, until])
-        return self.take(slice(lo, hi))
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +189,7 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
     age_h = (at - past.at[first]) / HOUR
     heat = np.bincount(past.article[first], weights=0.5 ** (age_h / half_life_h), minlength=n).astype(np.float64)
     reads_in = np.stack([np.bincount(past.article[at - past.at <= w * HOUR], minlength=n) for w in WINDOWS_H])
-    onward = _onward(past.before(at, at - 2 * max(ONWARD_WINDOWS_H) * HOUR))  # no session pauses for a day
+    onward = onward_reads(past.before(at, at - 2 * max(ONWARD_WINDOWS_H) * HOUR))  # no session pauses for a day
     lately = onward.before(at, at - LEVEL_WINDOW_H * HOUR)
     near_h, least = 2.0 * half_life_h, rules.co_read_sessions
     recent = past.before(at, at - NEAR_HALF_LIVES * near_h * HOUR)
@@ -242,15 +212,6 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
 
 def _pairs(reads: Reads, n: int, at: float, rules: PairRules) -> PairRows:
     return pair_rows((reads.session, reads.article, reads.at), n, at=at, rules=rules)
-
-
-def _onward(reads: Reads) -> Reads:
-    """Those of the reads that followed another article in their session, with the levels of the page they came from."""
-    order = np.argsort(reads.session, kind="stable")
-    follows = (reads.session[order][1:] == reads.session[order][:-1]) & (reads.article[order][1:] != reads.article[order][:-1])
-    opened, left = order[1:][follows], order[:-1][follows]
-    by_time = np.argsort(opened)
-    return replace(reads.take(opened[by_time]), levels=reads.levels[left[by_time]])
 
 
 def _typical(heat: npt.NDArray[np.float64], catalogue: Catalogue, *, at: float, fresh_h: float) -> npt.NDArray[np.float32]:
