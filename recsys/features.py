@@ -7,6 +7,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
+from experiments.serving.level_shares import LEVELS, UNKNOWN
 from experiments.serving.recommender import Context
 from experiments.serving.signals import HOUR, Signals
 
@@ -32,6 +33,10 @@ FEATURES = {
     "onward_share": "share of the site's onward reads of the last quarter of an hour",
     "onward_share1": "share of the site's onward reads of the last hour",
     "onward_rate": "onward reads over all reads of the last 24 hours",
+    "device_share": "share of the onward reads of the last six hours that came from a page on this device",
+    "device_lift": "log of that share over the one of all readers",
+    "referrer_share": "share of the onward reads of the last six hours that came from a page reached as this one was",
+    "referrer_lift": "log of that share over the one of all readers",
     "als": "score of the folded-in reader; missing without a vector",
     "als_rank": "rank among the candidates by that score; missing without a vector",
     "text": "cosine of its words with the open article's; missing without a vector",
@@ -41,14 +46,16 @@ FEATURES = {
 }
 NEAR = ("near", "near_session", "following")
 ONWARD = ("onward_share", "onward_share1", "onward_rate")
+CONTEXT = ("device_share", "device_lift", "referrer_share", "referrer_lift")
 GROUPS = {  # what an ablation leaves out together
     "als": ("als", "als_rank"),
     "co_read": ("covis", "covis_norm", "covis_rank", *NEAR),
     "near": NEAR,
     "onward": ONWARD,
-    "recent": (*NEAR, *ONWARD),
+    "context": CONTEXT,
+    "recent": (*NEAR, *ONWARD, *CONTEXT),
 }
-OLDEST_H = 999.0
+OLDEST_H, LEAST_SHARE = 999.0, 1e-6
 AFFINITY_READS, AFFINITY_PRIOR = 20, 10.0
 SESSION_READS, SESSION_DECAY = 6, 0.7
 
@@ -86,6 +93,7 @@ def compute_features(context: Context, union: npt.NDArray[np.int32], als: npt.ND
         _ranks(together),
         *_paired(context, union),
         *_onward(signals, union),
+        *_by_level(context, union),
         als,
         _ranks(als),
         signals.texts.likeness(context.article, union),
@@ -112,6 +120,13 @@ def _onward(signals: Signals, union: npt.NDArray[np.int32]) -> list[npt.NDArray[
     totals = np.maximum(signals.onward_in.sum(axis=1), 1.0)
     quarter, hour, day = signals.onward_in[:, union].astype(np.float64)
     return [quarter / totals[0], hour / totals[1], day / (signals.reads_in[3, union] + 1.0)]
+
+
+def _by_level(context: Context, union: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float64]]:
+    """Share and lift per level of the open page; all readers' share and no lift where a level is unknown."""
+    signals: Signals = context.signals
+    everybody, *shares = signals.by_level.of(context.levels or (UNKNOWN,) * len(LEVELS), union)
+    return [column for share in shares for column in (share, np.log((share + LEAST_SHARE) / (everybody + LEAST_SHARE)))]
 
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import scipy.sparse as sp
 
 from experiments.errors import DataError
+from experiments.serving.level_shares import LEVELS, level
 from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, Reads
 
@@ -41,7 +42,7 @@ def to_reads(table: Any, catalogue: Catalogue) -> Reads:
 
     Parameters
     ----------
-    table : pyarrow.Table with reader, session, article (text) and at (int64 UTC µs).
+    table : pyarrow.Table with reader, session, article (text) and at (int64 UTC µs); device and referrer (text) are optional.
 
     Raises
     ------
@@ -64,7 +65,16 @@ def to_reads(table: Any, catalogue: Catalogue) -> Reads:
     order = kept[np.argsort(at, kind="stable")]
     article = np.asarray(pc.fill_null(found, -1))[order].astype(np.int32)
     reader, session = (_codes(table[name])[order] for name in ("reader", "session"))
-    return Reads(reader, session, article, table["at"].to_numpy()[order] / 1e6)
+    levels = np.stack([_levels(table, name)[order] for name in LEVELS], axis=1)
+    return Reads(reader, session, article, table["at"].to_numpy()[order] / 1e6, levels)
+
+
+def _levels(table: Any, column: str) -> npt.NDArray[np.int64]:
+    if column not in table.column_names:
+        return np.zeros(table.num_rows, np.int64)
+    encoded = pc.dictionary_encode(pc.fill_null(table[column].combine_chunks().cast(pa.string()), ""))
+    numbers = np.array([level(column, word) for word in encoded.dictionary.to_pylist()], np.int64)
+    return np.asarray(numbers[np.asarray(encoded.indices)])
 
 
 def _codes(column: Any) -> npt.NDArray[np.int64]:

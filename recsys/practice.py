@@ -56,7 +56,7 @@ def practice_site(seed: int = 0) -> Site:
 def later_reads(site: Site, seed: int = 1) -> Reads:
     """Return the site's reads and, after them, an hour of reads that no arm asked at :data:`UNTIL` may know."""
     more = _reads(site.catalogue, since=UNTIL, until=UNTIL + HOUR, sessions=SESSIONS, seed=seed)
-    shifted = Reads(more.reader, more.session + SESSIONS, more.article, more.at)
+    shifted = replace(more, session=more.session + SESSIONS)
     return Reads(*(np.concatenate([getattr(site.reads, name), getattr(shifted, name)]) for name in Reads.__slots__))
 
 
@@ -71,7 +71,9 @@ def _reads(catalogue: Catalogue, *, since: float, until: float, sessions: int, s
             rows.append((reader, session, int(article), at))
             at += float(rng.uniform(20, 200))
     columns: list[Any] = [np.array(column) for column in zip(*sorted(rows, key=lambda row: row[3]), strict=True)]
-    return Reads(columns[0].astype(np.int64), columns[1].astype(np.int64), columns[2].astype(np.int32), columns[3].astype(np.float64))
+    reader, number = columns[0].astype(np.int64), columns[1].astype(np.int64)
+    levels = np.stack([reader % 2, number % 3], axis=1) + 1  # two devices, three referrers
+    return Reads(reader, number, columns[2].astype(np.int32), columns[3].astype(np.float64), levels)
 
 
 def _appeal(catalogue: Catalogue, at: float, section: int) -> npt.NDArray[np.float64]:
@@ -106,18 +108,20 @@ class OnTrial:
         return build_signals(self.site.reads, self.site.catalogue, at=UNTIL, rules=self.site.signal_rules)
 
     def ask(self, *, article: int | None = 80, reads: Sequence[int] = (60, 64, 72, 76), **changes: Any) -> Context:
-        """Return the request of a reader with four reads who has article 80 open, with changes."""
+        """Return the request of a reader with four reads who has article 80 open on a device the site knows, with changes."""
         signals: Signals = changes.setdefault("signals", self.signals)
         changes.setdefault("pool", pool_at(signals.catalogue, UNTIL, article=article))
+        changes.setdefault("levels", (1, 2))
         return Context(UNTIL, article, tuple(reads), **changes)
 
     @cached_property
     def requests(self) -> tuple[Context, ...]:
-        """A reader with reads, without, without an open article, with neither, with an unread article open, with one article left."""
+        """A reader with reads, without, without an open article, with neither, with an unread article open, on an unknown device,
+        with one article left."""
         one = np.array([79], np.int32)
         return (
             self.ask(), self.ask(reads=()), self.ask(article=None), self.ask(article=None, reads=()),
-            self.ask(article=self._unread), self.ask(pool=one), self.ask(reads=tuple(range(60, 80)) * 3),
+            self.ask(article=self._unread), self.ask(levels=()), self.ask(pool=one), self.ask(reads=tuple(range(60, 80)) * 3),
         )  # fmt: skip
 
     @cached_property

@@ -37,6 +37,7 @@ __all__ = ["RANKER_ARMS", "Asked", "World", "ranker", "ranker_ranks", "world"]
 RANKER_ARMS = (
     "ranked",
     "ranked_without_als",
+    "ranked_without_context",
     "ranked_without_recent",
     "ranked_without_co_read",
     "co_read_heat",
@@ -124,14 +125,14 @@ def asked(world: World, start: int, end: int) -> Iterator[Asked]:
             factors = world.factors(fitted_at)
         signals = build_signals(world.reads, world.catalogue, at=world.started + hour.at * HOUR, rules=world.signal_rules)
         for row, query in enumerate(hour.queries.tolist()):
-            context = _context(hour, row, signals)
+            context = _context(world.reads, hour, row, signals)
             union = candidates(context, folded(factors, context, world.recipe.als.recent_reads))
             place = np.flatnonzero(union.articles == world.log.article[query])
             features = compute_features(context, union.articles, union.als)
             yield Asked(int(world.log.reader[query]), context, union, features, int(place[0]) if len(place) else None)
 
 
-def _context(hour: Hour, row: int, signals: Any) -> Context:
+def _context(reads: Reads, hour: Hour, row: int, signals: Any) -> Context:
     log, query = hour.log, int(hour.queries[row])
     opened = int(log.previous[query])
     article = int(log.article[opened])
@@ -145,6 +146,7 @@ def _context(hour: Hour, row: int, signals: Any) -> Context:
         signals,
         hour.candidates[hour.shown[row]].astype(np.int32),
         session_position=len(log.session_so_far(opened)),
+        levels=tuple(reads.levels[opened].tolist()),
     )
 
 

@@ -27,6 +27,7 @@ class Request:
     article : position of the open article. target : position of the next one.
     reader : code. reads : the reader's earlier reads, oldest first, without the open article.
     session_position : article views of this session before the open one. answered_at : when the next one was opened.
+    levels : device and referrer of the view of the open article.
     """
 
     at: float
@@ -36,6 +37,7 @@ class Request:
     reader: int
     reads: tuple[int, ...]
     session_position: int
+    levels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +81,8 @@ def next_reads(reads: Reads, *, since: float, until: float, most: int, seed: int
         past = reads.article[mine]
         if not (past == wanted).any():
             earlier = tuple(past[past != article][-KEPT_READS:].tolist())
-            found.append(
-                Request(
-                    float(reads.at[first]), float(reads.at[second]), article, wanted, int(reads.reader[first]), earlier, int(place[first])
-                )
-            )
+            when, levels = (float(reads.at[first]), float(reads.at[second])), tuple(reads.levels[first].tolist())
+            found.append(Request(*when, article, wanted, int(reads.reader[first]), earlier, int(place[first]), levels))
     if len(found) > most:
         drawn = np.random.default_rng(seed).choice(len(found), most, replace=False)
         found = [found[i] for i in np.sort(drawn)]
@@ -113,4 +112,9 @@ def contexts(requests: Sequence[Request], site: Site) -> Iterator[tuple[Request,
         pool = pool_at(site.catalogue, request.at, article=request.article, rules=site.slate_rules)
         if len(request.reads):
             pool = pool[~np.isin(pool, request.reads)]
-        yield request, Context(request.at, request.article, request.reads, signals, pool, session_position=request.session_position)
+        yield (
+            request,
+            Context(
+                request.at, request.article, request.reads, signals, pool, session_position=request.session_position, levels=request.levels
+            ),
+        )

@@ -19,6 +19,7 @@ from experiments.serving.recommender import Explainable, Ranking, discover
 from experiments.serving.slate import Item
 from web import reasons
 from web.identity import ID_DAYS, Identity
+from web.records import Visit
 from web.site_protocol import SlotItem, WhyView
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ class Held:
 
     def _items(self, claims: PageClaims, who: Identity, arm: Any) -> list[SlotItem]:
         published = self.site.published
-        context = self.site.context_for(published, claims.page_view, claims.issued_at, self._opened(who), who)
+        visit = Visit(claims.page_view, claims.issued_at, who, "article", "", claims.config, self._opened(who))
+        context = self.site.context_for(published, visit)
         try:
             ranking = arm.rank(context) if arm else Ranking.empty()
         except Exception as error:  # an arm is foreign code; a reader's page never fails because of it

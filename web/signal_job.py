@@ -11,7 +11,7 @@ from experiments.content import content_version, load_catalogue
 from experiments.events.sealed import Partition
 from experiments.serving.artefacts import read_bundle, read_pointer
 from experiments.serving.publish import publish_signals
-from experiments.serving.read_log import ReadLog
+from experiments.serving.read_log import ReadLog, View
 from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, WINDOWS_H, Reads, SignalRules, Texts, build_signals, with_texts
 from experiments.settings import Settings
@@ -71,7 +71,7 @@ class SignalJob:
         return self._catalogue[1]
 
 
-def _sealed_views(files: Sequence[Partition], seq: int) -> Iterable[tuple[int, str, int, str]]:
+def _sealed_views(files: Sequence[Partition], seq: int) -> Iterable[View]:
     from experiments.events.sealed_files import views_after  # Arrow is loaded only where sealed files are read
 
     return views_after(files, seq)

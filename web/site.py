@@ -21,6 +21,7 @@ from experiments.events.event import Event
 from experiments.events.ids import PageClaims, PageViews, TokenError, event_id
 from experiments.events.outbox import Outbox
 from experiments.experiment import Experiment
+from experiments.serving.level_shares import levels_of
 from experiments.serving.pick import Picked, Picker
 from experiments.serving.recommender import Article, Catalogue, Context
 from experiments.serving.slate import SlateRules, pool_at, slate_seed
@@ -180,13 +181,12 @@ class NewsSite:
 
     def _fill(self, published: Published, visit: Visit) -> _Slot:
         live, assignment = self._assignment(published, visit.identity)
-        default = published.defaults.get(SLOT, "status_quo")
-        name = assignment.arm if assignment else default
+        name = assignment.arm if assignment else published.defaults.get(SLOT, "status_quo")
         arm = published.arms.get(name)
         if arm is not None and arm.audience == "agreed" and not visit.identity.agreed:
             arm = published.arms["status_quo"]
         salt = live.experiment.salt or live.experiment.name if live else "site"
-        context = self.context_for(published, visit.page_view, visit.at_us, visit.article, visit.identity, salt=salt)
+        context = self.context_for(published, visit, salt=salt)
         editors = published.catalogue.known(self.desk.editors_order).tolist()
         picked = self.picker.pick(arm, context, rules=self.rules, pins=self.desk.pins_at(published.catalogue), editors=editors)
         self.arm_health.count(live.experiment.name if live and assignment else "", name, picked)
@@ -201,14 +201,15 @@ class NewsSite:
             return live, None
         return live, assign(live.allocation, reader_key(who.reader))
 
-    def context_for(self, published: Published, page_view: str, at_us: int, article: str, who: Identity, *, salt: str = "site") -> Context:
+    def context_for(self, published: Published, visit: Visit, *, salt: str = "site") -> Context:
         """Return what an arm may know about a page view."""
-        catalogue, at = published.catalogue, at_us / 1e6
-        position = catalogue.position(article)
+        catalogue, who, at = published.catalogue, visit.identity, visit.at_us / 1e6
+        position = catalogue.position(visit.article)
         return Context(
             at, position, reasons.positions_of(catalogue, who.recent.articles), published.signals, pool_at(catalogue, at, article=position, rules=self.rules),
-            n=self.rules.n, seed=slate_seed(salt, page_view), session_position=who.recent.in_session,
+            n=self.rules.n, seed=slate_seed(salt, visit.page_view), session_position=who.recent.in_session,
             tired=reasons.positions_of(catalogue, who.shown.tired(hour=int(at // 3_600))),
+            levels=levels_of(who.device, visit.referrer) if who.agreed else (),
         )  # fmt: skip
 
     def _click(self, request: Request, visit: Visit, slot: _Slot | None) -> list[Any]:
@@ -280,8 +281,7 @@ class NewsSite:
 
     def fault(self) -> str:
         """Return in words why this process is not ready, or an empty string: a canary event must become durable."""
-        now = self.clock()
-        page_view = self.page_views(now)
+        page_view = self.page_views(now := self.clock())
         canary = Event(event_id(page_view, "canary"), "canary", page_view, "", now, now, source="canary")
         try:
             self.outbox.append([canary])

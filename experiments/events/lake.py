@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 SESSION = Measure(count="session")
-VIEWED = ("page_view", "reader", "issued_at", "page_type", "article", "agreed", "seq")
+VIEWED = ("page_view", "reader", "issued_at", "page_type", "article", "agreed", "seq", "device", "referrer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,8 @@ def reads(home: Path, *, until_us: int, since_us: int = 0, source: str | None = 
     """Return article views in ``[since_us, until_us)`` as an Arrow table sorted by time.
 
     No bots, prefetches, late arrivals or readers who object. Columns: reader, session (first page view of the session;
-    of imports as given), article, at (UTC us), weight (1.0), seq (of the event; -1 for imports).
+    of imports as given), article, at (UTC us), weight (1.0), seq (of the event; -1 for imports),
+    device and referrer (of the page view; empty where nobody said).
 
     Parameters
     ----------
@@ -97,9 +98,13 @@ def reads(home: Path, *, until_us: int, since_us: int = 0, source: str | None = 
     columns = {"session": _.first_page, "at": _.issued_at, "weight": ibis.literal(1.0)}
     needs: dict[str, tuple[str, ...]] = {"view": VIEWED} | ({"exposure": ("page_view", "reader", "audience")} if agreed_only else {})
     with open_tail(home, until_us=until_us, source=source) as tail:
-        live = evaluate(tail, article.select("reader", "article", "seq", **columns), needs).select(READS.names).cast(READS)
+        live = (
+            evaluate(tail, article.select("reader", "article", "seq", "device", "referrer", **columns), needs)
+            .select(READS.names)
+            .cast(READS)
+        )
     imported = sealed_reads(home, since_us=since_us, until_us=until_us) if source in (None, "import") else []
-    return pa.concat_tables([live, *(part.cast(READS) for part in imported)]).sort_by(
+    return pa.concat_tables([live, *imported]).sort_by(
         [("at", "ascending"), ("reader", "ascending"), ("article", "ascending"), ("seq", "ascending")]
     )
 
@@ -109,7 +114,7 @@ def add_import(home: Path, table: Any, *, name: str, sha256: str) -> Path:
 
     Parameters
     ----------
-    table : Arrow table with reader, article (text), at (int64 UTC us); session (text) and weight are optional.
+    table : Arrow table with reader, article (text), at (int64 UTC us); session, device, referrer (text) and weight are optional.
     name : letters, digits, ``_`` and ``-``. sha256 : of the file the table was read from, 64 hex characters.
 
     Raises

@@ -17,10 +17,12 @@ from experiments.events.outbox_file import fsync_folder
 
 __all__ = ["READS", "remove_reader", "seal_import", "sealed_reads"]
 
+SAID = ("device", "referrer")  # of a page view, where the log says so
 READS = pa.schema(
     [
         *(("reader", pa.string()), ("session", pa.string()), ("article", pa.string())),
         *(("at", pa.int64()), ("weight", pa.float64()), ("seq", pa.int64())),
+        *((name, pa.string()) for name in SAID),
     ]
 )
 
@@ -50,8 +52,16 @@ def sealed_reads(home: Path, *, since_us: int, until_us: int) -> list[Any]:
                 f"partition {path.name} has {path.stat().st_size} bytes, its manifest says {manifest['bytes']}.", "Import it again."
             )
         if manifest["from"] < until_us and manifest["to"] >= since_us:
-            out.append(pq.read_table(path, filters=[("at", ">=", since_us), ("at", "<", until_us)]))
+            out.append(_whole_rows(pq.read_table(path, filters=[("at", ">=", since_us), ("at", "<", until_us)])))
     return out
+
+
+def _whole_rows(table: Any) -> Any:
+    """Return a partition's rows with every column of :data:`READS`; what was sealed before a column existed has empty words there."""
+    for name in SAID:
+        if name not in table.column_names:
+            table = table.append_column(name, pa.array([""] * len(table), pa.string()))
+    return table.select(READS.names).cast(READS)
 
 
 def remove_reader(home: Path, reader: str) -> int:
@@ -81,11 +91,11 @@ def _shaped(table: Any, name: str) -> Any:
             faults.append(f"column '{column}' has {table[column].null_count} empty values")
     if faults:
         raise DataError(f"import '{name}' cannot be sealed:", "Give reader, article (text) and at (int64, UTC microseconds).", faults)
-    columns = {column: table[column] for column in ("reader", "session", "article", "at")}
+    columns = {column: table[column] for column in ("reader", "session", "article", "at", *SAID) if column in table.column_names}
     columns["weight"] = table["weight"] if "weight" in table.column_names else pa.array([1.0] * len(table), pa.float64())
     columns["seq"] = pa.array([-1] * len(table), pa.int64())
     try:
-        return pa.table(columns).cast(READS)
+        return _whole_rows(pa.table(columns))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"import '{name}' has a column of another type: {error}.", "at must be int64 microseconds.") from error
 

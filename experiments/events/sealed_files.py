@@ -99,10 +99,11 @@ def without(partition: Partition, reader: str, *, home: Path) -> tuple[dict[str,
     return publish(hidden, partition.path.stem.rpartition("-")[0], facts), gone
 
 
-def views_after(found: Iterable[Partition], seq: int) -> Iterator[tuple[int, str, int, str]]:
-    """Yield (seq, reader, issued_at, article or empty) of counted page views stored after ``seq``, in order of ``seq``."""
-    columns = ["seq", "reader", "issued_at", "page_type", "article"]
+def views_after(found: Iterable[Partition], seq: int) -> Iterator[tuple[int, str, int, str, str, str]]:
+    """Yield (seq, reader, issued_at, article or empty, device, referrer) of counted page views stored after ``seq``, in order of ``seq``."""
+    columns = ["seq", "reader", "issued_at", "page_type", "article", "device", "referrer"]
     counted = [("kind", "=", "view"), ("bot", "=", 0), ("late", "=", 0), ("prefetch", "=", 0), ("reader", "!=", ""), ("seq", ">", seq)]
     tables = [pq.read_table(one.path, columns=columns, filters=counted) for one in found]
     for row in pa.concat_tables(tables).sort_by("seq").to_pylist() if tables else []:
-        yield row["seq"], row["reader"], row["issued_at"], row["article"] if row["page_type"] == "article" else ""
+        article = row["article"] if row["page_type"] == "article" else ""
+        yield row["seq"], row["reader"], row["issued_at"], article, row["device"] or "", row["referrer"] or ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +12,19 @@ import numpy.typing as npt
 from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sealed import DAY_US, Partition, partitions, present
 from experiments.events.store import read_store, store_path
+from experiments.serving.level_shares import levels_of
 from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, WINDOWS_H, Reads
 
-__all__ = ["ReadLog", "sessions_of"]
+__all__ = ["ReadLog", "View", "sessions_of"]
 
 GAP_S = 30 * 60.0
 ARTICLE = "CASE json_extract(body, '$.page_type') WHEN 'article' THEN json_extract(body, '$.article') ELSE '' END"
+REFERRER = "coalesce(json_extract(body, '$.referrer'), '')"
 PREFETCHED = "coalesce(json_extract(body, '$.prefetch'), 0)"
 NEW_VIEWS = "seq > ? AND kind = 'view' AND bot = 0 AND late = 0 AND reader <> ''"
-SealedViews = Callable[[Sequence[Partition], int], Iterable[tuple[int, str, int, str]]]
+View = tuple[int, str, int, str, str, str]  # seq, reader, issued_at, article or empty, device, referrer
+SealedViews = Callable[[Sequence[Partition], int], Iterable[View]]
 
 
 def sessions_of(reader: npt.NDArray[np.int64], at: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
@@ -60,6 +62,7 @@ class ReadLog:
         self._codes: dict[str, int] = {}
         self._reader, self._at = np.zeros(0, np.int64), np.zeros(0)
         self._article: list[str] = []
+        self._levels = np.zeros((0, 2), np.int64)
 
     def catch_up(self, *, since_us: int = 0) -> int:
         """Read the rows stored since the last call; returns how many.
@@ -77,8 +80,8 @@ class ReadLog:
             return 0
         with closing(read_store(store_path(self.home), longest_s=WHOLE_STORE_S)) as store:
             store.snapshot()
-            views = store.facts(("seq", "reader", "issued_at", ARTICLE, PREFETCHED), NEW_VIEWS, (self.last_seq,))
-            rows = sorted(view[:4] for view in views if view[4] == 0)
+            views = store.facts(("seq", "reader", "issued_at", ARTICLE, "device", REFERRER, PREFETCHED), NEW_VIEWS, (self.last_seq,))
+            rows = sorted(view[:6] for view in views if view[6] == 0)
             files = [one for one in partitions(store, self.home) if one.through_seq > self.last_seq and (one.day + 1) * DAY_US > since_us]
             if files and self._sealed:
                 rows = sorted([*self._sealed(present(files), self.last_seq), *rows])
@@ -86,21 +89,23 @@ class ReadLog:
             self._add(rows)
         return len(rows)
 
-    def _add(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def _add(self, rows: Sequence[View]) -> None:
         self.last_seq = int(rows[-1][0])
         codes = [self._codes.setdefault(row[1], len(self._codes)) for row in rows]
         self._reader = np.concatenate([self._reader, np.array(codes, np.int64)])
         self._at = np.concatenate([self._at, np.array([row[2] for row in rows], np.float64) / 1e6])
         self._article += [row[3] or "" for row in rows]
+        numbers = {words: levels_of(*words) for words in {row[4:6] for row in rows}}
+        self._levels = np.concatenate([self._levels, np.array([numbers[row[4:6]] for row in rows], np.int64)])
 
     def reads(self, catalogue: Catalogue, *, at: float) -> Reads:
         """Return the article reads before ``at`` (unix seconds) and forget views older than 120 hours."""
         keep = self._at >= at - max(WINDOWS_H) * HOUR
         if not keep.all():
             self._article = [article for article, kept in zip(self._article, keep.tolist(), strict=True) if kept]
-            self._reader, self._at = self._reader[keep], self._at[keep]
+            self._reader, self._at, self._levels = self._reader[keep], self._at[keep], self._levels[keep]
         session = sessions_of(self._reader, self._at)
         positions = np.array([catalogue.positions.get(article, -1) for article in self._article], np.int32)
         order = np.argsort(self._at, kind="stable")
         order = order[(positions[order] >= 0) & (self._at[order] < at)]
-        return Reads(self._reader[order], session[order], positions[order], self._at[order])
+        return Reads(self._reader[order], session[order], positions[order], self._at[order], self._levels[order])

@@ -130,6 +130,7 @@ class Context:
     seed : of this slate; the only source of chance an arm may use.
     session_position : how many article views this session had before this one.
     tired : positions this reader had on screen three times lately without opening them; the slate leaves them out, pins excepted.
+    levels : device and referrer of this page view (:func:`experiments.serving.level_shares.level`); **empty unless the reader agreed**.
     """
 
     at: float
@@ -141,6 +142,7 @@ class Context:
     seed: int = 0
     session_position: int = 0
     tired: tuple[int, ...] = ()
+    levels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

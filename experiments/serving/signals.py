@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import ArtefactError
+from experiments.serving.level_shares import LevelShares, level_shares
 from experiments.serving.pair_rows import PairRows, PairRules, packed, pair_rows
+from experiments.serving.reads import Reads, onward_reads
 from experiments.serving.recommender import Catalogue
 
 __all__ = ["Reads", "Signals", "SignalRules", "Texts", "build_signals", "signals_from_arrays", "signals_to_arrays", "with_texts"]
@@ -20,7 +22,8 @@ HOUR = 3600.0
 WINDOWS_H = (0.5, 1.0, 3.0, 24.0, 120.0)
 BUSY_READS_PER_HOUR = 2_000
 ONWARD_WINDOWS_H = (0.25, 1.0, 24.0)
-PAIRS = ("near", "following")
+PARTS: Mapping[str, Any] = {"near": PairRows, "following": PairRows, "by_level": LevelShares}  # published array by array
+LEVEL_WINDOW_H = 6.0
 NEAR_STEPS, NEAR_DECAY, NEAR_HALF_LIVES = 5, 0.7, 8.0  # pairs of a session; those left out weigh less than 1/256
 
 
@@ -43,28 +46,6 @@ class SignalRules:
     co_read_sessions: int = 10
     reader_cap_per_hour: int = 60
     fresh_h: float = 72.0
-
-
-@dataclass(frozen=True, slots=True)
-class Reads:
-    """Article reads as arrays of equal length, sorted by time.
-
-    reader : (n,) int64 codes; session : (n,) int64 codes; article : (n,) int32 catalogue positions;
-    at : (n,) float64 unix seconds.
-    """
-
-    reader: npt.NDArray[np.int64]
-    session: npt.NDArray[np.int64]
-    article: npt.NDArray[np.int32]
-    at: npt.NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.at)
-
-    def before(self, until: float, since: float = -np.inf) -> Reads:
-        """Reads with ``since <= at < until``."""
-        lo, hi = np.searchsorted(self.at, [since, until])
-        return Reads(self.reader[lo:hi], self.session[lo:hi], self.article[lo:hi], self.at[lo:hi])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +97,7 @@ class Signals:
     onward_in : (3, n) float32, reads in the last 0.25, 1 and 24 hours that followed another article in their session.
     near : articles up to five reads apart in a session, either way, with twice the half-life of heat.
     following : the article opened right after, with the half-life of heat.
+    by_level : where onward reads of the last six hours went, by device and referrer of the page they came from.
     last_offset : highest event sequence number that went in (-1: none).
     text_rows, text_vectors, text_stories : of :class:`Texts`; empty where no text was read yet.
     """
@@ -133,6 +115,7 @@ class Signals:
     onward_in: npt.NDArray[np.float32]
     near: PairRows
     following: PairRows
+    by_level: LevelShares
     last_offset: int = -1
     text_rows: npt.NDArray[np.int32] = field(default_factory=lambda: Texts.none().rows)
     text_vectors: npt.NDArray[np.float32] = field(default_factory=lambda: Texts.none().vectors)
@@ -206,7 +189,8 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
     age_h = (at - past.at[first]) / HOUR
     heat = np.bincount(past.article[first], weights=0.5 ** (age_h / half_life_h), minlength=n).astype(np.float64)
     reads_in = np.stack([np.bincount(past.article[at - past.at <= w * HOUR], minlength=n) for w in WINDOWS_H])
-    onward = _onward(past.before(at, at - 2 * max(ONWARD_WINDOWS_H) * HOUR))  # no session pauses for a day
+    onward = onward_reads(past.before(at, at - 2 * max(ONWARD_WINDOWS_H) * HOUR))  # no session pauses for a day
+    lately = onward.before(at, at - LEVEL_WINDOW_H * HOUR)
     near_h, least = 2.0 * half_life_h, rules.co_read_sessions
     recent = past.before(at, at - NEAR_HALF_LIVES * near_h * HOUR)
     co = _pairs(past.before(at, at - rules.co_read_window_h * HOUR), n, at, PairRules(rules.co_read_half_life_h, 0.5, least_sessions=least))
@@ -221,20 +205,13 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
         np.stack([np.bincount(onward.before(at, at - w * HOUR).article, minlength=n) for w in ONWARD_WINDOWS_H]).astype(np.float32),
         _pairs(recent, n, at, PairRules(near_h, NEAR_DECAY, NEAR_STEPS, NEAR_DECAY, least)),
         _pairs(recent, n, at, PairRules(half_life_h, 0.0, least_sessions=least)),
+        level_shares(lately.article, lately.at, lately.levels, now=at),
         last_offset,
     )
 
 
 def _pairs(reads: Reads, n: int, at: float, rules: PairRules) -> PairRows:
     return pair_rows((reads.session, reads.article, reads.at), n, at=at, rules=rules)
-
-
-def _onward(reads: Reads) -> Reads:
-    """Those of the reads that followed another article in their session."""
-    order = np.argsort(reads.session, kind="stable")
-    follows = (reads.session[order][1:] == reads.session[order][:-1]) & (reads.article[order][1:] != reads.article[order][:-1])
-    kept = np.sort(order[1:][follows])
-    return Reads(reads.reader[kept], reads.session[kept], reads.article[kept], reads.at[kept])
 
 
 def _typical(heat: npt.NDArray[np.float64], catalogue: Catalogue, *, at: float, fresh_h: float) -> npt.NDArray[np.float32]:
@@ -252,7 +229,7 @@ def _without_scrapers(reads: Reads, cap: int) -> Reads:
     hour = (reads.at // HOUR).astype(np.int64)
     _, inverse, counts = np.unique(packed(reads.reader, hour), return_inverse=True, return_counts=True)
     keep = counts[inverse] <= cap
-    return Reads(reads.reader[keep], reads.session[keep], reads.article[keep], reads.at[keep])
+    return reads if keep.all() else reads.take(keep)
 
 
 def _once_a_day(reads: Reads) -> npt.NDArray[np.intp]:
@@ -270,8 +247,10 @@ def with_texts(signals: Signals, texts: Texts) -> Signals:
 
 def signals_to_arrays(signals: Signals) -> dict[str, npt.NDArray[Any]]:
     """Return the arrays to publish (all but the catalogue, whose version goes into the manifest)."""
-    flat = {f.name: np.asarray(getattr(signals, f.name)) for f in fields(signals) if f.name not in ("catalogue", *PAIRS)}
-    return flat | signals.near.arrays("near") | signals.following.arrays("following")
+    flat = {f.name: np.asarray(getattr(signals, f.name)) for f in fields(signals) if f.name not in ("catalogue", *PARTS)}
+    for name in PARTS:
+        flat |= getattr(signals, name).arrays(name)
+    return flat
 
 
 def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catalogue) -> Signals:
@@ -279,8 +258,8 @@ def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catal
     if arrays["heat"].shape != (len(catalogue),):
         raise ArtefactError(f"signals speak of {arrays['heat'].shape[0]} articles, the catalogue has {len(catalogue)}.")
     try:
-        values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name not in ("catalogue", *PAIRS)}
-        values |= {name: PairRows.from_arrays(name, arrays) for name in PAIRS}
+        values: dict[str, Any] = {f.name: arrays[f.name] for f in fields(Signals) if f.name not in ("catalogue", *PARTS)}
+        values |= {name: part.from_arrays(name, arrays) for name, part in PARTS.items()}
     except KeyError as error:
         raise ArtefactError(
             f"the signals lack {error}: another version of Presslab wrote them.", "Run `presslab jobs run signals`."

@@ -15,6 +15,7 @@ from recsys.importers.source import integers, read_source, texts
 __all__ = ["parse"]
 
 COLUMNS = ("user_id", "session_id", "click_article_id", "click_timestamp")
+SAID = {"device": "click_deviceGroup", "referrer": "click_referrer_type"}  # numbers whose meaning was not published
 NOTES = (
     "Sessions with one click were removed at the source: views per session is conditional on two or more.",
     "The last gap of every session is 30,000 ms by construction: dwell time is not in this log.",
@@ -29,9 +30,10 @@ def parse(path: Path) -> Parsed:
     DataError
         The file is none of the two layouts; every missing column is named.
     """
-    source = read_source(path, COLUMNS)
+    source = read_source(path, COLUMNS, tuple(SAID.values()))
     milliseconds, timed = integers(source.table["click_timestamp"])
     reader, session, article = (texts(source.table[name], name) for name in COLUMNS[:3])
     at = milliseconds.clip(-(1 << 52), 1 << 52) * 1_000
-    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, refused=source.refused))
+    said = {name: texts(source.table[column], column) for name, column in SAID.items() if column in source.table.column_names}
+    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, refused=source.refused, said=said))
     return replace(parsed, articles=untitled(parsed.table), notes=NOTES)

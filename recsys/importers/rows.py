@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -35,6 +35,7 @@ class Columns:
     lines : (n,) int64, line of each row. weight : (n,) float64 or None (1 each).
     repeated : (n,) bool or None, rows equal to an earlier one.
     refused : (line, reason) of rows that never became columns.
+    said : ``device`` and ``referrer`` of the page view as text arrays, null where missing; nothing else about a reader is kept.
     """
 
     reader: Any
@@ -46,6 +47,7 @@ class Columns:
     weight: npt.NDArray[np.float64] | None = None
     repeated: Bools | None = None
     refused: tuple[tuple[int, str], ...] = ()
+    said: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,8 @@ class Parsed:
 
     Parameters
     ----------
-    table : pyarrow.Table with reader, session, article (text), at (int64 UTC µs), weight (float64), seq (int64), sorted by time.
+    table : pyarrow.Table with reader, session, article (text), at (int64 UTC µs), weight (float64), seq (int64), sorted by time; device and referrer
+        (text, empty where missing) if the log has them.
     read : rows of the file.
     refused : the first 20 (line, reason) pairs; reasons : reason -> count of all of them.
     articles : one per article of the log. notes : what else a person should know.
@@ -100,7 +103,8 @@ def _table(columns: Columns, kept: Bools) -> Any:
     session = _cut_sessions(reader, at) if columns.session is None else columns.session.take(take)
     weight = np.ones(len(order)) if columns.weight is None else columns.weight[order]
     names = {"reader": reader, "session": session, "article": article, "at": at, "weight": weight, "seq": np.arange(len(order))}
-    return pa.table(names)
+    said = {name: pc.fill_null(column, "").take(take) for name, column in columns.said.items()}
+    return pa.table(names | said)
 
 
 def _cut_sessions(reader: Any, at: npt.NDArray[np.int64]) -> Any:

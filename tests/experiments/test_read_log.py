@@ -13,6 +13,7 @@ from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
 from experiments.events.sealed_files import views_after
 from experiments.events.sealing import seal
+from experiments.serving.level_shares import levels_of
 from experiments.serving.read_log import ReadLog
 from experiments.serving.recommender import Catalogue
 from recsys.interactions import to_reads
@@ -32,8 +33,10 @@ def store(home: Path, views: list[tuple[str, int, str]]) -> None:
             "page_type": "article" if article.startswith("a") else "front",
             "article": article if article.startswith("a") else "",
             "prefetch": False,
+            "referrer": ("external", "internal", "")[before_us % 3],
         }
-        events.append(Event(event_id(page_view, "view"), "view", page_view, reader, at, at, body))
+        device = ("phone", "desktop")[before_us % 2]
+        events.append(Event(event_id(page_view, "view"), "view", page_view, reader, at, at, body, device=device))
     outbox.append(events, timeout_s=30)
     outbox.close()
     with Loader(home, clock=lambda: 0) as loader:
@@ -52,6 +55,8 @@ def test_log_and_lake_give_the_same_reads_and_sessions(home: Path, catalogue: Ca
     assert len(mine) == len(lakes) > 200
     assert np.array_equal(mine.at, lakes.at)
     assert np.array_equal(mine.article, lakes.article)
+    assert np.array_equal(mine.levels, lakes.levels)
+    assert set(mine.levels[:, 1].tolist()) == {levels_of("phone", word)[1] for word in ("external", "internal", "")}
     for one, other in ((mine.session, lakes.session), (mine.reader, lakes.reader)):
         pairs = set(zip(one.tolist(), other.tolist(), strict=True))
         assert len(pairs) == len(set(one.tolist())) == len(set(other.tolist()))
@@ -69,7 +74,11 @@ def test_after_a_restart_views_are_read_out_of_sealed_days_too(home: Path, catal
     assert running.catch_up() == 1
     again = ReadLog(home, sealed=views_after)
     assert again.catch_up() == 5
-    assert again.reads(catalogue, at=NOW.timestamp()).article.tolist() == [0, 1, 9, 2, 3]
+    found = again.reads(catalogue, at=NOW.timestamp())
+    assert found.article.tolist() == [0, 1, 9, 2, 3]
+    lakes = to_reads(lake.reads(home, until_us=round(NOW.timestamp() * 1e6)), catalogue)
+    assert np.array_equal(found.levels, lakes.levels)
+    assert found.levels[:, 0].all()
 
 
 def test_what_comes_later_is_added_and_what_is_old_is_forgotten(home: Path, catalogue: Catalogue) -> None:

@@ -43,7 +43,10 @@ def read_table(
             rows.append((f"r{reader}", f"s{number}", catalogue.ids[article], round(at * 1e6)))
             at += 30 + rng.random() * 300
     columns = list(zip(*sorted(rows, key=lambda row: row[3]), strict=True))
-    return pa.table({"reader": columns[0], "session": columns[1], "article": columns[2], "at": np.array(columns[3], np.int64)})
+    device = [("phone", "desktop")[int(reader[1:]) % 2] for reader in columns[0]]
+    referrer = [("external", "direct", "internal")[int(session[1:]) % 3] for session in columns[1]]
+    names = ("reader", "session", "article", "at", "device", "referrer")
+    return pa.table(dict(zip(names, (*columns[:3], np.array(columns[3], np.int64), device, referrer), strict=True)))
 
 
 def until_us(days: float = 21.0) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from datetime import UTC, datetime
@@ -14,9 +15,11 @@ import pytest
 from experiments.content import load_catalogue
 from experiments.errors import DataError
 from experiments.events import lake
+from experiments.serving.level_shares import levels_of
 from recsys.importers import deskdrop, globo, table
 from recsys.importers.log import import_log, parse_log, recognise
 from recsys.importers.table import Layout
+from recsys.interactions import to_reads
 
 DATA = Path(os.environ.get("PRESSLAB_DATA", Path(__file__).parents[2] / "../shared/data"))
 GLOBO_HEADER = "user_id,session_id,session_start,session_size,click_article_id,click_timestamp,click_environment"
@@ -43,6 +46,31 @@ def test_globo_rows_come_in_sorted_by_time_with_their_sessions(tmp_path: Path) -
     }  # fmt: skip
     assert [(a.id, a.title, a.imported) for a in parsed.articles] == [("10", "Article 10", True), ("11", "Article 11", True)]
     assert parsed.articles[0].published_at == datetime.fromtimestamp(START_MS / 1e3, UTC)
+
+
+def test_globo_rows_keep_device_and_referrer_and_nothing_else_about_the_reader(tmp_path: Path) -> None:
+    file = tmp_path / "log.csv"
+    head = f"{GLOBO_HEADER},click_deviceGroup,click_os,click_country,click_region,click_referrer_type"
+    rows = (f"7,70,1,2,11,{START_MS + 5},4,3,17,1,25,2", f"7,70,1,2,10,{START_MS},4,3,17,1,25,")
+    file.write_text("\n".join([head, *rows]) + "\n")
+    home = tmp_path / "home"
+    import_log("globo", file, home)
+    reads = lake.reads(home, until_us=(START_MS + 10**6) * 1_000)
+    assert (reads["device"].to_pylist(), reads["referrer"].to_pylist()) == (["3", "3"], ["", "2"])
+    assert not set(reads.column_names) & {"os", "country", "region"}
+    levels = to_reads(reads, load_catalogue(home)).levels
+    assert levels.tolist() == [list(levels_of("3", "")), list(levels_of("3", "2"))]
+    assert levels[0, 1] == 0
+
+
+def test_logs_sealed_before_device_and_referrer_were_kept_are_still_read(tmp_path: Path) -> None:
+    import_log("globo", globo_csv(tmp_path / "clicks.csv", f"1,5,1,2,10,{START_MS},4"), tmp_path)
+    (sealed,) = (tmp_path / "lake").glob("*.parquet")
+    manifest = json.loads(sealed.with_suffix(".json").read_text())
+    pq.write_table(pq.read_table(sealed).drop_columns(["device", "referrer"]), sealed)
+    sealed.with_suffix(".json").write_text(json.dumps({**manifest, "bytes": sealed.stat().st_size}))
+    reads = lake.reads(tmp_path, until_us=(START_MS + 10**6) * 1_000)
+    assert reads.select(["article", "device", "referrer"]).to_pylist() == [{"article": "10", "device": "", "referrer": ""}]
 
 
 def test_hourly_files_of_a_folder_or_zip_are_one_log_and_a_header_alone_is_valid(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from experiments.errors import ArtefactError, DataError
+from experiments.serving.level_shares import levels_of
 from experiments.serving.recommender import Catalogue, Context
 from experiments.serving.signals import HOUR, Reads, SignalRules, build_signals
 from recsys.arms.als import folded
@@ -116,7 +117,7 @@ def test_damaged_trees_are_refused_before_the_walk_could_run_for_ever() -> None:
 def context_at(at: float, reads: Reads, article: int = 40, own: tuple[int, ...] = (30, 35)) -> Context:
     signals = build_signals(reads, CATALOGUE, at=at, rules=SignalRules(co_read_sessions=1))
     pool = np.flatnonzero(CATALOGUE.published <= at).astype(np.int32)
-    return Context(at, article, own, signals, pool[pool != article], session_position=1)
+    return Context(at, article, own, signals, pool[pool != article], session_position=1, levels=levels_of("phone", "direct"))
 
 
 def vectors() -> Factors:
@@ -170,6 +171,29 @@ def test_pair_features_can_be_recounted_by_hand() -> None:
     np.testing.assert_allclose(table["onward_share1"], context.signals.onward_in[1, union.articles] / context.signals.onward_in[1].sum())
     closed = compute_features(replace(context, article=None), union.articles, union.als)
     assert not closed[:, [list(FEATURES).index(name) for name in GROUPS["near"]]].any()
+
+
+def test_features_of_device_and_referrer_can_be_recounted_by_hand() -> None:
+    at = UNTIL - 24 * HOUR
+    context = context_at(at, READS)
+    union = candidates(context, None)
+    table = dict(zip(FEATURES, compute_features(context, union.articles, union.als).T, strict=True))
+    everybody, counts = np.zeros(len(CATALOGUE)), np.zeros(len(CATALOGUE))
+    past = READS.before(at)
+    for now in range(1, len(past)):
+        before = np.flatnonzero(past.session[:now] == past.session[now])[-1:]
+        if len(before) and past.at[now] >= at - 6 * HOUR and past.article[before[0]] != past.article[now]:
+            weight = 0.5 ** ((at - past.at[now]) / HOUR / 1.5)
+            everybody[past.article[now]] += weight
+            counts[past.article[now]] += weight * (past.levels[before[0], 0] == levels_of("phone", "")[0])
+    usual = (everybody / everybody.sum())[union.articles]
+    phones = (counts[union.articles] + 30 * usual) / (counts.sum() + 30)
+    assert 0 < counts.sum() < everybody.sum()
+    np.testing.assert_allclose(table["device_share"], phones, rtol=1e-5)
+    np.testing.assert_allclose(table["device_lift"], np.log((phones + 1e-6) / (usual + 1e-6)), atol=1e-5)
+    untold = compute_features(replace(context, levels=()), union.articles, union.als)
+    np.testing.assert_allclose(untold[:, list(FEATURES).index("referrer_share")], usual, rtol=1e-5)
+    assert not untold[:, list(FEATURES).index("device_lift")].any()
 
 
 def test_candidates_come_from_the_pool_once_and_missing_vectors_stay_missing() -> None:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from experiments.errors import DataError
+from experiments.serving.level_shares import levels_of
 from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, Reads
 from recsys.interactions import interactions, to_reads
@@ -55,6 +56,17 @@ def test_a_request_knows_what_was_read_before_it_and_nothing_else() -> None:
     found = next_reads(reads, since=AT, until=AT + HOUR, most=10, seed=0)
     assert [(r.article, r.target, r.reads, r.session_position) for r in found] == [(1, 2, (), 0), (2, 3, (1,), 1)]
     assert [r.answered_at - r.at for r in found] == [60, 60]
+
+
+def test_a_request_knows_device_and_referrer_of_the_open_article_not_of_the_next() -> None:
+    at = [round((AT + s) * 1e6) for s in (0, 60)]
+    table = {"reader": ["a", "a"], "session": ["s", "s"], "article": list(CATALOGUE.ids[1:3]), "at": at}
+    said = {"device": ["phone", "phone"], "referrer": ["external", "slot"]}
+    reads = to_reads(pa.table(table | said), CATALOGUE)
+    (request,) = next_reads(reads, since=AT, until=AT + HOUR, most=10, seed=0)
+    ((_, context),) = contexts([request], Site(CATALOGUE, reads))
+    assert request.levels == context.levels == levels_of("phone", "external")
+    assert next_reads(to_reads(pa.table(table), CATALOGUE), since=AT, until=AT + HOUR, most=10, seed=0)[0].levels == (0, 0)
 
 
 def test_going_back_to_an_article_is_no_recommendation_to_learn() -> None:

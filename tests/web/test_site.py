@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
 
+from experiments.events import lake
 from experiments.events.store import balance
+from experiments.serving.level_shares import levels_of
+from experiments.serving.recommender import Context, Ranking
+from recsys.interactions import to_reads
 from tests.web.site_fixture import PHONE, Stand
+from web.identity import choices_text
+from web.site_protocol import Choices
 
 TOKEN = re.compile(r'data-token="([^"]+)"')
 SLOT = re.compile(r'href="(/en/article/[^"?]+\?via=[^"]+)"')
@@ -131,6 +138,33 @@ def test_a_reader_keeps_the_arm_from_page_to_page(stand: Stand) -> None:
     for _ in range(3):
         read(client, f"/en/article/{stand.article}")
     assert {e["arm"] for e in stand.events() if e["kind"] == "exposure"} == {"newest"}
+
+
+class Keeps:
+    """An arm that ranks nothing and keeps what it was told."""
+
+    name, kind, audience = "newest", "heuristic", "all"
+
+    def __init__(self) -> None:
+        self.told: list[Context] = []
+
+    def rank(self, context: Context) -> Ranking:
+        self.told.append(context)
+        return Ranking.empty()
+
+
+def test_an_arm_knows_device_and_referrer_of_a_reader_who_agreed_as_the_view_is_stored(stand: Stand) -> None:
+    arm, client = Keeps(), stand.reader_in("newest")
+    stand.site.published = replace(stand.site.published, arms={**stand.site.published.arms, "newest": arm})
+    client.get(f"/en/article/{stand.article}", headers={**PHONE, "Referer": "https://search.example/"})
+    client.set_cookie("pl_choice", stand.site.tokens.sign("choice", choices_text(Choices(personal=True))))
+    for sent in ({"Referer": "https://search.example/"}, {"Referer": "http://localhost/en/"}, {}):
+        client.get(f"/en/article/{stand.article}", headers={**PHONE, **sent})
+        stand.advance(60)
+    stand.events()
+    stored = to_reads(lake.reads(stand.home, until_us=stand.clock()), stand.site.catalogue).levels.tolist()
+    assert [list(context.levels) for context in arm.told] == [[], *stored[1:]]
+    assert stored[1:] == [list(levels_of("phone", word)) for word in ("external", "internal", "direct")]
 
 
 def test_a_bot_is_logged_as_a_bot_and_gets_the_status_quo(stand: Stand) -> None:

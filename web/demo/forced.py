@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from experiments.serving.artefacts import read_bundle
+from experiments.serving.level_shares import levels_of
 from experiments.serving.publish import read_signals, signal_versions
 from experiments.serving.recommender import Catalogue, Context, Ranking, Recommender, arm_class
 from experiments.serving.signals import Signals
@@ -68,6 +69,7 @@ class Forced:
             at, position, known_reads, signals, pool_at(self.catalogue, at, article=position, rules=self.rules),
             n=self.rules.n, seed=slate_seed(self.salt, f"{reader.key}/{article}/{round(at * 1000)}"),
             tired=tuple(self.catalogue.known(known.tired).tolist()),
+            levels=levels_of("phone" if reader.device == "phone" else "desktop", known.referrer),  # tablets call themselves desktops
         )  # fmt: skip
         if arm in self.bundles and bundle is None:
             return self._shown(Ranking.empty(), context)
