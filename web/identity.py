@@ -36,7 +36,8 @@ SESSION_S = 30 * 60
 KEPT_READS = 20
 SHOWN_S = 72 * 3_600
 BOTS = re.compile(r"bot|crawl|spider|slurp|headless|preview|curl|wget|python-|feedfetcher|monitor", re.IGNORECASE)
-PHONES = re.compile(r"mobi|iphone|android", re.IGNORECASE)
+TABLETS = re.compile(r"ipad|tablet|kindle|silk/|android(?!.*mobi)", re.IGNORECASE)
+PHONES = re.compile(r"mobi|iphone", re.IGNORECASE)
 Source = Literal["live", "simulated"]
 
 
@@ -76,10 +77,20 @@ class Recent:
         joined = match[3]
         return cls(tuple(joined[i : i + 8] for i in range(0, len(joined) - 7, 8)), int(match[1]), int(match[2]))
 
+    def before(self, now_s: int) -> int:
+        """Article views this session had before one at ``now_s``; a pause of half an hour begins a new session.
+
+        Examples
+        --------
+        >>> Recent(("89abcdef",), last_s=0, in_session=3).before(1_799), Recent(("89abcdef",), last_s=0, in_session=3).before(1_800)
+        (3, 0)
+        """
+        return self.in_session if now_s - self.last_s < SESSION_S else 0
+
     def with_read(self, article: str, now_s: int) -> Recent:
-        """Return the memory after one more read; a pause of half an hour begins a new session."""
+        """Return the memory after one more read."""
         kept = (*(a for a in self.articles if a != article), article)[-KEPT_READS:]
-        return Recent(kept, now_s, self.in_session + 1 if now_s - self.last_s < SESSION_S else 1)
+        return Recent(kept, now_s, self.before(now_s) + 1)
 
 
 def shown_text(shown: Shown) -> str:
@@ -135,6 +146,17 @@ def short_id(article: str) -> str:
     return blake2b(article.encode(), digest_size=4).hexdigest()
 
 
+def device_of(agent: str) -> str:
+    """Return ``tablet``, ``phone`` or ``desktop``; an iPad that calls itself a Macintosh is a desktop.
+
+    Examples
+    --------
+    >>> device_of("Mozilla/5.0 (iPad; CPU OS 19_0 like Mac OS X) Safari/604.1"), device_of("Mozilla/5.0 (Linux; Android 16; Pixel 9) Mobile")
+    ('tablet', 'phone')
+    """
+    return "tablet" if TABLETS.search(agent) else "phone" if PHONES.search(agent) else "desktop"
+
+
 def identify(
     request: Request, tokens: Tokens, *, now_s: int, regime: str, new_id: Callable[[], str] = lambda: secrets.token_hex(16)
 ) -> Identity:
@@ -145,7 +167,7 @@ def identify(
     choices = read_choices(tokens.unsign("choice", request.cookies.get("pl_choice", "")))
     if request.headers.get("Sec-GPC") == "1" or request.headers.get("DNT") == "1":
         choices = Choices(measured=False, tests=False, personal=False)
-    device = "phone" if PHONES.search(agent) else "desktop"
+    device = device_of(agent)
     nobody = Identity("", False, 0, "live", choices, Recent(), Shown(), bot, prefetch, device)
     if bot or not choices.measured or (regime == "strict" and choices.personal is not True):
         return nobody

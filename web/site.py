@@ -207,7 +207,7 @@ class NewsSite:
         position = catalogue.position(visit.article)
         return Context(
             at, position, reasons.positions_of(catalogue, who.recent.articles), published.signals, pool_at(catalogue, at, article=position, rules=self.rules),
-            n=self.rules.n, seed=slate_seed(salt, visit.page_view), session_position=who.recent.in_session,
+            n=self.rules.n, seed=slate_seed(salt, visit.page_view), session_position=who.recent.before(visit.at_us // 1_000_000),
             tired=reasons.positions_of(catalogue, who.shown.tired(hour=int(at // 3_600))),
             levels=levels_of(who.device, visit.referrer) if who.agreed else (),
         )  # fmt: skip

@@ -310,3 +310,23 @@ def test_a_forged_memory_of_what_was_shown_counts_as_none(stand: Stand) -> None:
     before = read_to_the_end(client, page)[:3]
     client.set_cookie("pl_shown", "0123abcd.89abcdef795483")
     assert read_to_the_end(client, page)[:3] == before
+
+
+def test_an_arm_is_told_how_far_the_session_is_and_a_new_one_begins_at_nothing(stand: Stand) -> None:
+    """Training counts a session's page views; what is told in serving must be the same number."""
+    from heuristics.newest import Newest
+
+    told: list[int] = []
+
+    class Listening(Newest):
+        def rank(self, context: Context) -> Ranking:
+            told.append(context.session_position)
+            return super().rank(context)
+
+    client = agreed(stand)
+    stand.site.watch(every_s=3_600.0)
+    stand.site.published = replace(stand.site.published, arms={**stand.site.published.arms, "newest": Listening()})
+    for pause_s in (0, 60, 60, 1_800, 60):
+        stand.advance(pause_s)
+        read(client, f"/en/article/{stand.article}")
+    assert told == [0, 1, 2, 0, 1]

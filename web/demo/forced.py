@@ -69,7 +69,7 @@ class Forced:
             at, position, known_reads, signals, pool_at(self.catalogue, at, article=position, rules=self.rules),
             n=self.rules.n, seed=slate_seed(self.salt, f"{reader.key}/{article}/{round(at * 1000)}"),
             tired=tuple(self.catalogue.known(known.tired).tolist()),
-            levels=levels_of("phone" if reader.device == "phone" else "desktop", known.referrer),  # tablets call themselves desktops
+            levels=levels_of(reader.device, known.referrer), session_position=known.in_session,
         )  # fmt: skip
         if arm in self.bundles and bundle is None:
             return self._shown(Ranking.empty(), context)
