@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from analysis.calibration_belief import belief_row
+from analysis.calibration_diversity import diversity_rows
 from analysis.calibration_figures import Part, Row, planned_power, row_of, tails_row
 from analysis.calibration_length import length_row
 from analysis.calibration_looks import anytime_row, before_row, planned_rows, split_row
@@ -50,6 +51,7 @@ def calibrate(*, seed: int = 1, quick: bool = False, runs: int | None = None) ->
         lambda rng: belief_row(rng, readers=400, runs=runs),
         lambda rng: before_row(rng, looks=28, a_look=30, runs=few),
         lambda rng: length_row(rng, runs=few),
+        *diversity_rows(readers=400, runs=max(20, runs // 10)),
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(simulations))  # a row of its own draws the same whatever stands before it
     return [simulate(np.random.default_rng(own)).to_dict() for simulate, own in zip(simulations, seeds, strict=True)]

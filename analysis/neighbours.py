@@ -6,13 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
 from scipy.special import ndtr
 
 from analysis.checks import Check
 from analysis.effect import LEAST_READERS, arm_value, compare
 from analysis.totals import Moments
-from analysis.words import change, name, percent
+from analysis.words import change, count, name, percent
 from experiments.experiment import Experiment
 from experiments.metric import Metric
 
@@ -49,6 +50,7 @@ def interference(
     *,
     goal: Metric,
     ended: bool,
+    reads: Mapping[str, int] = MappingProxyType({}),
 ) -> Check:
     """Say whether arms share their data, and whether the effect depends on the share of readers an arm had.
 
@@ -58,21 +60,32 @@ def interference(
     ----------
     cells : moments per (arm, phase). shares : phase -> arm -> planned share.
     ended : before the planned end nothing about effects is told.
+    reads : arm -> articles its readers opened since their first exposure, "" for everybody else's meanwhile.
     """
     if not ended:
         return Check("interference", "ok", None, None, None, f"{SHARED} Whether that shows is told at the planned end.")
     arms = [arm for arm in experiment.shares if arm != experiment.control]
     each = {arm: _by_share(experiment, cells, shares, arm=arm, goal=goal) for arm in arms}
     told = {arm: found for arm, found in each.items() if len({f.share for f in found}) > 1}
+    shared = " ".join(filter(None, (SHARED, _mix(experiment, reads))))
     if not told:
-        return Check("interference", "ok", None, None, None, f"{SHARED} The shares never changed, so it cannot be measured here.")
+        return Check("interference", "ok", None, None, None, f"{shared} The shares never changed, so it cannot be measured here.")
     slopes = {arm: _slope(found) for arm, found in told.items()}
     arm = min(slopes, key=lambda a: (slopes[a][1], a))
     slope, p = slopes[arm][0], min(1.0, len(slopes) * slopes[arm][1])
     parts = ", ".join(f"{change(f.estimate)} at {percent(f.share)} of readers" for f in told[arm])
-    says = f"{SHARED} Effect of {name(arm)}: {parts}; "
+    says = f"{shared} Effect of {name(arm)}: {parts}; "
     says += "chance explains the gap." if p >= 1 - experiment.level else "chance does not explain the gap, though time may."
     return Check("interference", "ok", slope, None, p, says)
+
+
+def _mix(experiment: Experiment, reads: Mapping[str, int]) -> str:
+    """Whose readers opened the articles that all arms learnt from."""
+    whole = sum(reads.values())
+    if not whole:
+        return ""
+    parts = [f"of {name(arm)} {percent(reads.get(arm, 0) / whole)}" for arm in experiment.shares]
+    return f"Of {count(whole, 'article')} opened during the test, readers {', '.join(parts)}, others {percent(reads.get('', 0) / whole)}."
 
 
 def _by_share(

@@ -32,6 +32,8 @@ class Observed:
     ahead, tried : readers whose covariates change when nothing after their first exposure is known, of how many.
     assignment : the last monthly run (:meth:`analysis.assignment_check.Reassigned.to_dict`).
     others : every other test of the installation.
+    articles : which articles every arm showed (:class:`experiments.events.lake_articles.Shown`); None before the planned end.
+    reads : arm -> articles its readers opened since their first exposure, "" for everybody else; empty before the planned end.
     most_evidence : check -> the largest log E of earlier reports.
     """
 
@@ -45,6 +47,8 @@ class Observed:
     tried: int = 0
     assignment: Mapping[str, Any] | None = None
     others: Sequence[Ran] = ()
+    articles: Any = None
+    reads: Mapping[str, int] = field(default_factory=dict)
     most_evidence: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -60,7 +64,7 @@ def observe(
     ended : only then effects are looked at, and what needs a second pass over all events.
     known : ``start``, ``assignment``, ``others``, ``most_evidence`` of :class:`Observed`.
     """
-    from experiments.events import lake, lake_checks
+    from experiments.events import lake, lake_articles, lake_checks
 
     seen = lake_checks.seen(home, experiment, until_us=until_us, source=source)
     counted: dict[str, Any] = {
@@ -70,6 +74,9 @@ def observe(
         "shown": len(set(seen.shown[0])),
     }
     goal = metric(experiment.goal)
+    if ended:
+        counted["articles"] = lake_articles.articles_shown(home, experiment, until_us=until_us, source=source)
+        counted["reads"] = lake_articles.reads_of_arms(home, experiment, until_us=until_us, source=source)
     if not ended or any("most_read" in measure.where for measure in (goal.numerator, goal.denominator)):  # needs a list of its own
         return Observed(**counted, **known)
     rows = lake.reader_rows(home, experiment, [goal], until_us=until_us, source=source)

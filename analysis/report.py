@@ -14,6 +14,7 @@ from analysis.bayes import Prior
 from analysis.belief import Belief, believed
 from analysis.checks import Check, Counted
 from analysis.comparison import Comparisons, compare_all, pairs_of
+from analysis.diversity import Diversity, diversity
 from analysis.guardrail import guardrail_state
 from analysis.looks import Taken, plan_of, take
 from analysis.novelty import late_belief
@@ -57,6 +58,7 @@ class Report:
     evidence: Mapping[str, float] = field(default_factory=dict)
     segments: tuple[Segment, ...] = ()
     belief: Belief | None = None
+    diversity: Diversity | None = None
 
     @property
     def shown(self) -> bool:
@@ -149,6 +151,7 @@ class Report:
             "arms": shape.of_arms(plan, self.totals),
             "effects": [shape.of_effect(effect, shown=self.shown) for effect in self.compared.effects],
             "segments": [shape_beside.of_segment(segment, shown=self.shown) for segment in self.segments],
+            "diversity": shape_beside.of_diversity(self.diversity, level=plan.level) if self.diversity else None,
             "caps": dict(self.totals.caps),
             "looks": [look.to_dict() for look in self.taken],
             "evidence": dict(self.evidence),
@@ -212,8 +215,15 @@ def build_report(
     return Report(
         experiment, totals, checks, compared, roi, reason, verdict, sentences, progress, utc(start), utc(until), state, snapshot, prior,
         tuple(sorted(taken, key=lambda look: (look.day, look.arm, look.against))), evidence(experiment, totals, phases, observed),
-        look_at(experiment, totals), belief,
+        look_at(experiment, totals), belief, _diversity(experiment, totals, observed) if progress.ended else None,
     )  # fmt: skip
+
+
+def _diversity(experiment: Experiment, totals: Totals, observed: Observed) -> Diversity | None:
+    if observed.articles is None:
+        return None
+    readers, phases = {arm: totals.readers().get(arm, 0) for arm in experiment.shares}, {phase for _, phase in totals.moments}
+    return diversity(observed.articles, readers, pairs_of(experiment), level=experiment.level, phases=len(phases))
 
 
 def _progress(experiment: Experiment, start: datetime, *, until: datetime, state: str) -> Progress:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from analysis.comparison import Comparisons, Effect
+from analysis.diversity import Pair
 from analysis.looks import Taken
 from analysis.roi import DOTS, Roi, Scenario
 from analysis.segments import Segment
@@ -13,7 +14,7 @@ from analysis.words import apart, money, name, percent, share_of_times, span
 from experiments.experiment import Experiment
 from experiments.metric import metric
 
-__all__ = ["describe", "headline_arm", "of_looks", "of_segment", "tell"]
+__all__ = ["describe", "headline_arm", "of_looks", "of_segment", "of_variety", "tell"]
 
 DIFFERS = 0.05
 MONTH_DAYS = 365.25 / 12
@@ -87,6 +88,15 @@ def of_segment(segment: Segment) -> str:
     if found.q < DIFFERS:
         return "The change differs between these groups by more than chance explains. Test it on its own before you act on it."
     return "Chance explains how the change differs between these groups."
+
+
+def of_variety(pair: Pair) -> str:
+    """Say how much more or less varied one arm's articles were than another's."""
+    says = {"coverage": "Share of the articles that readers are shown", "gini": "How unevenly articles are shown"}[pair.measure]
+    found = pair.contrast.relative
+    if found is None:
+        return f"{says}, {name(pair.arm)} against {name(pair.against)}: not estimable: {pair.contrast.reason}."
+    return f"{says}: {span(found.low, found.high)} with {name(pair.arm)} than with {name(pair.against)}."
 
 
 def _money(scenario: Scenario, roi: Roi) -> list[str]:

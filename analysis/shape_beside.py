@@ -1,4 +1,4 @@
-"""The JSON shape of what stands beside an effect: heavy readers, ceilings, payers, groups of readers."""
+"""The JSON shape of what stands beside effects: heavy readers, ceilings, payers, groups of readers, variety of articles."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 from analysis.beside import Beside
-from analysis.effect import Contrast
+from analysis.diversity import Diversity, Pair, Variety, within
+from analysis.effect import Contrast, Value
 from analysis.segments import Group, Segment
 from analysis.sentences import of_segment as in_words
+from analysis.sentences import of_variety
 from analysis.winsor import Decomposition, Part
 
-__all__ = ["EARLY", "absolute", "number", "of_beside", "of_segment", "relative"]
+__all__ = ["EARLY", "absolute", "number", "of_beside", "of_diversity", "of_segment", "relative"]
 
 EARLY = "before the planned end"
 
@@ -74,6 +76,37 @@ def _sides(contrast: Contrast, sides: tuple[str, str]) -> dict[str, Any]:
         "status": contrast.status,
         "reason": contrast.reason,
     }
+
+
+def of_diversity(found: Diversity, *, level: float) -> dict[str, Any]:
+    """Return how varied the articles of every arm were, and arms against each other."""
+    return {
+        "catalogue": found.catalogue,
+        "compared_at": found.compared_at,
+        "arms": [_of_variety(variety, level=level) for variety in found.arms],
+        "pairs": [_of_pair(pair) for pair in found.pairs],
+    }
+
+
+def _of_variety(found: Variety, *, level: float) -> dict[str, Any]:
+    return {
+        "arm": found.arm,
+        "readers": found.readers,
+        "places": found.places,
+        "articles": found.articles,
+        "coverage": _own(found.coverage, level=level),
+        "gini": _own(found.gini, level=level),
+    }
+
+
+def _own(found: Value, *, level: float) -> dict[str, Any]:
+    low, high = within(found, level=level) or (None, None)
+    return {"estimate": number(found.estimate), "low": low, "high": high, "status": found.status, "reason": found.reason}
+
+
+def _of_pair(pair: Pair) -> dict[str, Any]:
+    sides = (pair.arm, pair.against)
+    return {"measure": pair.measure, "arm": pair.arm, "against": pair.against, "says": of_variety(pair), **_sides(pair.contrast, sides)}
 
 
 def of_beside(found: Beside | None, sides: tuple[str, str]) -> dict[str, Any] | None:

@@ -113,7 +113,7 @@ def _events(experiment: Experiment, totals: Totals, phases: Sequence[Phase], *, 
         assigned_anew(observed.assignment, at=observed.until),
         *([looked_ahead(observed.ahead, observed.tried)] if observed.tried else []),
         novelty(experiment, observed.halves, ended=ended),
-        interference(experiment, totals.moments, shares, goal=metric(experiment.goal), ended=ended),
+        interference(experiment, totals.moments, shares, goal=metric(experiment.goal), ended=ended, reads=observed.reads),
         carry_over(experiment, observed.start, observed.others),
     )
 

@@ -21,7 +21,7 @@ from experiments.metric import Measure
 
 __all__ = [
     *("BEFORE_DAYS", "DAY_US", "GAP_US", "HAS_PRE", "agreed_readers", "entered", "event_values", "in_sessions", "needed", "pre"),
-    *("segment", "window_us"),
+    *("reads_by_arm", "segment", "slots_filled", "window_us"),
 ]
 
 DAY_US = 86_400_000_000
@@ -132,6 +132,23 @@ def event_values(experiment: Experiment, measure: Measure, *, until_us: int, ses
     found = facts.group_by(["reader", "value"]).agg(events=_.count())
     matured = entry.filter(_.exposed_at + window_us(experiment) <= until_us).select("reader", "arm", "phase")
     return found.join(matured, "reader").select("reader", "arm", "phase", "value", "events")
+
+
+def slots_filled(experiment: Experiment, *, until_us: int) -> Any:
+    """The filled slots of matured readers, in the windows and sessions of :func:`entered`: reader, arm, articles (a JSON list)."""
+    views, entry, joined = _windows(experiment, session_of_exposure=False)
+    pages = views.join(_inside(joined).select("reader", "session"), ["reader", "session"]).select("reader", "page_view")
+    matured = entry.filter(_.exposed_at + window_us(experiment) <= until_us).select("reader", "arm")
+    return _facts("impression", pages, entry).join(matured, "reader").select("reader", "arm", "articles")
+
+
+def reads_by_arm(experiment: Experiment, *, since_us: int) -> Any:
+    """Articles opened from a moment on by reader's arm (empty before the first exposure and for all who have none): arm, reads."""
+    opened = bound("view").filter((_.prefetch == 0) & (_.page_type == "article") & (_.issued_at >= since_us))
+    entry = _entry(tuple(experiment.shares)).select("reader", "exposed_at", its_arm=_.arm)
+    told = opened.left_join(entry, "reader")
+    inside = told.exposed_at.notnull() & (told.issued_at >= told.exposed_at)
+    return told.mutate(arm=ibis.ifelse(inside, told.its_arm, "")).group_by("arm").agg(reads=_.count())
 
 
 def window_us(experiment: Experiment) -> int:

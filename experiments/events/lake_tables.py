@@ -153,7 +153,9 @@ def _union(tail: Tail, kind: str, columns: list[str], shards: tuple[int, int] | 
         return fresh
     files = ", ".join(_quoted(str(partition.path)) for partition in tail.partitions)
     where = f"kind = '{kind}' AND issued_at < {tail.until_us} AND reader <> ''{own}{part}"
-    return f"SELECT {chosen} FROM read_parquet([{files}]) WHERE {where} UNION ALL {fresh}"
+    in_body = {column.name: f"{column.sealed} AS {column.name}" for column in FACTS[kind] if column.sealed}
+    sealed = ", ".join(in_body.get(name, name) for name in columns)
+    return f"SELECT {sealed} FROM read_parquet([{files}]) WHERE {where} UNION ALL {fresh}"
 
 
 def _narrow(found: Any) -> Any:

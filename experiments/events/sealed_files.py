@@ -27,8 +27,8 @@ ENVELOPE = ("seq", "shard", *COLUMNS)
 
 
 def facts_of(kind: str) -> dict[str, Any]:
-    """Return name -> column of what is read from the body of a kind."""
-    return {column.name: column for column in FACTS.get(kind, ()) if column.name not in ENVELOPE}
+    """Return name -> column of what is read from the body of a kind when it is sealed."""
+    return {column.name: column for column in FACTS.get(kind, ()) if column.name not in ENVELOPE and not column.sealed}
 
 
 def schema() -> Any:

@@ -20,11 +20,15 @@ SLOT_KINDS = frozenset({"exposure", "impression", "click"})
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a kind: its name, the SQL that yields it, and its type."""
+    """One column of a kind: its name, the SQL that yields it from the store, and its type.
+
+    ``sealed`` is the SQL that yields it from a sealed file, for facts that are no column there but still in the body.
+    """
 
     name: str
     sql: str
     type: Literal["text", "whole"]
+    sealed: str = ""
 
 
 def _text(name: str) -> Column:
@@ -41,11 +45,13 @@ _AGREED = Column("agreed", "CAST(coalesce(json_extract(body, '$.agreed'), -1) AS
 _DEVICE = Column("device", "device", "text")
 _VIEW = (*map(_text, ("page_type", "article", "section", "referrer")), _whole("prefetch"), _AGREED, _DEVICE, Column("seq", "seq", "whole"))
 _EXPOSURE = (Column("arm", "arm", "text"), *map(_whole, ("phase", "bucket")), *map(_text, ("outcome", "slot", "reason", "audience")))
+# a blank slot is logged too (the status quo), but it is no impression of anything; bodies are canonical JSON, no need to parse
+_FILLED = Column("filled", """instr(body, '"articles":[]') = 0""", "whole")
+_ARTICLES = Column("articles", "json_extract(body, '$.articles')", "text", sealed="json_extract(body, '$.articles')::VARCHAR")
 FACTS: Mapping[str, Sequence[Column]] = {
     "view": (*_PAGE, _ISSUED, *_VIEW),
     "exposure": (*_PAGE, _ISSUED, *_EXPOSURE),
-    # a blank slot is logged too (the status quo), but it is no impression of anything; bodies are canonical JSON, no need to parse
-    "impression": (*_PAGE, _text("slot"), _whole("latency_us"), Column("filled", """instr(body, '"articles":[]') = 0""", "whole")),
+    "impression": (*_PAGE, _text("slot"), _whole("latency_us"), _FILLED, _ARTICLES),
     "click": (*_PAGE, _text("slot")),
     "dwell": (*_PAGE, *map(_whole, ("active_ms", "depth_percent"))),
     "conversion": (Column("reader", "reader", "text"), _ISSUED, _whole("value")),

@@ -33,6 +33,10 @@ def print_report(report: Mapping[str, Any]) -> None:
         print_table(f"For whom, by {segment['segment']}: {segment['arm']} against {segment['against']} (look, do not decide)",
                     ("group", "readers ", "change ", "range"), [_group(group) for group in segment["groups"]])  # fmt: skip
         out.print(segment["says"])
+    if report.get("diversity"):
+        out.print()
+        print_table("How varied the articles were", ("arm", "different ", "coverage", "Gini coefficient"),
+                    [(a["arm"], f"{a['articles']:,}", _own(a["coverage"], ".1%"), _own(a["gini"], ".3f")) for a in report["diversity"]["arms"]])  # fmt: skip
     belief, roi = report.get("belief") or {}, report.get("roi")
     if belief.get("says"):
         out.print(f"\n{spoken(belief['says'])}")
@@ -43,6 +47,12 @@ def print_report(report: Mapping[str, Any]) -> None:
                     [(s["arm"], f"{s['expected']:,.0f}", f"{s['low']:,.0f} to {s['high']:,.0f}", _share(s["p_positive"]), _share(s["p_best"]))
                      for s in roi["scenarios"]])  # fmt: skip
         out.print(f"\n{roi['next']}")
+
+
+def _own(found: Mapping[str, Any], form: str) -> str:
+    if found["low"] is None:
+        return f"– {found['reason']}"
+    return f"{found['estimate']:{form}} ({found['low']:{form}} to {found['high']:{form}})"
 
 
 def _effect(effect: Mapping[str, Any]) -> tuple[str, ...]:

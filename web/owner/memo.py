@@ -13,6 +13,7 @@ from web.owner.beside import beside_of
 from web.owner.best import assumed, best_rows
 from web.owner.groups import Groups, groups_of
 from web.owner.trusted import TrustLine, trust_lines
+from web.owner.varied import Varied, varied_of
 from web.owner.words import AUDIENCES, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says, sentence_after
 from web.owner.worth import Money, money_of
 
@@ -71,6 +72,7 @@ class Memo:
     level: float
     looks: tuple[tuple[str, str, str, str], ...] = ()
     beside: tuple[str, ...] = ()
+    varied: Varied | None = None
     groups: tuple[Groups, ...] = ()
     hangs: str = ""
     best: tuple[tuple[str, str, str], ...] = ()
@@ -106,6 +108,7 @@ def memo_of(report: Mapping[str, Any]) -> Memo:
         level=report["level"],
         looks=tuple(_look(look) for look in report.get("looks") or ()),
         beside=beside_of(report["effects"]),
+        varied=varied_of(report.get("diversity")),
         groups=groups_of(report.get("segments") or ()),
         hangs=(report.get("belief") or {}).get("says") or "",
         best=best_rows(report),
