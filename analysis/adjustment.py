@@ -17,7 +17,7 @@ from scipy.linalg import solve
 from scipy.linalg.lapack import dpstrf
 
 from analysis.effect import Contrast, Value, arm_value, compare
-from analysis.totals import Moments
+from analysis.moments import Moments
 
 __all__ = ["OWN_SLOPES_ABOVE", "Adjusted", "Adjustment", "Columns", "adjust", "adjusted_contrast"]
 

@@ -13,7 +13,7 @@ from scipy.stats import binom, kstest
 
 from analysis.checks import Check, State
 from analysis.effect import arm_value, compare
-from analysis.totals import Moments
+from analysis.moments import Moments
 from analysis.words import count
 from experiments.assignment import allocation, assign_many, reader_key
 from experiments.experiment import Arm, Experiment

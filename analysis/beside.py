@@ -9,8 +9,8 @@ import numpy as np
 
 from analysis.effect import Contrast
 from analysis.influence import HeavyReaders, heavy_readers
+from analysis.moments import Totals
 from analysis.quantile import Quantile, quantile_value
-from analysis.totals import Totals
 from analysis.winsor import BothWays, Decomposition, both_ways, decomposition
 from experiments.metric import Metric
 

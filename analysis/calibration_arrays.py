@@ -16,12 +16,13 @@ from analysis.checks import split_evidence
 from analysis.comparison import Effect, pairs_of
 from analysis.effect import Contrast, Value, arm_value, compare
 from analysis.looks import plan_of, take
+from analysis.moments import Moments
 from analysis.multiplicity import family_level
 from analysis.quantile import quantile_value
 from analysis.report import Report
 from analysis.skew import Skew
 from analysis.small_counts import share_contrast
-from analysis.totals import Moments, pre_columns
+from analysis.totals import pre_columns
 from experiments.metric import metric
 
 __all__ = ["Beside", "from_requests", "largest_gap"]

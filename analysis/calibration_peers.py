@@ -30,8 +30,8 @@ from analysis.calibration_readers import (
 )
 from analysis.calibration_rows import BEFORE, adjusted_of, share_contrast_of, with_past
 from analysis.effect import Contrast, Value, compare, interval_at
+from analysis.moments import Moments
 from analysis.sequential import LEAST_READERS, anytime_critical
-from analysis.totals import Moments
 from experiments.errors import DataError
 
 __all__ = ["Claims", "PeerSet", "draw", "our_cases", "peer_sets", "standing"]

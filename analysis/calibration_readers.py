@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.effect import Value, arm_value
+from analysis.moments import Moments
 from analysis.skew import Skew
-from analysis.totals import Moments
 
 __all__ = [
     "ARTICLES",

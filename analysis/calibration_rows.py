@@ -12,9 +12,9 @@ from analysis.adjustment import Adjusted, Columns, adjust, adjusted_contrast
 from analysis.calibration_figures import Part, Row, planned_power, row_of
 from analysis.calibration_readers import KEYS, LEVEL, VISITS, WHOLE, Process, value
 from analysis.effect import LEAST_READERS, Contrast, compare
+from analysis.moments import Moments
 from analysis.quantile import Quantile, quantile_contrast, quantile_value
 from analysis.small_counts import binary_counts, share_contrast
-from analysis.totals import Moments
 
 __all__ = ["BEFORE", "adjusted_of", "adjusted_row", "quantile_row", "share_contrast_of", "share_row", "with_past"]
 

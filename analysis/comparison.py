@@ -13,11 +13,12 @@ from analysis.beside import Beside, beside, quantile_of
 from analysis.effect import LEAST_READERS as LEAST_READERS_OF_A_MEAN
 from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
 from analysis.looks import Taken, plan_of, sequential_range
+from analysis.moments import Totals
 from analysis.multiplicity import exploratory, family_level
 from analysis.sequential import LEAST_READERS, anytime_critical, anytime_p, planned_readers
 from analysis.skew import Skew, skew_of
 from analysis.small_counts import SCORE, binary_counts, share_contrast
-from analysis.totals import Totals, metrics_of, pre_columns
+from analysis.totals import metrics_of, pre_columns
 from experiments.experiment import Experiment
 from experiments.metric import Metric
 

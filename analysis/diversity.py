@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.special import gammaln, stdtrit
 
 from analysis.effect import LEAST_READERS, Contrast, Value, compare
-from analysis.totals import LOPSIDED
+from analysis.moments import LOPSIDED
 from experiments.errors import DataError
 
 __all__ = ["Diversity", "Pair", "Variety", "coverage", "diversity", "gini", "jackknife", "within"]

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from scipy.special import ndtri, stdtr, stdtrit
 
+from analysis.moments import Moments
 from analysis.skew import Skew
-from analysis.totals import Moments
 from experiments.errors import DataError
 
 __all__ = ["LEAST_READERS", "Absolute", "Contrast", "Relative", "Value", "arm_value", "compare", "interval_at", "phase_shares"]

@@ -12,8 +12,8 @@ from scipy.special import stdtrit
 
 from analysis.checks import HEAVY_WARN
 from analysis.effect import LEAST_READERS, Contrast, arm_value, compare, phase_shares
+from analysis.moments import Distinct, Moments, Sums, add_up
 from analysis.skew import largest_shift
-from analysis.totals import Distinct, Moments, Sums, add_up
 from experiments.errors import DataError, ExperimentError
 
 __all__ = ["Cells", "HeavyReaders", "Jackknife", "buckets_of", "heavy_readers", "jackknife", "merge_cells", "reader_average"]

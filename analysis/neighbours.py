@@ -12,7 +12,7 @@ from scipy.special import ndtr
 
 from analysis.checks import Check
 from analysis.effect import LEAST_READERS, arm_value, compare
-from analysis.totals import Moments
+from analysis.moments import Moments
 from analysis.words import change, count, name, percent
 from experiments.experiment import Experiment
 from experiments.metric import Metric

@@ -11,7 +11,7 @@ import numpy as np
 from analysis.bayes import Posterior, Prior, posterior
 from analysis.checks import Check
 from analysis.effect import Contrast, Value, arm_value, compare, phase_shares
-from analysis.totals import Moments
+from analysis.moments import Moments
 from analysis.words import change, name
 from experiments.experiment import Experiment
 

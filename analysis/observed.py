@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from analysis.assignment_check import elsewhere
+from analysis.moments import add_up
 from analysis.neighbours import Ran
 from analysis.novelty import Halves
-from analysis.totals import add_up
 from experiments.clock import moment
 from experiments.experiment import Experiment
 from experiments.metric import metric

@@ -14,6 +14,7 @@ import numpy as np
 from analysis import shape
 from analysis.checks import Check, heavy_reader
 from analysis.comparison import Effect
+from analysis.moments import LOPSIDED, Distinct, Moments
 from analysis.own_checks import below_zero, known_before, one_arm, split_as_planned
 from analysis.own_effects import Outcome, effects_of, records, written
 from analysis.own_plan import ONE, Wanted
@@ -23,7 +24,6 @@ from analysis.saving import as_html
 from analysis.segments import MOST_GROUPS, OTHER, Segment
 from analysis.shape_beside import of_segment
 from analysis.skew import largest_shift, skew_of
-from analysis.totals import LOPSIDED, Distinct, Moments
 from analysis.trust import failed
 from analysis.verdict import Candidate, Progress, Verdict, decide
 from analysis.words import count

@@ -15,11 +15,11 @@ from analysis.adjustment import Adjusted, Adjustment, Columns, adjust, adjusted_
 from analysis.checks import Check
 from analysis.comparison import FEW, Effect, Family, Role
 from analysis.effect import LEAST_READERS, Contrast, Value, arm_value, compare
+from analysis.moments import Moments
 from analysis.multiplicity import exploratory, family_level
 from analysis.own_plan import ONE, Wanted
 from analysis.skew import Skew
 from analysis.small_counts import binary_counts, is_small, share_contrast
-from analysis.totals import Moments
 from analysis.verdict import Verdict
 from analysis.words import change, name, rounded
 

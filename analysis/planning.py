@@ -19,8 +19,9 @@ from analysis.boundaries import FIRST_DAY, FIRST_TIME
 from analysis.comparison import pairs_of
 from analysis.effect import LEAST_READERS
 from analysis.looks import plan_of
+from analysis.moments import Moments
 from analysis.power import INFLATION, LEAST_DAYS, WEEK, Design, blinded_cv2, detectable_effect, readers_needed
-from analysis.totals import Moments, metrics_of, pre_columns
+from analysis.totals import metrics_of, pre_columns
 from experiments.errors import ExperimentError
 from experiments.experiment import Experiment
 from experiments.metric import Metric

@@ -16,8 +16,8 @@ from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from analysis.boundaries import Plan, critical_values, crossings
+from analysis.moments import Moments
 from analysis.sequential import planned_readers
-from analysis.totals import Moments
 from experiments.errors import ExperimentError
 
 __all__ = ["INFLATION", "Design", "Rollout", "blinded_cv2", "detectable_effect", "exaggeration", "extra_readers"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from analysis.totals import Distinct, Totals, add_up
+from analysis.moments import Distinct, Totals, add_up
 from analysis.winsor import cap_of
 from experiments.experiment import Experiment
 from experiments.metric import Metric

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.checks import Check
-from analysis.totals import Distinct
+from analysis.moments import Distinct
 
 __all__ = ["TOLERANCE", "Recomputed", "again", "agreement"]
 

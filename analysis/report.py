@@ -17,6 +17,7 @@ from analysis.comparison import Comparisons, compare_all, pairs_of
 from analysis.diversity import Diversity, diversity
 from analysis.guardrail import guardrail_state
 from analysis.looks import Taken, plan_of, take
+from analysis.moments import Totals
 from analysis.novelty import late_belief
 from analysis.observed import Observed
 from analysis.own_effects import records, written
@@ -24,7 +25,6 @@ from analysis.roi import Roi, next_step, stakes_of, worth
 from analysis.saving import as_html, save
 from analysis.segments import Segment, look_at
 from analysis.sentences import describe, of_looks, tell
-from analysis.totals import Totals
 from analysis.trust import evidence, failed, trust
 from analysis.verdict import EARLY, MOST_REASONS, Candidate, Progress, Verdict, decide
 from experiments.experiment import Experiment, Phase, utc

@@ -16,8 +16,8 @@ from scipy.special import chdtrc, fdtrc
 from analysis.comparison import contrast_of, pairs_of, value_of
 from analysis.effect import Contrast, phase_shares
 from analysis.influence import merge_cells
+from analysis.moments import Distinct, Totals
 from analysis.multiplicity import exploratory
-from analysis.totals import Distinct, Totals
 from experiments.experiment import Experiment
 from experiments.metric import metric
 

@@ -9,10 +9,10 @@ from analysis.bayes import Shrunken
 from analysis.checks import Check
 from analysis.comparison import Anytime, Effect
 from analysis.effect import Contrast
+from analysis.moments import Totals
 from analysis.roi import Roi, Scenario
 from analysis.sentences import describe
 from analysis.shape_beside import EARLY, absolute, number, of_beside, relative
-from analysis.totals import Totals
 from analysis.verdict import Verdict
 from experiments.experiment import Experiment
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from analysis.totals import Distinct
+from analysis.moments import Distinct
 
 __all__ = ["Influence", "Skew", "influences", "largest_shift", "skew_of"]
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from analysis.effect import Absolute, Contrast, Relative
+from analysis.moments import Moments
 from analysis.score_test import Counts, difference_interval, fisher_mid_p, ratio_interval, score_p, score_se
-from analysis.totals import Moments
 from analysis.words import count
 from experiments.errors import DataError, ExperimentError
 

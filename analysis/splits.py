@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.special import ndtr
 
 from analysis.effect import Value, arm_value, compare
-from analysis.totals import Moments
+from analysis.moments import Moments
 from experiments.errors import DataError
 
 __all__ = ["METRICS", "Figures", "SplitRow", "naive_alarms", "reader_figures", "split_alarms"]

@@ -22,13 +22,14 @@ from analysis.checks import (
 from analysis.comparison import Comparisons, pairs_of, planned_of
 from analysis.effect import Contrast, Value, arm_value, compare
 from analysis.missing import SIGNS, alike
+from analysis.moments import Totals
 from analysis.neighbours import carry_over, interference
 from analysis.novelty import novelty
 from analysis.observed import Observed
 from analysis.recompute import Recomputed, again, agreement
 from analysis.sequential import LEAST_READERS, anytime_p
 from analysis.skew import largest_shift
-from analysis.totals import Totals, pre_columns
+from analysis.totals import pre_columns
 from analysis.verdict import Progress
 from analysis.words import count, name
 from experiments.experiment import Experiment, Phase

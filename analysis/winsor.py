@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from analysis.effect import LEAST_READERS, Contrast, Value, arm_value, compare, phase_shares
+from analysis.moments import Distinct, Moments
 from analysis.skew import skew_of
-from analysis.totals import Distinct, Moments
 from analysis.words import count
 from experiments.errors import DataError, MetricError
 

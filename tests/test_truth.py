@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from analysis.comparison import compare_all
-from analysis.totals import Moments, Totals
+from analysis.moments import Moments, Totals
 from experiments.assignment import allocation, assign, reader_key
 from experiments.experiment import Arm, Experiment
 from experiments.metric import metric

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.totals import Distinct, Moments, Totals, add_up
+from analysis.moments import Distinct, Moments, Totals, add_up
 from experiments.events.lake import Counts
 from experiments.experiment import Arm, Experiment
 from experiments.metric import metric

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from analysis.adjustment import Adjustment, Columns, adjust, adjusted_contrast
 from analysis.comparison import compare_all
 from analysis.effect import arm_value, compare
+from analysis.moments import Moments
 from analysis.report import build_report
-from analysis.totals import Moments, pre_columns, totals
+from analysis.totals import pre_columns, totals
 from experiments.errors import MetricError
 from experiments.events import lake
 from experiments.experiment import Arm, Experiment

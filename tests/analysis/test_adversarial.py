@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from analysis.comparison import Comparisons, compare_all
+from analysis.moments import Totals
 from analysis.own_data import analyse
 from analysis.own_plan import wanted
 from analysis.report import Report, build_report
-from analysis.totals import Totals, totals
+from analysis.totals import totals
 from experiments.clock import moment
 from experiments.errors import DataError
 from experiments.events.event import Event
@@ -127,7 +128,7 @@ def test_a_thousand_million_readers_of_whole_numbers_keep_their_digits():
     n = 10**9
 
     def cells(more: int) -> Totals:
-        from analysis.totals import Moments
+        from analysis.moments import Moments
 
         first, squares = 2 * n + more, 5 * n + 7 * more
         known = Moments.from_sums(n, KEYS, (first, n), ((squares, first), (first, n)))

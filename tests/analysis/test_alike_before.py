@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from analysis.totals import Moments, Totals
+from analysis.moments import Moments, Totals
 from analysis.trust import before_p_values
 from experiments.experiment import Arm, Experiment
 from experiments.metric import metric

@@ -16,9 +16,9 @@ from analysis.calibration_readers import MINUTES, RARE, VISITS, Process, minutes
 from analysis.calibration_rows import adjusted_row, share_row
 from analysis.checks import split_evidence
 from analysis.effect import Absolute, Contrast, arm_value
+from analysis.moments import Moments
 from analysis.quantile import quantile_contrast, quantile_value
 from analysis.small_counts import small_count_contrast
-from analysis.totals import Moments
 
 
 @pytest.fixture(scope="module")

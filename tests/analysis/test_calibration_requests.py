@@ -12,7 +12,8 @@ from analysis.calibration_arrays import from_requests, largest_gap
 from analysis.calibration_requests import draw_visitors, path_row
 from analysis.comparison import compare_all
 from analysis.effect import arm_value, compare
-from analysis.totals import Moments, totals
+from analysis.moments import Moments
+from analysis.totals import totals
 from experiments.experiment import Arm
 from tests.web.site_fixture import NOW, PHONE, Stand
 

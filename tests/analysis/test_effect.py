@@ -12,8 +12,8 @@ from scipy import stats
 from scipy.special import stdtrit
 
 from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
+from analysis.moments import Distinct, Moments
 from analysis.skew import Skew, largest_shift, skew_of
-from analysis.totals import Distinct, Moments
 from experiments.errors import DataError
 from tests.analysis.tables import SESSIONS, VIEWS, crowd, distinct, moments
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from analysis.comparison import compare_all
+from analysis.moments import Distinct
 from analysis.recompute import Recomputed, again, agreement
-from analysis.totals import Distinct, totals
+from analysis.totals import totals
 from experiments.experiment import Arm, Experiment
 from tests.analysis.tables import SESSIONS, VIEWS
 from tests.events.story import DAY, START, Story, send

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from analysis.effect import arm_value, compare, phase_shares
 from analysis.influence import buckets_of, heavy_readers, jackknife, merge_cells, reader_average
+from analysis.moments import Distinct, Moments
 from analysis.skew import largest_shift
-from analysis.totals import Distinct, Moments
 from experiments.errors import DataError, ExperimentError
 from tests.analysis.tables import SESSIONS, VIEWS, crowd, distinct, moments, row
 

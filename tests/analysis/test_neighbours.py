@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
+from analysis.moments import add_up
 from analysis.neighbours import Ran, carry_over, interference
-from analysis.totals import add_up
 from experiments.metric import metric
 from tests.analysis.tables import COLUMNS, crowd, plan, row
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from analysis.bayes import Prior
+from analysis.moments import Moments
 from analysis.novelty import Halves, change_of, faded, late_belief, novelty
-from analysis.totals import Moments
 from tests.analysis.tables import ARMS, plan
 
 KEYS = ("early:v", "early:s", "late:v", "late:s")

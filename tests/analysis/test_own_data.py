@@ -37,6 +37,11 @@ def readers(n: int = 400, *, seed: int = 1, uplift: float = 0.0) -> dict[str, li
     return {"uid": [f"u{i}" for i in range(n)], "arm": arm.tolist(), "views": views.tolist(), "visits": visits.tolist()}
 
 
+def command(path: Path, *, metric: str = "depth=views/visits") -> list[str]:
+    """The words of a command that analyses the file."""
+    return ["experiment", "analyse", str(path), "--arm", "arm", "--control", "control", "--reader", "uid", "--metric", metric]
+
+
 def csv(path: Path, columns: dict[str, list[Any]]) -> Path:
     lines = [",".join(columns), *(",".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
     path.write_text("\n".join(lines) + "\n")
@@ -428,7 +433,7 @@ def test_shares_in_another_form_are_refused(text: str) -> None:
 def test_the_command_prints_the_report_and_its_json(tmp_path: Path) -> None:
     install()
     path = csv(tmp_path / "t.csv", readers())
-    call = ["experiment", "analyse", str(path), "--arm", "arm", "--control", "control", "--reader", "uid", "--metric", "depth=views/visits"]
+    call = command(path)
     found = json.loads(CliRunner().invoke(app, [*call, "--shares", "control=.5,new=.5", "--json"]).stdout)
     assert {"experiment", "control", "level", "snapshot", "arms", "checks", "effects", "roi", "verdict"} <= set(found)
     assert "What changed" in CliRunner().invoke(app, call).stdout

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from analysis.own_data import Analysis, analyse
 from analysis.own_plan import dates_of, wanted
 from experiments.errors import DataError
-from tests.analysis.test_own_data import csv, parquet, readers
+from tests.analysis.test_own_data import command, csv, parquet, readers
 from web.cli.commands import install
 from web.cli.main import app
 
@@ -110,19 +110,7 @@ def test_options_that_do_not_fit_are_refused_in_words(asked: dict[str, Any], say
 def test_the_command_takes_dates(tmp_path: Path) -> None:
     install()
     path = csv(tmp_path / "t.csv", dated())
-    call = [
-        "experiment",
-        "analyse",
-        str(path),
-        "--arm",
-        "arm",
-        "--control",
-        "control",
-        "--reader",
-        "uid",
-        "--metric",
-        "depth=views/visits:pre=before",
-    ]
+    call = command(path, metric="depth=views/visits:pre=before")
     known = ["--exposed-at", "seen", "--covariate-at", "before=known", "--date", "day", "--until"]
     found = json.loads(CliRunner().invoke(app, [*call, *known, "2026-03-31", "--json"]).stdout)
     assert {c["name"]: c["state"] for c in found["checks"]}["look_ahead"] == "ok"

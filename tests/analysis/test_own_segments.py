@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from analysis.own_data import analyse
 from analysis.own_plan import wanted
 from experiments.errors import DataError
-from tests.analysis.test_own_data import csv, parquet, readers
+from tests.analysis.test_own_data import command, csv, parquet, readers
 from web.cli.commands import install
 from web.cli.main import app
 
@@ -128,19 +128,7 @@ def test_unequal_arms_are_guarded_in_groups_too(tmp_path: Path) -> None:
 def test_the_command_shows_groups_and_their_json(tmp_path: Path) -> None:
     install()
     path = csv(tmp_path / "t.csv", devices())
-    asked = [
-        "experiment",
-        "analyse",
-        str(path),
-        "--arm",
-        "arm",
-        "--control",
-        "control",
-        "--reader",
-        "uid",
-        "--metric",
-        "depth=views/visits",
-    ]
+    asked = command(path)
     shown = CliRunner().invoke(app, [*asked, "--segment", "device"])
     assert "For whom, by device" in shown.output
     found = json.loads(CliRunner().invoke(app, [*asked, "--segment", "device", "--json"]).output)

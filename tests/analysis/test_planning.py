@@ -19,9 +19,10 @@ from analysis.arrivals import Arrivals, days_left
 from analysis.boundaries import FIRST_TIME
 from analysis.comparison import compare_all
 from analysis.looks import plan_of
+from analysis.moments import Totals, add_up
 from analysis.planning import Spread, forecast, goal_design, half_width, spreads
 from analysis.power import INFLATION, Design, detectable_effect, readers_needed
-from analysis.totals import Totals, add_up, metrics_of, totals
+from analysis.totals import metrics_of, totals
 from experiments.clock import FileClock, moment
 from experiments.errors import ExperimentError, MetricError
 from experiments.events.lake import moments

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from analysis.effect import arm_value, phase_shares
+from analysis.moments import Distinct
 from analysis.recompute import Recomputed, again, agreement
-from analysis.totals import Distinct
 from tests.analysis.tables import SESSIONS, VIEWS, crowd, distinct, moments
 
 

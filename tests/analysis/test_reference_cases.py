@@ -13,10 +13,10 @@ from analysis.bayes import Prior, expected_gain, posterior
 from analysis.checks import split_p_value
 from analysis.effect import Value, arm_value
 from analysis.information import known_part
+from analysis.moments import Moments
 from analysis.multiplicity import exploratory, family_level
 from analysis.power import Design, Rollout, readers_for_difference
 from analysis.sequential import anytime_critical, anytime_p, tuning
-from analysis.totals import Moments
 from experiments.experiment import Arm
 
 

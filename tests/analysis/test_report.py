@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
+from analysis.moments import Totals
 from analysis.report import Report, build_report
 from analysis.small_counts import small_count_contrast
-from analysis.totals import Totals
 from experiments.experiment import Arm, Phase
 from tests.analysis.tables import ARMS, SESSIONS, START, VIEWS, Line, crowd, plan, totals_of
 from tests.analysis.test_words import assert_plain

@@ -9,8 +9,8 @@ from statsmodels.stats.oneway import anova_generic
 
 from analysis.beside import quantile_of
 from analysis.effect import Absolute, Contrast
+from analysis.moments import Totals
 from analysis.segments import MOST_GROUPS, OTHER, interaction, look_at
-from analysis.totals import Totals
 from experiments.events.lake_values import EventValues
 from experiments.metric import metric
 from tests.analysis.tables import crowd, plan, totals_of

@@ -12,9 +12,9 @@ from scipy import optimize, stats
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
 from analysis.effect import Contrast
+from analysis.moments import Moments
 from analysis.score_test import difference_interval, fisher_mid_p, ratio_interval, score_p
 from analysis.small_counts import SCORE, binary_counts, is_small, share_contrast, small_count_contrast
-from analysis.totals import Moments
 from experiments.errors import DataError, ExperimentError
 
 SIDE = st.integers(2, 40).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.totals import Moments, add_up, metrics_of
+from analysis.moments import Moments, add_up
+from analysis.totals import metrics_of
 from experiments.errors import DataError, MetricError
 from tests.analysis.tables import SESSIONS, VIEWS, moments, plan, row, totals_of
 

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from analysis.moments import Distinct
 from analysis.skew import skew_of
-from analysis.totals import Distinct
 from analysis.winsor import both_ways, cap_of, capped, decomposition, moments_of
 from experiments.errors import DataError, MetricError
 

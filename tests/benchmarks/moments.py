@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 
 from analysis.effect import arm_value, compare
-from analysis.totals import Moments
+from analysis.moments import Moments
 from experiments.events.reader_table import Columns, open_reader_table
 
 READERS = 10_000_000

@@ -11,7 +11,7 @@ import pytest
 from analysis.calibration_peers import PeerSet, draw, our_cases, peer_sets, standing
 from analysis.calibration_readers import ARTICLES, RARE, VISITS, value
 from analysis.effect import compare
-from analysis.totals import Moments
+from analysis.moments import Moments
 from experiments.errors import ConfigError, DataError
 from web.cli.calibration_page import markdown
 from web.cli.peers import Peers, beside_peers, parse_peers

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from analysis.moments import Distinct, Totals
 from analysis.report import Report
-from analysis.totals import Distinct, Totals
 from experiments.events.lake_values import EventValues
 from tests.analysis.tables import crowd, plan, totals_of
 from tests.analysis.test_report import report

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from analysis.arrivals import Arrivals, days_left
+from analysis.moments import add_up
 from analysis.planning import HISTORY_DAYS, LONGEST_DAYS, Spread, forecast, goal_design, spreads
 from analysis.power import LEAST_DAYS, WEEK, detectable_effect
-from analysis.totals import add_up, metrics_of
+from analysis.totals import metrics_of
 from analysis.words import count, percent
 from experiments.clock import clock_of, to_us
 from experiments.errors import ExperimentError
