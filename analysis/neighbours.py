@@ -13,7 +13,7 @@ from scipy.special import ndtr
 from analysis.checks import Check
 from analysis.effect import LEAST_READERS, arm_value, compare
 from analysis.moments import Moments
-from analysis.words import change, count, name, percent
+from analysis.words import change, name, percent
 from experiments.experiment import Experiment
 from experiments.metric import Metric
 
@@ -85,7 +85,8 @@ def _mix(experiment: Experiment, reads: Mapping[str, int]) -> str:
     if not whole:
         return ""
     parts = [f"of {name(arm)} {percent(reads.get(arm, 0) / whole)}" for arm in experiment.shares]
-    return f"Of {count(whole, 'article')} opened during the test, readers {', '.join(parts)}, others {percent(reads.get('', 0) / whole)}."
+    others = percent(reads.get("", 0) / whole)
+    return f"Articles opened during the test: {whole:,}, by readers {', '.join(parts)}, by others {others}."
 
 
 def _by_share(

@@ -74,3 +74,15 @@ def test_nothing_about_effects_is_told_before_the_end():
     line = interference(PLAN, cells(np.random.default_rng(4), [(1.0, 1.0), (1.0, 1.6)]), RAMP, goal=GOAL, ended=False)
     assert (line.figure, line.p) == (None, None)
     assert "%" not in line.says
+
+
+READS = {"status_quo": 50, "front": 30, "als": 15, "": 5}
+MIX = "Articles opened during the test: 100, by readers of status quo 50%, of front 30%, of als 15%, by others 5.0%."
+
+
+@pytest.mark.parametrize("shares", [{}, RAMP], ids=["steady", "ramped"])
+def test_whose_readers_opened_what_all_arms_learn_from_is_told_at_the_end(shares):
+    found = cells(np.random.default_rng(5), [(1.0, 1.0), (1.0, 1.0)] if shares else [(1.0, 1.0)])
+    assert MIX in interference(PLAN, found, shares, goal=GOAL, ended=True, reads=READS).says
+    assert "opened during" not in interference(PLAN, found, shares, goal=GOAL, ended=True, reads={}).says
+    assert "opened during" not in interference(PLAN, found, shares, goal=GOAL, ended=False, reads=READS).says

@@ -40,7 +40,7 @@ def test_requests_become_the_articles_and_places_of_every_arm_in_the_report(tmp_
     assert told["front"][0] > 100
     assert stored["diversity"]["catalogue"] == len({stand.article}.union(*shown.values()))
     says = next(check["says"] for check in stored["checks"] if check["name"] == "interference")
-    assert "Of 110 articles opened during the test, readers of status quo " in says
+    assert "Articles opened during the test: 110, by readers of status quo " in says
 
 
 def varied(**more: Any) -> dict[str, Any]:
