@@ -107,6 +107,14 @@ def test_a_tool_that_is_not_installed_is_named():
         beside_peers({"tea-tasting": Path(sys.executable)}, seed=1, runs=2)
 
 
+def test_a_tool_that_is_killed_is_told_from_one_that_fails(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nkill -9 $$\n")
+    python.chmod(0o700)
+    with pytest.raises(DataError, match="gbstats did not answer: killed by signal 9, without a message"):
+        beside_peers({"gbstats": python}, seed=1, runs=2)
+
+
 def test_the_page_shows_every_tool_and_what_it_refused():
     found = standing(SMALL, answer([(0, -3, -1, 0.01), (0, -2, 1, 0.5)]))
     page = markdown(

@@ -96,7 +96,8 @@ def _ask(name: str, python: Path, data: Path) -> tuple[Mapping[str, Any], Mappin
     answer, says = data.with_name(f"{name}.npz"), data.with_name(f"{name}.json")
     ended = subprocess.run([python, script, data, answer, says], check=False, capture_output=True, text=True)
     if ended.returncode:
-        last = (ended.stderr.strip().splitlines() or ["no message"])[-1]
+        how = f"killed by signal {-ended.returncode}" if ended.returncode < 0 else f"exit status {ended.returncode}"
+        last = (ended.stderr.strip().splitlines() or [f"{how}, without a message"])[-1]
         raise DataError(f"{name} did not answer: {last}", f"Try it in its own environment with {script.name}.")
     with np.load(answer) as found:
         return dict(found), json.loads(says.read_text())
