@@ -109,6 +109,8 @@ def _impression(slot: str, picked: Picked, catalogue: Catalogue) -> dict[str, An
         "articles": [item["article"] for item in items],
         "items": items,
         "candidates": picked.slate.candidates,
+        "artefact": picked.artefact,
+        "signals_at": round(picked.signals_at * 1e6),
         "latency_us": picked.latency_us,
         "outcome": picked.outcome,
         "reason": picked.reason[:200],

@@ -22,13 +22,19 @@ Cause = Literal["", "missing", "stuck", "resting", "late", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class Picked:
-    """A slate and how it came about; ``cause`` says in a word, ``reason`` in words, why the arm was replaced."""
+    """A slate and how it came about; ``cause`` says in a word, ``reason`` in words, why the arm was replaced.
+
+    ``artefact`` is the version of the model that ranked (empty for a rule and when the arm was replaced), ``signals_at`` the moment
+    (unix seconds) up to which reads are in the signals.
+    """
 
     slate: Slate
     outcome: Outcome
     latency_us: int
     reason: str = ""
     cause: Cause = ""
+    artefact: str = ""
+    signals_at: float = 0.0
 
 
 @dataclass(slots=True)
@@ -86,7 +92,8 @@ class Picker:
             return Picked(blank(), "empty", 0)
         ranking, cause, reason = self._ranked(arm, context)
         slate = build_slate(ranking, context, rules=rules, pins=pins, editors=editors)
-        return Picked(slate, "fallback" if cause else "served", round((self.clock() - start) * 1e6), reason, cause)
+        took_us, artefact = round((self.clock() - start) * 1e6), "" if cause else str(getattr(arm, "version", ""))
+        return Picked(slate, "fallback" if cause else "served", took_us, reason, cause, artefact, context.signals.at)
 
     def _ranked(self, arm: Recommender | None, context: Context) -> tuple[Ranking, Cause, str]:
         if arm is None:

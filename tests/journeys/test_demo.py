@@ -7,13 +7,17 @@ import os
 import socket
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments.events.store import read_store, store_path
 from experiments.lifecycle import audit_faults
+from experiments.serving.publish import signal_versions
 from experiments.tables import control_engine
+from web.demo.archive import archived
 
 
 def demo(home: Path, *arguments: str) -> dict[str, Any]:
@@ -46,6 +50,21 @@ def test_every_job_ran_and_both_models_are_published(told: tuple[Path, dict[str,
         ("als", "assignment", "drift", "explanation", "ranked", "registry", "report", "retention", "signals", "text"), "done"
     )
     assert [model["arm"] for model in told[1]["models"]] == ["als", "ranked"]
+
+
+def test_every_impression_names_the_model_and_the_signals_it_came_from(told: tuple[Path, dict[str, Any]]) -> None:
+    home = told[0]
+    with closing(read_store(store_path(home))) as store:
+        rows = [(arm, json.loads(body)) for arm, body in store.execute("SELECT arm, body FROM event WHERE kind = 'impression'")]
+    named = {
+        arm: {body["artefact"] for one, body in rows if one == arm and body["outcome"] == "served"} for arm in ("front", "als", "ranked")
+    }
+    assert named["front"] == {""}
+    for arm in ("als", "ranked"):
+        assert named[arm]
+        assert named[arm] <= {folder.name.partition("-")[2] for folder in archived(home, arm).iterdir()}
+    snapshots = {int(version) for version in signal_versions(home)}
+    assert {body["signals_at"] for _, body in rows if body["outcome"] == "served"} <= snapshots
 
 
 def test_truth_and_estimate_stand_side_by_side_for_every_arm(told: tuple[Path, dict[str, Any]]) -> None:

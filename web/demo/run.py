@@ -111,6 +111,7 @@ def run_demo(plan: Plan, *, as_json: bool) -> None:
         _story(demo, processes)
         demo.seconds["total"] = round(time.monotonic() - began, 2)
         result = outcome(demo)
+        FileClock(demo.home / "clock").set(0)  # from here on it is now, and jobs become due
         replace_json(demo.home / "demo.json", result)
         show(result, demo.console, as_json=as_json)
         if not plan.leave:
@@ -166,6 +167,7 @@ def _story(demo: Demo, processes: Processes) -> None:
         _days(demo, processes, archive, Stretch(demo.start, demo.days, demo.plan.seed))
         end = demo.start + demo.days * DAY
         stop(engine, first.name, Step("demo", datetime.fromtimestamp(end, UTC), "planned end"))
+    run_jobs(demo.home, (), clock=clock, check=processes.check)  # few readers live faster than the ranker of the second experiment trains
     _begin(demo, second, end)
     run_jobs(demo.home, ("text",), clock=clock, check=processes.check, wait=False)  # the ranker goes live: it knows today's articles
     with demo.phase("second", "One more day for the second experiment"):
@@ -175,7 +177,6 @@ def _story(demo: Demo, processes: Processes) -> None:
         run_jobs(demo.home, ("report", "explanation", "drift", "registry", "retention"), clock=clock, check=processes.check, wait=False)
         demo.truth = _truth(demo)
         run_jobs(demo.home, (), clock=clock, check=processes.check)
-    clock.set(0)
 
 
 def _begin(demo: Demo, experiment: Any, at: float) -> None:
