@@ -22,8 +22,8 @@ from experiments.events.sqlite_store import open_sqlite, read_sqlite, upgrade_sq
 from experiments.settings import ELSEWHERE, database_named
 
 __all__ = [
-    *("BalanceRow", "OutcomeKey", "Store", "balance", "last_seq", "open_store", "read_store", "reader_key", "store_path"),
-    "upgrade_store",
+    *("BalanceRow", "OutcomeKey", "Store", "balance", "erase_key", "last_seq", "open_store", "read_store", "reader_key"),
+    *("store_path", "upgrade_store"),
 ]
 
 OutcomeKey = tuple[str, str]  # kind, arm
@@ -108,8 +108,8 @@ def last_seq(store: Store) -> int:
     return store.last_seq()
 
 
-def reader_key(home: Path, reader: str) -> bytes:
-    """Return the keyed hash under which an erased reader is remembered (the key is made on first use, mode 0600)."""
+def erase_key(home: Path) -> bytes:
+    """Return the key under which a home remembers erased readers (made on first use, mode 0600)."""
     path = home / "erase.key"
     if not path.exists():
         hidden = home / f"erase.key.{os.getpid()}"
@@ -119,7 +119,12 @@ def reader_key(home: Path, reader: str) -> bytes:
             os.fsync(file.fileno())
         hidden.rename(path)
         fsync_folder(home)
-    return blake2b(reader.encode(), key=path.read_bytes(), digest_size=16).digest()
+    return path.read_bytes()
+
+
+def reader_key(key: bytes, reader: str) -> bytes:
+    """Return the hash under which an erased reader is remembered; ``key`` is that of the home (:func:`erase_key`)."""
+    return blake2b(reader.encode(), key=key, digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
