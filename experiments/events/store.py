@@ -135,8 +135,8 @@ class BalanceRow:
     ----------
     stored : rows in the store and in sealed partitions.
     duplicate, conflict : the same id came again with the same, or another, payload; the first was kept.
-    dead : kept as dead letters. erased : deleted or refused on a reader's request. compacted : deleted after their time, or
-        reports of visible time that a later one of the same page view contains.
+    dead : kept as dead letters. erased : deleted or refused on a reader's request. compacted : events and dead letters deleted
+        after their time, and reports of visible time that a later one of the same page view contains.
     pending : durable in an outbox, not loaded yet.
     """
 
