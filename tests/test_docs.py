@@ -70,4 +70,6 @@ def test_the_page_on_running_names_settings_and_a_port_that_exist() -> None:
     assert f"http://127.0.0.1:{known['port'].default};" in page
     assert f"({known['workers'].default} × {known['threads'].default} by default)" in page
     assert f"`retention_days` ({known['retention_days'].default} by default" in page
-    assert {name for name in re.findall(r"`([a-z]+_[a-z_]+)[ `=]", page) if not name.startswith(("proxy_", "request_", "reverse_"))} <= set(known)
+    assert {name for name in re.findall(r"`([a-z]+_[a-z_]+)[ `=]", page) if not name.startswith(("proxy_", "request_", "reverse_"))} <= set(
+        known
+    )
