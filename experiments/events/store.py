@@ -22,7 +22,7 @@ from experiments.events.sqlite_store import open_sqlite, read_sqlite, upgrade_sq
 from experiments.settings import ELSEWHERE, database_named
 
 __all__ = [
-    *("BalanceRow", "OutcomeKey", "Store", "balance", "erase_key", "last_seq", "open_store", "read_store", "reader_key"),
+    *("BalanceRow", "OutcomeKey", "Store", "alarms", "balance", "erase_key", "last_seq", "open_store", "read_store", "reader_key"),
     *("store_path", "upgrade_store"),
 ]
 
@@ -125,6 +125,16 @@ def erase_key(home: Path) -> bytes:
 def reader_key(key: bytes, reader: str) -> bytes:
     """Return the hash under which an erased reader is remembered; ``key`` is that of the home (:func:`erase_key`)."""
     return blake2b(reader.encode(), key=key, digest_size=16).digest()
+
+
+def alarms(home: Path) -> dict[Path, str]:
+    """Return the outbox files that a loader found damaged and keeps, and why; empty without a store, and when they are removed."""
+    if not store_path(home).exists():
+        return {}
+    with closing(read_store(store_path(home))) as store:
+        kept = store.execute("SELECT outbox, alarm FROM outbox_offset WHERE state = 'kept' ORDER BY outbox").fetchall()
+        mine = {home / "outbox" / f"{name.removeprefix(store.prefix)}.db": why for name, why in kept if name.startswith(store.prefix)}
+    return {path: why for path, why in mine.items() if path.exists()}
 
 
 @dataclass(frozen=True, slots=True)
