@@ -12,6 +12,7 @@ import experiments.events.outbox
 from experiments.errors import PresslabError
 from experiments.events.store import read_store, store_path
 from experiments.experiment import Experiment
+from experiments.settings import Settings
 from web.cli import commands
 from web.cli.main import app
 
@@ -62,3 +63,13 @@ def test_decisions_are_numbered_in_order_and_short() -> None:
     blocks = re.split(r"^## ", (ROOT / "DECISIONS.md").read_text(), flags=re.M)[1:]
     assert [int(re.match(r"D(\d+) ", block)[1]) for block in blocks] == list(range(1, len(blocks) + 1))  # type: ignore[index]
     assert all(len(block.strip().splitlines()) <= 20 for block in blocks)
+
+
+def test_the_page_on_running_names_settings_and_a_port_that_exist() -> None:
+    page, known = (ROOT / "docs" / "running.md").read_text(), Settings.model_fields
+    assert f"http://127.0.0.1:{known['port'].default};" in page
+    assert f"({known['workers'].default} × {known['threads'].default} by default)" in page
+    assert f"`retention_days` ({known['retention_days'].default} by default" in page
+    assert {name for name in re.findall(r"`([a-z]+_[a-z_]+)[ `=]", page) if not name.startswith(("proxy_", "request_", "reverse_"))} <= set(
+        known
+    )

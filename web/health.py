@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from analysis.words import count
 from experiments.errors import PresslabError, StoreDownError
-from experiments.events.store import BalanceRow, balance, read_store, store_path
+from experiments.events.store import BalanceRow, alarms, balance, read_store, store_path
 from experiments.files import read_json
 from web.arm_health import arm_health
 from web.backups import backup_checks
@@ -31,9 +32,9 @@ NO_EDGE: dict[str, Any] = {"seen": 0, "accepted": 0, "rejected": {}, "refused": 
 
 def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any]:
     """Return ``{state, says, checks, balance, versions}``; ``says`` names the first broken thing."""
-    rows, edge, arms, store = _events(stored)
+    rows, edge, arms, stores = _events(stored)
     checks = [*_checks(stored, published, fault, exact=all(row.exact for row in rows))]
-    checks.insert(1, store)
+    checks[1:1] = stores
     checks += _answers(arms)
     broken = [check for check in checks if check["state"] == "block"] or [check for check in checks if check["state"] == "warn"]
     versions = {}
@@ -52,8 +53,8 @@ def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any
     }
 
 
-def _events(stored: Stored) -> tuple[list[BalanceRow], dict[str, Any], dict[str, Any], dict[str, str]]:
-    """The balance, what arrived at the edge, how arms answered, and whether the store answers; nothing is counted while it does not."""
+def _events(stored: Stored) -> tuple[list[BalanceRow], dict[str, Any], dict[str, Any], list[dict[str, str]]]:
+    """The balance, what arrived at the edge, how arms answered, whether store and outboxes can be read; nothing is counted while the store cannot."""
     path, says = store_path(stored.home), "Nothing was loaded yet."
     try:
         if path.exists():
@@ -64,10 +65,18 @@ def _events(stored: Stored) -> tuple[list[BalanceRow], dict[str, Any], dict[str,
             balance(stored.home),
             edge_counts(stored.home, until_us=now),
             arm_health(stored.home, until_us=now),
-            _check("event store", True, says, ""),
+            [_check("event store", True, says, ""), _outboxes(alarms(stored.home))],
         )
     except StoreDownError as error:
-        return [], NO_EDGE, {}, _check("event store", False, "", str(error))
+        return [], NO_EDGE, {}, [_check("event store", False, "", str(error))]
+
+
+def _outboxes(damaged: Mapping[Path, str]) -> dict[str, str]:
+    found = "; ".join(f"{path}: {why}" for path, why in damaged.items())
+    words = (
+        f"What could be read was loaded, the rest is kept: {found}. Look at the disk; remove the file when nothing more is wanted of it."
+    )
+    return _check("outbox files", not damaged, "Every file could be read.", words)
 
 
 def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) -> Iterator[dict[str, str]]:

@@ -150,7 +150,7 @@ JOBS = (
         1_800,
         ("experiments.events.sealed_days", "--home", "{home}", "--until", "{until}"),
     ),
-    Job("retention", "Raw events past their time are deleted", DAY, 5 * HOUR + 30 * MINUTE, 3_600),
+    Job("retention", "Raw events and dead letters past their time are deleted", DAY, 5 * HOUR + 30 * MINUTE, 3_600),
     Job(
         "backup",
         "A copy of everything, every database of it checked",

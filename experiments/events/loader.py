@@ -14,21 +14,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from operator import itemgetter
 from pathlib import Path
 from zlib import crc32
 
 from experiments.errors import BusyError
 from experiments.events.engine import ADD_OUTCOME, ADD_TALLY, EPOCH, FOLD_TALLY, SET_OFFSET, Store
 from experiments.events.outbox_file import Part, outbox_files, owner_alive, read_part, remove, sweep, wal_tail
-from experiments.events.rows import Outcome, insert_new
+from experiments.events.rows import Outcome, decoded, insert_new
 from experiments.events.sealed import late_for_their_day
-from experiments.events.store import OutcomeKey, open_store, reader_key, store_path
-from experiments.events.wire import COLUMNS, RefusedError, StoredRow, decode, kind_and_arm, reader_of
+from experiments.events.store import OutcomeKey, erase_key, open_store, reader_key, store_path
+from experiments.events.wire import COLUMNS, StoredRow, kind_and_arm, reader_of
 
 __all__ = ["Loaded", "Loader"]
 
 CHECKPOINT_BYTES = 16 << 20
 KIND, READER, ARM = (COLUMNS.index(name) for name in ("kind", "reader", "arm"))
+KIND_AND_ARM = itemgetter(KIND, ARM)
+Letter = tuple[str, int, int, str, str, str, bytes]  # a row of dead_letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +110,7 @@ class Loader:
         self._store.execute("INSERT INTO lease VALUES (?, 1) ON CONFLICT(name) DO UPDATE SET epoch = lease.epoch + 1", self._lease)
         self._epoch = self._store.execute(EPOCH, self._lease).fetchone()[0]
         self._refused: set[bytes] = set()
+        self._key = b""
 
     def __enter__(self) -> Loader:
         return self
@@ -149,7 +153,7 @@ class Loader:
 
     def refuse(self, reader: str) -> None:
         """Remember that this reader's events are erased on arrival, for ever."""
-        key = reader_key(self._home, reader)
+        key = reader_key(erase_key(self._home), reader)
         with self.transaction() as store:
             store.execute("INSERT INTO erased VALUES (?, ?) ON CONFLICT DO NOTHING", (key, self._clock()))
 
@@ -208,39 +212,39 @@ class Loader:
 
     def insert(self, store: Store, outbox: str, entries: Sequence[tuple[int, bytes]]) -> tuple[Loaded, Counter[OutcomeKey]]:
         """Store entries; return what became of them, and how many there were per kind and arm."""
-        rows: list[StoredRow] = []
-        dead: list[tuple[str, int, int, str, str, str, bytes]] = []
-        for seq, body in entries:
-            try:
-                rows.append(decode(body))
-            except RefusedError as refused:
-                dead.append((outbox, seq, self._clock(), str(refused), *kind_and_arm(body), body))
         if store.execute("SELECT count(*) FROM erased").fetchone()[0] != len(self._refused):  # another machine erases, too
             self._refused = {key for (key,) in store.execute("SELECT key FROM erased")}
-        counts = Counter((row[KIND], row[ARM]) for row in rows) + Counter((kind, arm) for _, _, _, _, kind, arm, _ in dead)
-        erased, kept = self._erased(rows)
-        gone = [letter for letter in dead if self._is_refused(reader_of(letter[-1]))] if self._refused else []
-        if gone:
-            dead = [letter for letter in dead if letter not in gone]
-            erased += Counter((kind, arm, "erased") for _, _, _, _, kind, arm, _ in gone)
-        stored, late, others = insert_new(store, late_for_their_day(store, kept))
-        store.executemany("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", dead)
-        store.executemany(ADD_OUTCOME, [(*key, n) for key, n in (erased + others).items()])
-        named = Counter(duplicate=0, conflict=0, erased=erased.total())
+            self._key = erase_key(self._home)
+        total, counts = Loaded(), Counter[OutcomeKey]()
+        others = Counter[Outcome]()
+        for rows, refused in decoded(entries, at_once=store.most_rows):
+            dead = [(outbox, seq, self._clock(), reason, *kind_and_arm(body), body) for seq, reason, body in refused]
+            counts.update(map(KIND_AND_ARM, rows))
+            counts.update((kind, arm) for _, _, _, _, kind, arm, _ in dead)
+            erased, kept, dead = self._without_erased(rows, dead)
+            stored, late, again = insert_new(store, late_for_their_day(store, kept))
+            store.executemany("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", dead)
+            others.update(erased + again)
+            total += Loaded(stored=stored, dead=len(dead), late=late)
+        store.executemany(ADD_OUTCOME, [(*key, n) for key, n in others.items()])
+        named = Counter(duplicate=0, conflict=0, erased=0)
         for (_, _, name), n in others.items():
             named[name] += n
-        return Loaded(stored=stored, dead=len(dead), late=late, **named), counts
+        return total + Loaded(**named), counts
 
-    def _erased(self, rows: Sequence[StoredRow]) -> tuple[Counter[Outcome], Sequence[StoredRow]]:
-        """Count the rows of readers whose events are erased on arrival; return the rows of all others, too."""
-        refused = {reader for reader in {row[READER] for row in rows} if self._is_refused(reader)} if self._refused else set()
-        if not refused:
-            return Counter(), rows
+    def _without_erased(self, rows: Sequence[StoredRow], dead: list[Letter]) -> tuple[Counter[Outcome], Sequence[StoredRow], list[Letter]]:
+        """Count what is of readers whose events are erased on arrival; return all else, too."""
+        if not self._refused:
+            return Counter(), rows, dead
+        refused = {reader for reader in {row[READER] for row in rows} if self._is_refused(reader)}
         erased = Counter((row[KIND], row[ARM], "erased") for row in rows if row[READER] in refused)
-        return erased, [row for row in rows if row[READER] not in refused]
+        gone = [self._is_refused(reader_of(letter[-1])) for letter in dead]
+        erased.update((letter[4], letter[5], "erased") for letter, is_gone in zip(dead, gone, strict=True) if is_gone)
+        left = [letter for letter, is_gone in zip(dead, gone, strict=True) if not is_gone]
+        return erased, [row for row in rows if row[READER] not in refused], left
 
     def _is_refused(self, reader: str) -> bool:
-        return reader != "" and reader_key(self._home, reader) in self._refused
+        return reader != "" and reader_key(self._key, reader) in self._refused
 
     def _name(self, path: Path) -> str:
         """Of an outbox in the store, which several machines may share."""
@@ -286,11 +290,9 @@ class Loader:
 
 def _chained(rows: Sequence[tuple[int, bytes, int]], progress: _Progress) -> tuple[list[tuple[int, bytes]], _Progress]:
     """Return the entries up to the first gap or damage, and where that leaves the file."""
-    good: list[tuple[int, bytes]] = []
-    seq, chain = progress.seq, progress.chain
-    for number, body, check in rows:
-        if number != seq + 1 or crc32(body, chain) != check:
+    good, chain = 0, progress.chain
+    for seq, (number, body, check) in enumerate(rows, progress.seq + 1):
+        if number != seq or crc32(body, chain) != check:
             break
-        seq, chain = number, check
-        good.append((number, body))
-    return good, _Progress(seq, chain)
+        good, chain = good + 1, check
+    return [(seq, body) for seq, body, _ in rows[:good]], _Progress(progress.seq + good, chain)

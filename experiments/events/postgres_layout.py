@@ -16,7 +16,7 @@ from experiments.events.outbox_file import fsync_folder
 from experiments.events.postgres_copy import fill
 from experiments.events.postgres_store import connect
 from experiments.events.sqlite_store import SCHEMA, VERSION
-from experiments.events.store import reader_key
+from experiments.events.store import erase_key, reader_key
 from experiments.files import read_json, replace_json
 from experiments.settings import ELSEWHERE, database_named
 
@@ -66,11 +66,11 @@ def lay_out(home: Path) -> None:
                 connection.execute(ONE_AT_A_TIME)
                 if connection.execute("SELECT to_regclass('layout')").fetchone() == (None,):
                     connection.execute(_schema())
-                    connection.execute("INSERT INTO layout VALUES (%s, %s, %s)", (VERSION, asked["store"], reader_key(home, "")))
+                    connection.execute("INSERT INTO layout VALUES (%s, %s, %s)", (VERSION, asked["store"], reader_key(erase_key(home), "")))
                     if file.exists():
                         fill(connection, file, prefix=f"{asked['node']}/")
                 store, key = connection.execute("SELECT store, erase_key FROM layout").fetchone() or ("", b"")
-            if key != reader_key(home, "") or (file.exists() and store != asked["store"]):
+            if key != reader_key(erase_key(home), "") or (file.exists() and store != asked["store"]):
                 raise ConfigError(
                     f"the database holds events of another home than {home}.",
                     "Name an empty database; or, if this is another machine of the same site, let it begin without events and with the"

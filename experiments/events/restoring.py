@@ -15,7 +15,7 @@ from experiments.events.erase import erase_reader
 from experiments.events.loader import Loader
 from experiments.events.outbox_file import outbox_files
 from experiments.events.reading import WHOLE_STORE_S
-from experiments.events.store import balance, read_store, reader_key, store_path
+from experiments.events.store import balance, erase_key, read_store, reader_key, store_path
 from experiments.files import read_json, replace_json, sync_folder
 
 __all__ = ["Restored", "drill", "newest", "restore"]
@@ -132,11 +132,11 @@ def _erase_again(home: Path, others: list[Path], at_us: int) -> int:
                 keys |= {key for (key,) in store.execute("SELECT key FROM erased")}
     if not keys:
         return 0
-    gone = 0
+    gone, key = 0, erase_key(home)
     with Loader(home, clock=lambda: at_us) as loader:
         loader.drain()
         for reader in sorted(_readers(home)):
-            if reader_key(home, reader) in keys:
+            if reader_key(key, reader) in keys:
                 erased = erase_reader(home, reader, until_us=at_us, loader=loader)
                 gone += erased.rows + erased.dead_letters + erased.imported
         with loader.transaction() as store:  # also those of whom this copy holds nothing, yet

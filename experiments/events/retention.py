@@ -1,4 +1,4 @@
-"""Raw events past their time are deleted; what was computed from them stays."""
+"""Raw events past their time are deleted, and so are dead letters; what was computed from events stays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ OLD = "SELECT day, source FROM sealed WHERE file <> '' AND cleared = 1 AND last_
 
 
 def expire(home: Path, *, until_us: int, days: int, loader: Loader) -> str:
-    """Delete events received more than ``days`` ago; returns one sentence. Of sealed days all events go together, with the last.
+    """Delete events received, and dead letters laid aside, more than ``days`` ago; returns one sentence.
+
+    Of sealed days all events go together, with the last.
 
     Parameters
     ----------
@@ -33,8 +35,13 @@ def expire(home: Path, *, until_us: int, days: int, loader: Loader) -> str:
             old += store.execute("SELECT kind, arm, 'compacted', n FROM sealed_count WHERE day = ? AND source = ?", day).fetchall()
             store.execute("DELETE FROM sealed_count WHERE day = ? AND source = ?", day)
             store.execute("UPDATE sealed SET file = '', bytes = 0, sha256 = '' WHERE day = ? AND source = ?", day)
-        store.executemany(ADD_OUTCOME, old)  # else the balance would call them lost
+        letters = store.execute(
+            "SELECT kind, arm, 'compacted', count(*) FROM dead_letter WHERE at < ? GROUP BY kind, arm", (before_us,)
+        ).fetchall()
+        store.execute("DELETE FROM dead_letter WHERE at < ?", (before_us,))  # they may name readers, too
+        store.executemany(ADD_OUTCOME, [*old, *letters])  # else the balance would call them lost
     if sealed_folder(home).exists():
         with locked(home), loader.transaction() as store:
             sweep(store, home)
-    return f"{sum(row[3] for row in old):,} events older than {days} days were deleted"
+    events, dead = (sum(row[3] for row in rows) for rows in (old, letters))
+    return f"{events:,} events and {dead:,} dead letter{'' if dead == 1 else 's'} older than {days} days were deleted"

@@ -3,16 +3,50 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from experiments.errors import DataError
 from experiments.events.engine import Store
-from experiments.events.wire import COLUMNS, StoredRow, payload
+from experiments.events.wire import COLUMNS, RefusedError, StoredRow, decode, decode_all, payload
 
-__all__ = ["Outcome", "insert_new"]
+__all__ = ["Outcome", "decoded", "insert_new"]
 
 ID, KIND, ARM, LATE = (COLUMNS.index(name) for name in ("id", "kind", "arm", "late"))
+AT_ONCE = 250  # entries that are decoded at once, or one by one if any of them is refused
+Entries = Sequence[tuple[int, bytes]]  # number and what was written
 Outcome = tuple[str, str, str]  # kind, arm, what became of an event
+Decoded = tuple[list[StoredRow], list[tuple[int, str, bytes]]]  # rows; number, reason and what was written of those that are refused
+
+
+def decoded(entries: Entries, *, at_once: int) -> Iterator[Decoded]:
+    """Yield what entries say, ``at_once`` at a time; another thread reads on while these are stored (engines let it run)."""
+    parts = [entries[start : start + at_once] for start in range(0, len(entries), at_once)]
+    if len(parts) == 1:
+        yield _decoded(parts[0])
+        return
+    with ThreadPoolExecutor(1) as thread:
+        coming = [thread.submit(_decoded, part) for part in parts[:1]]
+        for part in parts[1:]:
+            ready, coming = coming[0].result(), [thread.submit(_decoded, part)]
+            yield ready
+        yield from (last.result() for last in coming)
+
+
+def _decoded(entries: Entries) -> Decoded:
+    rows: list[StoredRow] = []
+    dead: list[tuple[int, str, bytes]] = []
+    for start in range(0, len(entries), AT_ONCE):
+        some = entries[start : start + AT_ONCE]
+        try:
+            rows += decode_all([body for _, body in some])
+        except RefusedError:
+            for seq, body in some:
+                try:
+                    rows.append(decode(body))
+                except RefusedError as refused:
+                    dead.append((seq, str(refused), body))
+    return rows, dead
 
 
 def insert_new(store: Store, rows: Sequence[StoredRow]) -> tuple[int, int, Counter[Outcome]]:

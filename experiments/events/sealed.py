@@ -142,8 +142,8 @@ def sweep(store: Store, home: Path) -> int:
 
 def late_for_their_day(store: Store, rows: Sequence[StoredRow]) -> list[StoredRow]:
     """Return the rows, those of sealed days marked late: they are kept and counted, and enter no analysis."""
-    days = {(row[ISSUED] // DAY_US, row[SOURCE]) for row in rows}
-    closed = {day for day in days if store.execute("SELECT 1 FROM sealed WHERE day = ? AND source = ?", day).fetchone()}
+    oldest = min((row[ISSUED] for row in rows), default=0) // DAY_US
+    closed = set(store.execute("SELECT day, source FROM sealed WHERE day >= ?", (oldest,)))
     if not closed:
         return list(rows)
     return [(*row[:LATE], 1, *row[LATE + 1 :]) if (row[ISSUED] // DAY_US, row[SOURCE]) in closed else row for row in rows]

@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -81,10 +82,9 @@ class SqliteStore(sqlite3.Connection):
         return True
 
     def insert(self, rows: Sequence[StoredRow]) -> bool:
-        values: list[object] = []
-        for row in rows:
-            values.append(bytearray(row[0]))  # the sqlite3 module looks for an adapter of every bytes, and of no bytearray
-            values += row[1:]
+        values = list(chain.from_iterable(rows))
+        every_id = slice(None, None, len(COLUMNS))
+        values[every_id] = map(bytearray, values[every_id])  # the sqlite3 module looks for an adapter of every bytes, and of no bytearray
         try:
             self.execute(_insert(len(rows)), values)
         except sqlite3.IntegrityError:

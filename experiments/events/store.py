@@ -22,8 +22,8 @@ from experiments.events.sqlite_store import open_sqlite, read_sqlite, upgrade_sq
 from experiments.settings import ELSEWHERE, database_named
 
 __all__ = [
-    *("BalanceRow", "OutcomeKey", "Store", "balance", "last_seq", "open_store", "read_store", "reader_key", "store_path"),
-    "upgrade_store",
+    *("BalanceRow", "OutcomeKey", "Store", "alarms", "balance", "erase_key", "last_seq", "open_store", "read_store", "reader_key"),
+    *("store_path", "upgrade_store"),
 ]
 
 OutcomeKey = tuple[str, str]  # kind, arm
@@ -108,8 +108,8 @@ def last_seq(store: Store) -> int:
     return store.last_seq()
 
 
-def reader_key(home: Path, reader: str) -> bytes:
-    """Return the keyed hash under which an erased reader is remembered (the key is made on first use, mode 0600)."""
+def erase_key(home: Path) -> bytes:
+    """Return the key under which a home remembers erased readers (made on first use, mode 0600)."""
     path = home / "erase.key"
     if not path.exists():
         hidden = home / f"erase.key.{os.getpid()}"
@@ -119,7 +119,22 @@ def reader_key(home: Path, reader: str) -> bytes:
             os.fsync(file.fileno())
         hidden.rename(path)
         fsync_folder(home)
-    return blake2b(reader.encode(), key=path.read_bytes(), digest_size=16).digest()
+    return path.read_bytes()
+
+
+def reader_key(key: bytes, reader: str) -> bytes:
+    """Return the hash under which an erased reader is remembered; ``key`` is that of the home (:func:`erase_key`)."""
+    return blake2b(reader.encode(), key=key, digest_size=16).digest()
+
+
+def alarms(home: Path) -> dict[Path, str]:
+    """Return the outbox files that a loader found damaged and keeps, and why; empty without a store, and when they are removed."""
+    if not store_path(home).exists():
+        return {}
+    with closing(read_store(store_path(home))) as store:
+        kept = store.execute("SELECT outbox, alarm FROM outbox_offset WHERE state = 'kept' ORDER BY outbox").fetchall()
+        mine = {home / "outbox" / f"{name.removeprefix(store.prefix)}.db": why for name, why in kept if name.startswith(store.prefix)}
+    return {path: why for path, why in mine.items() if path.exists()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +145,8 @@ class BalanceRow:
     ----------
     stored : rows in the store and in sealed partitions.
     duplicate, conflict : the same id came again with the same, or another, payload; the first was kept.
-    dead : kept as dead letters. erased : deleted or refused on a reader's request. compacted : deleted after their time, or
-        reports of visible time that a later one of the same page view contains.
+    dead : kept as dead letters. erased : deleted or refused on a reader's request. compacted : events and dead letters deleted
+        after their time, and reports of visible time that a later one of the same page view contains.
     pending : durable in an outbox, not loaded yet.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeGuard
 
 import msgspec
@@ -21,6 +22,7 @@ __all__ = [
     "RefusedError",
     "StoredRow",
     "decode",
+    "decode_all",
     "encode",
     "kind_and_arm",
     "payload",
@@ -37,7 +39,6 @@ MOST_ENTRY_BYTES = 65_536
 MOST_NAME = 200
 LATE_US = 24 * 3_600_000_000
 LARGEST = 2**62
-HEX = re.compile(r"(?:[0-9a-f]{32}){1,2}")
 WITHOUT_PAGE = frozenset({"conversion", "arm_health", "job_health", "edge_count", "canary"})
 
 StoredRow = tuple[Any, ...]
@@ -163,24 +164,24 @@ def _written(head: tuple[object, ...], body: object) -> bytes:
 
 def decode(entry: bytes) -> StoredRow:
     """Return an entry as a row of the store (order of :data:`COLUMNS`); raises :class:`RefusedError` with the reason."""
-    line, _, text = entry.partition(b"\n")
-    if not (entry.isascii() and line[:1] == b"[" and line[-1:] == b"]" and text[:1] == b"{" and text[-1:] == b"}"):  # no spaces around
-        raise RefusedError("not readable")
-    try:
-        head = _envelope(line)
-    except (msgspec.DecodeError, RecursionError) as wrong:
-        place = PLACE.search(str(wrong))
-        raise RefusedError(REASONS[int(place[1])] if place else "not readable") from wrong
-    kind, arm, identity, page_view, reader, experiment, issued, received, client, sent, source, device, bot, config, schema = head
-    names = arm + reader + experiment + device + config
-    if not HEX.fullmatch(identity + page_view) or not (page_view or kind in WITHOUT_PAGE):
-        raise RefusedError("bad id")
-    if not names.isprintable() or len(names) > MOST_NAME * 2:
-        raise RefusedError("bad name")
-    _check_body(kind, text)
-    late = received - issued > LATE_US
-    front = (bytes.fromhex(identity), kind, page_view, reader, experiment, arm, issued, received, client, sent)
-    return (*front, source, device, int(bot), config, schema, int(late), text.decode("ascii"))
+    return decode_all([entry])[0]
+
+
+def decode_all(entries: Sequence[bytes]) -> list[StoredRow]:
+    """Return one or more entries as rows, or raise :class:`RefusedError` if any of them is refused.
+
+    Every rule is asked of all entries at once, which takes half of the time; the reason is that of :func:`decode` only
+    for an entry that is alone.
+    """
+    heads, bodies = _halves(entries)
+    kinds, arms, ids, page_views, readers, experiments, issued, received, clients, sent, *rest = zip(*heads, strict=True)
+    sources, devices, bots, configs, schemas = rest
+    _check_ids(kinds, ids, page_views)
+    _check_names(list(map("".join, zip(arms, readers, experiments, devices, configs, strict=True))))
+    _check_bodies(kinds, bodies)
+    late = [int(came - issue > LATE_US) for came, issue in zip(received, issued, strict=True)]
+    front = (map(bytes.fromhex, ids), kinds, page_views, readers, experiments, arms, issued, received, clients, sent)
+    return list(zip(*front, sources, devices, map(int, bots), configs, schemas, late, bodies, strict=True))
 
 
 def payload(row: StoredRow) -> StoredRow:
@@ -213,22 +214,57 @@ def _name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= MOST_NAME and value.isprintable()
 
 
-def _check_body(kind: str, text: bytes) -> None:
-    if len(text) > MOST_BODY_BYTES:
+def _halves(entries: Sequence[bytes]) -> tuple[list[tuple[Any, ...]], list[str]]:
+    """The envelopes, read, and the bodies as they are written."""
+    heads, bodies = [], []
+    try:
+        for entry in entries:
+            line, _, body = str(entry, "ascii").partition("\n")
+            if not (line[:1] == "[" and line[-1:] == "]" and body[:1] == "{" and body[-1:] == "}"):  # no spaces around
+                raise RefusedError("not readable")
+            heads.append(_envelope(line))
+            bodies.append(body)
+    except UnicodeDecodeError as wrong:
+        raise RefusedError("not readable") from wrong
+    except (msgspec.DecodeError, RecursionError) as wrong:
+        place = PLACE.search(str(wrong))
+        raise RefusedError(REASONS[int(place[1])] if place else "not readable") from wrong
+    return heads, bodies
+
+
+def _check_ids(kinds: Sequence[str], ids: Sequence[str], page_views: Sequence[str]) -> None:
+    others = "".join((*ids, *page_views)).encode().translate(None, b"0123456789abcdef")  # ids have 32 letters, page views at most
+    homeless = {kind for kind, page_view in zip(kinds, page_views, strict=True) if not page_view}
+    if others or not {0, 32}.issuperset(map(len, page_views)) or not homeless <= WITHOUT_PAGE:
+        raise RefusedError("bad id")
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Look at the names of each envelope, all in one text."""
+    if not "".join(names).isprintable() or max(map(len, names)) > MOST_NAME * 2:
+        raise RefusedError("bad name")
+
+
+def _check_bodies(kinds: Sequence[str], texts: Sequence[str]) -> None:
+    if max(map(len, texts)) > MOST_BODY_BYTES:
         raise RefusedError(f"body over {MOST_BODY_BYTES} bytes")
     try:
-        body = _bodies.get(kind, _any_body)(text)
-        if b"\\u" in text:
-            json.dumps(json.loads(text), ensure_ascii=False).encode()  # half of a surrogate pair is no text: no engine can read it again
+        bodies = [_bodies.get(kind, _any_body)(text) for kind, text in zip(kinds, texts, strict=True)]
+        for text in texts:
+            if "\\u" in text:
+                json.dumps(
+                    json.loads(text), ensure_ascii=False
+                ).encode()  # half of a surrogate pair is no text: no engine can read it again
     except (ValueError, msgspec.DecodeError, RecursionError) as wrong:
-        raise RefusedError(_fault(kind, text, str(wrong))) from wrong
-    if body.dead is not msgspec.UNSET:
-        raise RefusedError(_own_reason(body))
-    if not body.names().isprintable():
-        raise RefusedError(f"{kind}: bad name")
+        raise RefusedError(_fault(kinds[0], texts[0], str(wrong))) from wrong
+    for body in bodies:
+        if body.dead is not msgspec.UNSET:
+            raise RefusedError(_own_reason(body))
+    if not "".join([body.names() for body in bodies]).isprintable():
+        raise RefusedError(f"{kinds[0]}: bad name")
 
 
-def _fault(kind: str, text: bytes, wrong: str) -> str:
+def _fault(kind: str, text: str, wrong: str) -> str:
     """Why a body is refused: the reason it carries itself, else the field that is wrong."""
     try:
         body = _any_body(text)

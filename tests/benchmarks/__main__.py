@@ -21,6 +21,7 @@ from tests.benchmarks.assigning import assign_rows
 from tests.benchmarks.events_to_effects import event_rows
 from tests.benchmarks.loading import ingest_rows, loading_rows
 from tests.benchmarks.moments import moment_rows, statistics_row
+from tests.benchmarks.visible import visible_rows
 from tests.web.site_fixture import PHONE, Stand
 
 AGENT = {"User-Agent": PHONE["User-Agent"]}
@@ -87,7 +88,7 @@ def main(growthbook: Path | None = None) -> None:
         rows = [_row(f"durable append, {n} event(s) a call", appends(folder, batch=n), "fdatasync of 512 B") for n in (1, 50)]
         rows.append(_row("article page, slate, durable exposure", pages(folder), "bare Flask page of the same size"))
         rows += assign_rows(growthbook)
-        rows += [*loading_rows(), *ingest_rows()]
+        rows += [*loading_rows(), *ingest_rows(), *visible_rows()]
         rows += moment_rows(folder)
         rows += event_rows()
     rows.append(statistics_row())

@@ -64,11 +64,11 @@ def view(number: int, reader: str = "r", **more: Any) -> Event:
     return Event(event_id(page_view, "view"), "view", page_view, reader, START + number * 1000, START + number * 1000, **values)
 
 
-def send(home: Path, events: Sequence[Event]) -> Loaded:
-    """Append the events and load them, as one process and one worker would."""
-    outbox = Outbox(home / "outbox", clock=lambda: START, limits=SMALL)
+def send(home: Path, events: Sequence[Event], *, at: int = START) -> Loaded:
+    """Append the events and load them ``at`` a time, as one process and one worker would."""
+    outbox = Outbox(home / "outbox", clock=lambda: at, limits=SMALL)
     if events:
         outbox.append(events, timeout_s=30)
     outbox.close()
-    with Loader(home, clock=lambda: START) as loader:
+    with Loader(home, clock=lambda: at) as loader:
         return loader.drain()

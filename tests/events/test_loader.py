@@ -13,7 +13,7 @@ from experiments.errors import BusyError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
 from experiments.events.outbox_file import OutboxFile, outbox_files
-from experiments.events.store import balance, open_store, read_store, store_path
+from experiments.events.store import alarms, balance, open_store, read_store, store_path
 from experiments.events.wire import encode
 from tests.events.story import DAY, SMALL, START, send, view
 
@@ -163,6 +163,17 @@ def test_a_gap_stops_the_file_raises_an_alarm_and_keeps_it(tmp_path: Path, loade
     assert rows(tmp_path, "SELECT state, alarm FROM outbox_offset") == [("kept", "entry 3 is missing or damaged")]
     assert len(outbox_files(tmp_path / "outbox")) == 1
     owner._connection.close()
+
+
+def test_a_kept_file_is_named_until_somebody_removes_it(tmp_path: Path, loader: Loader) -> None:
+    assert alarms(tmp_path) == {}
+    owner = abandoned(tmp_path, 1, 2)
+    owner._connection.execute("DELETE FROM entry WHERE seq = 1")
+    loader.drain()
+    assert alarms(tmp_path) == {owner.path: "entry 1 is missing or damaged"}
+    owner._connection.close()
+    owner.path.unlink()
+    assert alarms(tmp_path) == {}
 
 
 def test_a_changed_entry_breaks_the_chain(tmp_path: Path, loader: Loader) -> None:

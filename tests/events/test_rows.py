@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from experiments.events.engine import Store
-from experiments.events.rows import insert_new
+from experiments.events.rows import decoded, insert_new
 from experiments.events.sqlite_store import SqliteStore
 from experiments.events.store import last_seq, open_store, store_path
 from experiments.events.wire import COLUMNS, StoredRow, decode, encode
@@ -83,3 +83,14 @@ def test_late_rows_are_counted_when_they_are_stored_and_only_then(store: Store) 
 def test_a_row_the_store_cannot_take_is_no_duplicate(store: Store) -> None:
     with pytest.raises(Exception, match=r"refuses events|null value"):
         insert_new(store, [(*row(1)[:2], None, *row(1)[3:])])
+
+
+@pytest.mark.parametrize("many", [0, 1, 9, 10, 11, 35])
+def test_entries_are_read_in_parts_and_in_their_order_and_only_the_bad_ones_are_refused(many: int) -> None:
+    entries = [(number, b"nonsense" if number % 7 == 3 else encode(view(number))) for number in range(many)]
+    parts = list(decoded(entries, at_once=10))
+    assert [len(rows) + len(refused) for rows, refused in parts] == [10] * (many // 10) + [many % 10] * (many % 10 > 0)
+    assert [one for rows, _ in parts for one in rows] == [decode(body) for number, body in entries if number % 7 != 3]
+    assert [one for _, refused in parts for one in refused] == [
+        (number, "not readable", b"nonsense") for number in range(many) if number % 7 == 3
+    ]

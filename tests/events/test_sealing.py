@@ -372,7 +372,10 @@ def test_old_days_are_dropped_whole_and_the_balance_says_compacted(tmp_path: Pat
     send(tmp_path, story.events)
     sealed_until(tmp_path, 6)
     with Loader(tmp_path, clock=lambda: START) as loader:
-        assert expire(tmp_path, until_us=START + 6 * DAY, days=4, loader=loader) == "2 events older than 4 days were deleted"
+        assert (
+            expire(tmp_path, until_us=START + 6 * DAY, days=4, loader=loader)
+            == "2 events and 0 dead letters older than 4 days were deleted"
+        )
     assert [(row.received, row.stored, row.compacted, row.exact) for row in balance(tmp_path)] == [(3, 1, 2, True)]
     assert [path.name[:10] for path in sorted(sealed_folder(tmp_path).glob("*.parquet"))] == ["2026-01-06"]
     assert len(lake.reads(tmp_path, until_us=LATER)) == 1

@@ -7,7 +7,7 @@ import pytest
 
 from experiments.errors import DataError, NotFoundError
 from experiments.events.loader import Loader
-from experiments.events.store import open_store, read_store, reader_key, store_path
+from experiments.events.store import erase_key, open_store, read_store, reader_key, store_path
 from tests.events.story import START, send, view
 
 
@@ -43,11 +43,11 @@ def test_a_reading_connection_cannot_write(tmp_path: Path) -> None:
 
 
 def test_the_key_of_erased_readers_is_made_once_and_private(tmp_path: Path) -> None:
-    first = reader_key(tmp_path, "a")
-    assert first == reader_key(tmp_path, "a") != reader_key(tmp_path, "b")
+    first = reader_key(erase_key(tmp_path), "a")
+    assert first == reader_key(erase_key(tmp_path), "a") != reader_key(erase_key(tmp_path), "b")
     assert (tmp_path / "erase.key").stat().st_mode & 0o777 == 0o600
     (tmp_path / "other").mkdir()
-    assert reader_key(tmp_path / "other", "a") != first
+    assert reader_key(erase_key(tmp_path / "other"), "a") != first
 
 
 def test_the_store_log_is_emptied_when_nothing_is_left_to_do(tmp_path: Path) -> None:

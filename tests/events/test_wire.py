@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments.events.event import Event
-from experiments.events.wire import COLUMNS, RefusedError, decode, encode, kind_and_arm, payload, reader_of
+from experiments.events.wire import COLUMNS, RefusedError, decode, decode_all, encode, kind_and_arm, payload, reader_of
 from tests.events.story import START, view
 
 
@@ -216,3 +217,31 @@ def test_what_is_accepted_is_json_and_says_what_the_row_says(
 )
 def test_a_dead_letter_says_why(change: dict[str, Any], reason: str) -> None:
     assert refused(replace(view(1), **change)) == reason
+
+
+@given(st.lists(st.tuples(st.sampled_from(BODIES), st.integers(0, 400), st.sampled_from((b"", *PIECES))), min_size=1, max_size=6))
+def test_entries_are_taken_together_if_each_of_them_would_be_and_say_the_same(written: list[tuple[Any, int, bytes]]) -> None:
+    entries = []
+    for (kind, body), place, piece in written:
+        entry = encode(replace(view(1), kind=kind, body=body))
+        entries.append(entry[: place % len(entry)] + piece + entry[place % len(entry) :])
+    try:
+        alone = [decode(entry) for entry in entries]
+    except RefusedError:
+        with pytest.raises(RefusedError):
+            decode_all(entries)
+    else:
+        assert decode_all(entries) == alone
+
+
+@pytest.mark.parametrize(("device", "accepted"), [("x" * 380, True), ("x" * 401, False), ("a\u2028b", False)])
+def test_one_entry_with_a_bad_name_spoils_those_it_is_taken_with(device: str, accepted: bool) -> None:
+    entries = [encode(view(1)), encode(replace(view(2), device=device)), encode(view(3))]
+    with nullcontext() if accepted else pytest.raises(RefusedError):
+        decode_all(entries)
+
+
+@pytest.mark.parametrize("change", [{"page_view": ""}, {"id": b"x" * 15}, {"page_view": "A" * 32}, {"page_view": "a" * 31}])
+def test_one_entry_with_a_bad_id_spoils_those_it_is_taken_with(change: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError):
+        decode_all([encode(view(1)), encode(replace(view(2), **change)), encode(view(3))])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from heapq import heappop, heappush
 from pathlib import Path
 
@@ -22,11 +24,11 @@ from fixtures.worlds import World
 from web import reasons
 from web.desk import Desk
 from web.identity import Identity, Recent
-from web.reader.shelf import front_page, section_page
+from web.reader.shelf import LEAD_AGE, front_page, section_page
 from web.records import Visit, page_events
 from web.site_protocol import Choices
 
-__all__ = ["Past", "front_links", "live_past", "section_links"]
+__all__ = ["Pages", "Past", "front_links", "live_past", "section_links"]
 
 BATCH = 5_000
 
@@ -86,13 +88,13 @@ def live_past(
             heappush(waiting, (start, reader.key))
     memories = {reader.key: Memory(chosen=True) for reader in people}
     by_key = {reader.key: reader for reader in people}
-    unread = Signals.empty(catalogue, stretch.start)  # the site as it was counts no reads
+    pages = Pages(Signals.empty(catalogue, stretch.start), desk)  # the site as it was counts no reads
     batch: list[Event] = []
     while waiting:
         start, key = heappop(waiting)
         reader = by_key[key]
         acts = session(reader, world, library, memories[key], start=start, rng_key=session_key(reader, start, seed=stretch.seed))
-        for event in _events(acts, reader, unread, desk=desk, page_views=page_views, identity=reader_id(reader)):
+        for event in _events(acts, reader, catalogue, pages=pages, page_views=page_views, identity=reader_id(reader)):
             batch.append(event)
             past.events += 1
             if event.kind == "view" and event.body["page_type"] == "article":
@@ -107,13 +109,12 @@ def live_past(
 
 
 def _events(
-    acts: Iterator[Action], reader: Reader, unread: Signals, *, desk: Desk, page_views: PageViews, identity: str
+    acts: Iterator[Action], reader: Reader, catalogue: Catalogue, *, pages: Pages, page_views: PageViews, identity: str
 ) -> Iterator[Event]:
     """Play one session against the pages of the status quo and yield what the site would have logged."""
     who = Identity(identity, False, 0, "simulated", Choices(personal=reader.agrees), Recent(), Shown(), False, False, reader.device)
     answer: Seen | None = None
     shown: Visit | None = None
-    catalogue = unread.catalogue
     while True:
         try:
             act = acts.send(answer)  # type: ignore[attr-defined]
@@ -130,7 +131,7 @@ def _events(
                 else ""
             )
             shown = Visit(page_views(at_us), at_us, who, act.page, act.referrer, "", act.target if act.page == "article" else "", section)
-            answer = Seen(_seen(act, unread, desk))
+            answer = Seen(pages.links(act))
             yield from page_events(shown, catalogue)
         elif isinstance(act, Beacon) and shown is not None:
             body = {"active_ms": act.active_ms, "depth_percent": act.depth_percent}
@@ -138,7 +139,24 @@ def _events(
             yield Event(**{**{name: getattr(event, name) for name in Event.__slots__}, "received_at": round(act.at * 1e6)})
 
 
-def _seen(act: Open, unread: Signals, desk: Desk) -> tuple[Link, ...]:
-    if act.page == "front":
-        return front_links(unread.catalogue, desk, act.at, signals=unread, rules=SlateRules())
-    return section_links(unread.catalogue, act.at, act.target) if act.page == "section" else ()
+class Pages:
+    """What readers saw on the pages of the site as it was; laid out again only when an article appears or grows too old to lead."""
+
+    def __init__(self, unread: Signals, desk: Desk) -> None:
+        self._unread, self._desk = unread, desk
+        published = {article.published_at for article in unread.catalogue.articles}
+        self._changes = sorted(published | {at + LEAD_AGE + timedelta(microseconds=1) for at in published})
+        self._known: dict[tuple[str, str, int], tuple[Link, ...]] = {}
+
+    def links(self, act: Open) -> tuple[Link, ...]:
+        """Return the links of a page somebody opens."""
+        if act.page not in ("front", "section"):
+            return ()
+        key = (act.page, act.target if act.page == "section" else "", bisect_right(self._changes, moment(round(act.at * 1e6))))
+        if key not in self._known:
+            self._known[key] = (
+                front_links(self._unread.catalogue, self._desk, act.at, signals=self._unread, rules=SlateRules())
+                if act.page == "front"
+                else section_links(self._unread.catalogue, act.at, act.target)
+            )
+        return self._known[key]

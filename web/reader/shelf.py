@@ -11,7 +11,7 @@ import numpy as np
 from experiments.serving.recommender import Article, Catalogue
 from web.site_protocol import Desk, SectionLike
 
-__all__ = ["Front", "Shelf", "front_page", "latest", "published", "section_page"]
+__all__ = ["LEAD_AGE", "Front", "Shelf", "front_page", "latest", "published", "section_page"]
 
 FRONT_SECTIONS = 6
 CARDS = 4

@@ -1,0 +1,24 @@
+"""What the health page says about outbox files that are damaged and kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiments.events.loader import Loader
+from tests.events.test_loader import abandoned
+from tests.web.site_fixture import PHONE, Stand
+
+
+def test_a_damaged_outbox_file_is_named_with_what_to_do_until_it_is_removed(home: Path) -> None:
+    stand = Stand(home)
+    owner = abandoned(home, 1, 2)
+    owner._connection.execute("DELETE FROM entry WHERE seq = 1")
+    with Loader(home, clock=stand.clock) as loader:
+        assert loader.drain().alarms == 1
+    owner._connection.close()
+    page = stand.client().get("/console/en/health", headers=PHONE).text
+    assert f"{owner.path}: entry 1 is missing or damaged" in page
+    assert "remove the file" in page
+    owner.path.unlink()
+    assert "Every file could be read." in stand.client().get("/console/en/health", headers=PHONE).text
+    stand.site.close()
