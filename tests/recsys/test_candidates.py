@@ -35,7 +35,7 @@ def site(seed: int) -> tuple[Signals, Factors]:
     words = rng.integers(-2, 3, (len(rows), 6)).astype(np.float32)
     vectors = rng.integers(-2, 3, (SIZE, 4)).astype(np.float32)
     vectors[rng.random(SIZE) < 1 / 3] = 0.0
-    return with_texts(signals, Texts(rows, words)), Factors(vectors, 10.0, 0.1)
+    return with_texts(signals, Texts(rows, words, np.full(len(rows), -1, np.int32))), Factors(vectors, 10.0, 0.1)
 
 
 def asked(signals: Signals, seed: int) -> Context:
