@@ -69,10 +69,12 @@ class Texts:
         place = np.minimum(np.searchsorted(self.rows, positions), len(self.rows) - 1)
         return place, self.rows[place] == positions
 
-    def story(self, article: int) -> int:
-        """Number of the story ``article`` shares with others, -1 for none."""
-        place = int(np.searchsorted(self.rows, article))
-        return int(self.stories[place]) if place < len(self.rows) and self.rows[place] == article else -1
+    def story(self, articles: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """(k,) number of the story each of ``articles`` shares with others, -1 for none."""
+        if not len(self.rows):
+            return np.full(len(articles), -1, np.int32)
+        place, known = self.known(articles)
+        return np.where(known, self.stories[place], np.int32(-1))
 
     def likeness(self, article: int | None, among: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
         """(k,) cosine of ``article`` with each of ``among``; NaN where one of the two has no vector."""

@@ -196,6 +196,7 @@ class _Builder:
         self.pins = {place: a for place, a in pins.items() if place < self.n and self._showable(a)}
         self.taken = {*context.reads, *context.tired, *self.pins.values()} | ({context.article} if context.article is not None else set())
         self.texts: Texts = context.signals.texts
+        self.told: dict[int, int] = {}  # number of an article's story, of many looked up together
         self.stories: set[str | int] = set()
         self.sections: dict[int, int] = {}
         for article in self.pins.values():
@@ -218,12 +219,17 @@ class _Builder:
 
     def _story(self, article: int) -> set[str | int]:
         """What an article shares with others: the name the editors gave a story, and the number of those that say the same."""
-        named = self.catalogue.articles[article].story
-        return {name for name in (named, self.texts.story(article)) if name not in ("", -1)}
+        named, number = self.catalogue.articles[article].story, self.told.get(article)
+        if number is None:
+            number = self.told[article] = int(self.texts.story(np.array([article], np.int32))[0])
+        found: set[str | int] = {named} if named else set()
+        return found if number < 0 else found | {number}
 
     def mixed(self, rows: list[Row]) -> Iterator[Row]:
         """Each next row is one the arm wants and those chosen before are unlike; once the slate is full, the arm's own order."""
         first = rows[: self.rules.mixed_among] if len(self.texts.rows) else []
+        looked_at = [row[0] for row in rows[: self.rules.mixed_among + self.rules.explore_among]]
+        self.told |= zip(looked_at, self.texts.story(np.array(looked_at, np.int32)).tolist(), strict=True)
         before = [*self.pins.values(), *(row[0] for row in self.chosen)]
         mix = Mix([row[2] for row in first], cosines(self.texts, np.array([*(row[0] for row in first), *before], np.int32)))
         for place in range(len(first), len(first) + len(before)):
