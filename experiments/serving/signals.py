@@ -132,6 +132,11 @@ class Signals:
         """(5,) reads of all articles in the windows of :attr:`reads_in`."""
         return np.asarray(self.reads_in.sum(axis=1, dtype=np.float64))
 
+    @cached_property
+    def site_onward(self) -> npt.NDArray[np.float64]:
+        """(3,) onward reads of all articles in the windows of :attr:`onward_in`."""
+        return np.asarray(self.onward_in.sum(axis=1, dtype=np.float64))
+
     def co_reads(self, article: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Positions read together with ``article`` and their weights."""
         span = slice(self.co_indptr[article], self.co_indptr[article + 1])
@@ -268,5 +273,5 @@ def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catal
         ) from error
     values |= {"at": float(arrays["at"]), "half_life_h": float(arrays["half_life_h"]), "last_offset": int(arrays["last_offset"])}
     signals = Signals(catalogue=catalogue, **values)
-    _ = signals.site_reads  # computed here, not in the first request
+    _ = signals.site_reads, signals.site_onward  # computed here, not in the first request
     return signals
