@@ -1,6 +1,7 @@
 """The rule a senior editor respects: what is read now, and what readers of this article read next."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 from experiments.experiment import Audience, Kind
@@ -29,5 +30,6 @@ class Front:
         heat = context.signals.warmth(context.pool, context.at)
         following = context.signals.followed_by(context.article, context.pool)
         scores = following + HEAT_SHARE * heat / max(float(heat.sum()), 1e-9)
-        sources = ["co_read" if share > 0 else "heat" for share in following.tolist()]
-        return Ranking.best_first(context.pool, scores, sources)
+        best = Ranking.best_first(context.pool, scores, "heat")
+        shares = context.signals.followed_by(context.article, best.articles).tolist()
+        return replace(best, sources=tuple("co_read" if share > 0 else "heat" for share in shares))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.serving.recommender import Context
 from experiments.serving.signals import Signals
-from recsys.factors import Folded
+from experiments.serving.slate import ascending
+from recsys.factors import Factors, Folded
 
-__all__ = ["Union", "als_scores", "candidates"]
+__all__ = ["Shelf", "Union", "candidates"]
 
 HEAT, CO_READ, ALS, TEXT = 60, 60, 40, 40
 
@@ -31,35 +33,88 @@ class Union:
     sources: tuple[str, ...]
 
 
-def als_scores(reader: Folded | None, articles: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
-    """Return (k,) scores; NaN for articles without a vector and for readers without a read: missing is not low."""
-    scores = np.full(len(articles), np.nan)
-    if reader is not None:
-        known = reader.factors.known[articles]
-        scores[known] = reader.scores(articles[known])
-    return scores
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """Vectors of a pool side by side: requests of one minute ask for nearly the same articles.
+
+    Parameters
+    ----------
+    signals, factors : what the vectors were taken from. articles : (w,) int32 positions, ascending.
+    vectors : (w, factors) float64; zero without a vector, and no columns without ``factors``.
+    words : (w, d) float32 of :class:`experiments.serving.signals.Texts`; worded : (w,) whether an article has some.
+    """
+
+    signals: Signals
+    factors: Factors | None
+    articles: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.float64]
+    words: npt.NDArray[np.float32]
+    worded: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, signals: Signals, factors: Factors | None, articles: npt.NDArray[np.int32]) -> Shelf:
+        """Take the vectors of ``articles``, ascending."""
+        vectors = factors.vectors[articles].astype(np.float64) if factors is not None else np.zeros((len(articles), 0))
+        rows, texts = signals.text_rows, signals.text_vectors
+        words, place = np.zeros((len(articles), texts.shape[1]), np.float32), np.searchsorted(rows, articles)
+        worded = np.append(rows, -1)[place] == articles
+        words[worded] = texts[place[worded]]
+        return cls(signals, factors, articles, vectors, words, worded)
+
+    def reaching(self, signals: Signals, factors: Factors | None, pool: npt.NDArray[np.int32]) -> Shelf:
+        """Return this shelf if it holds the pool's vectors, else another that does."""
+        if self.signals is not signals or self.factors is not factors:
+            return Shelf.of(signals, factors, pool)
+        place = np.minimum(np.searchsorted(self.articles, pool), len(self.articles) - 1)
+        if len(self.articles) and (self.articles[place] == pool).all():
+            return self
+        return Shelf.of(signals, factors, ascending(np.concatenate([self.articles, pool])))
+
+    def scores(self, reader: Folded | None) -> npt.NDArray[np.float64]:
+        """(w,) scores of the reader; NaN without a vector or a reader: missing is not low."""
+        if reader is None:
+            return np.full(len(self.articles), np.nan)
+        return np.where(reader.factors.known[self.articles], np.vecdot(self.vectors, reader.vector), np.nan)
+
+    def likeness(self, article: int | None) -> npt.NDArray[np.float64]:
+        """(w,) cosine with the words of ``article``; NaN where one of the two has none."""
+        rows = self.signals.text_rows
+        place = len(rows) if article is None else int(np.searchsorted(rows, article))
+        if place == len(rows) or rows[place] != article:
+            return np.full(len(self.articles), np.nan)
+        return np.where(self.worded, np.vecdot(self.words, self.signals.text_vectors[place]), np.nan)
 
 
-def candidates(context: Context, reader: Folded | None) -> Union:
-    """Return the union of the four lists, from ``context.pool`` alone."""
+def candidates(context: Context, reader: Folded | None, shelf: Shelf | None = None) -> Union:
+    """Return the union of the four lists, from ``context.pool`` alone.
+
+    Parameters
+    ----------
+    shelf : that reaches the pool; without one it is made for this request. The result is the same.
+    """
     signals: Signals = context.signals
-    pool = np.unique(context.pool)
-    als = als_scores(reader, pool)
-    following = signals.followed_by(context.article, pool).astype(np.float64)
-    lists = {
-        "co_read": _best(following, CO_READ, above=0.0),
-        "heat": _best(signals.warmth(pool, context.at).astype(np.float64), HEAT),
-        "als": _best(als, ALS),
-        "text": _best(signals.texts.likeness(context.article, pool), TEXT, above=0.0),
-    }
-    source = np.full(len(pool), "", dtype="<U8")
-    for name, places in lists.items():
-        source[places[source[places] == ""]] = name
-    chosen = np.flatnonzero(source != "")
-    return Union(pool[chosen].astype(np.int32), als[chosen], tuple(source[chosen].tolist()))
+    pool = ascending(context.pool)
+    if shelf is None:
+        shelf = Shelf.of(signals, reader.factors if reader else None, pool)
+    place = np.searchsorted(shelf.articles, pool)
+    als = shelf.scores(reader)[place]
+    lists = (
+        ("text", _best(shelf.likeness(context.article)[place], TEXT, above=0.0)),
+        ("als", _best(als, ALS)),
+        ("heat", _best(signals.warmth(pool, context.at), HEAT)),
+        ("co_read", _best(signals.followed_by(context.article, pool), CO_READ, above=0.0)),
+    )
+    source = np.full(len(pool), -1, np.int8)
+    for code, (_, places) in enumerate(lists):
+        source[places] = code  # the later list wins
+    chosen = np.flatnonzero(source >= 0)
+    return Union(pool[chosen], als[chosen], tuple(lists[code][0] for code in source[chosen].tolist()))
 
 
-def _best(values: npt.NDArray[np.float64], most: int, above: float = -np.inf) -> npt.NDArray[np.intp]:
+def _best(values: npt.NDArray[np.floating[Any]], most: int, above: float = -np.inf) -> npt.NDArray[np.intp]:
     """Places of the largest values, ties by place; NaN never."""
     allowed = np.flatnonzero(np.isfinite(values) & (values > above))
+    if len(allowed) > most:
+        least = np.partition(values[allowed], -most)[-most]  # sorting a whole pool takes twenty times as long
+        allowed = allowed[values[allowed] >= least]
     return allowed[np.argsort(-values[allowed], kind="stable")[:most]]

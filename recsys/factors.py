@@ -84,8 +84,8 @@ class Folded:
     vector: Floats
 
     def scores(self, articles: npt.NDArray[Any]) -> Floats:
-        """(m,) predicted preference; only meaningful where :attr:`Factors.known`."""
-        return np.asarray(self.factors.vectors[articles].astype(np.float64) @ self.vector)
+        """(m,) predicted preference; only meaningful where :attr:`Factors.known`. An article's score does not depend on the others."""
+        return np.asarray(np.vecdot(self.factors.vectors.take(articles, axis=0).astype(np.float64), self.vector))
 
     def contributions(self, article: int) -> list[tuple[int, float]]:
         """(read article, share of the score) pairs, largest first; they add up to the score exactly.

@@ -117,7 +117,7 @@ def _paired(context: Context, union: npt.NDArray[np.int32]) -> list[npt.NDArray[
 
 def _onward(signals: Signals, union: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float64]]:
     """``onward_share``, ``onward_share1`` and ``onward_rate``."""
-    totals = np.maximum(signals.onward_in.sum(axis=1), 1.0)
+    totals = np.maximum(signals.site_onward, 1.0)
     quarter, hour, day = signals.onward_in[:, union].astype(np.float64)
     return [quarter / totals[0], hour / totals[1], day / (signals.reads_in[3, union] + 1.0)]
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from experiments.serving.pair_rows import packed
 from experiments.serving.recommender import Catalogue, Context
 from experiments.serving.signals import HOUR, Reads, SignalRules, Signals, Texts, build_signals, with_texts
 from experiments.serving.slate import SlateRules, pool_at
@@ -69,6 +70,11 @@ def next_reads(reads: Reads, *, since: float, until: float, most: int, seed: int
     opened, target = order[:-1][same], order[1:][same]
     usable = (reads.article[opened] != reads.article[target]) & (reads.at[opened] >= since) & (reads.at[target] < until)
     opened, target = opened[usable], target[usable]
+    unread = ~_read_before(reads, opened, target)
+    opened, target = opened[unread], target[unread]
+    if len(opened) > most:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(opened), most, replace=False))
+        opened, target = opened[drawn], target[drawn]
     place = _place_in_session(reads, order)
     by_reader = np.argsort(reads.reader, kind="stable")
     starts = np.searchsorted(reads.reader[by_reader], np.arange(int(reads.reader.max(initial=-1)) + 2))
@@ -79,14 +85,18 @@ def next_reads(reads: Reads, *, since: float, until: float, most: int, seed: int
         mine = by_reader[starts[reads.reader[first]] : rank[first]]
         article, wanted = int(reads.article[first]), int(reads.article[second])
         past = reads.article[mine]
-        if not (past == wanted).any():
-            earlier = tuple(past[past != article][-KEPT_READS:].tolist())
-            when, levels = (float(reads.at[first]), float(reads.at[second])), tuple(reads.levels[first].tolist())
-            found.append(Request(*when, article, wanted, int(reads.reader[first]), earlier, int(place[first]), levels))
-    if len(found) > most:
-        drawn = np.random.default_rng(seed).choice(len(found), most, replace=False)
-        found = [found[i] for i in np.sort(drawn)]
+        earlier = tuple(past[past != article][-KEPT_READS:].tolist())
+        when, levels = (float(reads.at[first]), float(reads.at[second])), tuple(reads.levels[first].tolist())
+        found.append(Request(*when, article, wanted, int(reads.reader[first]), earlier, int(place[first]), levels))
     return sorted(found, key=lambda request: (request.at, request.reader))
+
+
+def _read_before(reads: Reads, opened: npt.NDArray[np.intp], target: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+    """Whether the reader of row ``opened`` had read the article of row ``target`` before that row."""
+    reader = np.concatenate([reads.reader, reads.reader[opened]])
+    article = np.concatenate([reads.article, reads.article[target]]).astype(np.int64)
+    _, first, pair = np.unique(packed(reader, article), return_index=True, return_inverse=True)
+    return np.asarray(first[pair[len(reads) :]] < opened)
 
 
 def _place_in_session(reads: Reads, order: npt.NDArray[np.intp]) -> npt.NDArray[np.int64]:

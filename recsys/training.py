@@ -40,7 +40,7 @@ HISTORY_H = 800.0  # the longest window of a recipe, before the longest test str
 TEST_HOURS = (24.0, 48.0, 72.0)  # the last day, or up to three where a day has too few page views
 SPARSE_TEST_HOURS = (168.0, 336.0)  # of a log so quiet that three days hold too few to compare on at all
 ENOUGH_REQUESTS, LEAST_REQUESTS, MOST_REQUESTS = 300, 50, 1_000
-GOLDEN = 20
+GOLDEN = 20  # the latest page views: each hour of them costs a snapshot of the signals
 PLACES = 10
 LIBRARIES = ("numpy", "scipy", "implicit", "scikit-learn")
 
@@ -77,13 +77,14 @@ class Judged:
     Parameters
     ----------
     metrics : flat figures for the manifest, hit rates with their 95 % intervals. arms, pairs : as ``evaluate --json`` has them.
-    reason : why the arm is refused; empty when it may be published.
+    reason : why the arm is refused; empty when it may be published. asked : the page views, in order of time.
     """
 
     metrics: dict[str, float]
     arms: list[dict[str, Any]]
     pairs: list[dict[str, Any]]
     reason: str
+    asked: Sequence[Request] = ()
 
 
 def read_source(home: Path, *, until_us: int, agreed_only: bool, texts: bool = True) -> Source:
@@ -169,7 +170,7 @@ def _verdict(ranks: Mapping[str, npt.NDArray[np.float64]], asked: Sequence[Reque
             f"on {len(asked)} later page views '{arm}' places the next article among the first ten in {metrics['hit_rate_at_10']:.1%} of cases, "
             f"'{against}' in {metrics[f'{against}_hit_rate_at_10']:.1%}; the gap of {-gap.difference:.1%} is more than its uncertainty ({half:.1%})."
         )
-    return Judged(metrics, told["arms"], told["pairs"], reason)
+    return Judged(metrics, told["arms"], told["pairs"], reason, asked)
 
 
 def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = "front") -> dict[str, Any]:
@@ -205,7 +206,7 @@ def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = 
     manifest = {**about, "arm": arm, "until": until_us, "seed": seed, "metrics": judged.metrics, "gate": gate, "libraries": _libraries()}
     manifest |= {"data_sha256": source.data_sha256, "last_offset": source.last_offset, "label": "learning" if waived else ""}
     bundle = write_bundle(home / "models" / arm, arrays, manifest)
-    _golden(kind, arrays, manifest, bundle.path, source, until=until)
+    _golden(kind, arrays, manifest, bundle.path, source, asked=judged.asked[-GOLDEN:])
     publish(home, arm, bundle.version, at_us=_now(home))
     says = f"version {bundle.version} is published; hit rate at 10 {judged.metrics['hit_rate_at_10']:.1%}, "
     says += f"{against} {judged.metrics[f'{against}_hit_rate_at_10']:.1%} on {judged.metrics['queries']:.0f} later page views"
@@ -220,12 +221,13 @@ def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = 
     return {**result, "gate": gate, "rows": about["rows"], "seconds": round(time.monotonic() - began, 2), "peak_mb": round(peak_mb)}
 
 
-def _golden(kind: Any, arrays: Mapping[str, Any], manifest: Mapping[str, Any], path: Path, source: Source, *, until: float) -> None:
+def _golden(
+    kind: Any, arrays: Mapping[str, Any], manifest: Mapping[str, Any], path: Path, source: Source, *, asked: Sequence[Request]
+) -> None:
     """Load the bundle from disk and compare its rankings with those of the arrays in memory."""
     catalogue: Catalogue = source.site.catalogue
     written, described = read_bundle(path)
     fresh, stored = kind.load(arrays, manifest, catalogue), kind.load(written, described, catalogue)
-    asked = next_reads(source.reads, since=until - TEST_HOURS[-1] * HOUR, until=until, most=GOLDEN, seed=0)
     for _, context in contexts(asked, source.site):
         first, second = fresh.rank(context), stored.rank(context)
         same = np.array_equal(first.articles, second.articles) and np.array_equal(first.scores, second.scores)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,9 @@ from experiments.errors import ArtefactError
 __all__ = ["FIELDS", "Trees", "trees_from_arrays"]
 
 MOST_LEAVES = 64
-TREES_A_TABLE = 100  # a table is as large as trees times nodes: three of 100 trees take a third of one of 300
+ROWS_AT_ONCE = 64  # arrays above 128 KB go back to the kernel and are faulted in again at every call
+Ints = npt.NDArray[np.int64]
+Sets = npt.NDArray[np.unsignedinteger[Any]]
 FIELDS = ("roots", "feature", "threshold", "missing_left", "left", "right", "value", "leaf", "rows", "baseline")
 
 
@@ -44,14 +46,12 @@ class Trees:
 
     def decision(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Return (rows,) log-odds for (rows, features); equal to scikit-learn's ``decision_function`` to 1e-9."""
-        values = np.concatenate([tables.values(features) for tables in self._tables], axis=1)
-        return np.asarray(values.sum(axis=1) + self.baseline[0])
+        return np.asarray(self._tables.sums(features) + self.baseline[0])
 
     @cached_property
-    def _tables(self) -> tuple[_Tables, ...]:
+    def _tables(self) -> _Tables:
         tree, first, leaves = _leaves(self)
-        starts = range(0, len(self.roots), TREES_A_TABLE)
-        return tuple(_tables(self, range(start, min(start + TREES_A_TABLE, len(self.roots))), tree, first, leaves) for start in starts)
+        return _tables(self, tree, first, leaves)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Return the arrays to publish."""
@@ -60,11 +60,12 @@ class Trees:
 
 @dataclass(frozen=True, slots=True)
 class _Tables:
-    """Which leaves of some trees stay open, by feature; the first open one is where a row ends.
+    """Which leaves of each tree stay open, by feature; the first open one is where a row ends.
 
-    features : (feature, (m,) thresholds ascending, (m + 2, trees) sets of leaves as bits) of every feature that is asked for. Row i
-    holds the leaves left open when the i smallest thresholds lie below the value; the last row is for a missing value.
-    leaf_value : (trees, leaves). all_open : the set of all leaves.
+    features : (feature, (m,) thresholds ascending and infinity, (m + 2, trees) sets of leaves as bits) of every feature that is asked
+    for. Row i holds the leaves left open when the i smallest thresholds lie below the value; the last row is for a missing value,
+    which numpy searches behind infinity.
+    leaf_value : (trees * most,) the leaves of each tree, from the left; tree t begins at ``starts[t]``. all_open : the set of all leaves.
 
     References
     ----------
@@ -72,44 +73,56 @@ class _Tables:
     here the sets are intersected over all smaller thresholds beforehand, so a row costs one look per feature.
     """
 
-    features: tuple[tuple[int, npt.NDArray[np.float64], npt.NDArray[np.unsignedinteger[Any]]], ...]
+    features: tuple[tuple[int, npt.NDArray[np.float64], Sets], ...]
     leaf_value: npt.NDArray[np.float64]
+    starts: Ints
     all_open: np.unsignedinteger[Any]
 
-    def values(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """(rows, trees) what each tree says about each row."""
-        open_leaves = np.full((len(features), len(self.leaf_value)), self.all_open)
+    def sums(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """(rows,) sum of what the trees say about each row; a feature that is the same in all rows is looked up once."""
+        columns = np.ascontiguousarray(features.T)
+        same = ((columns == columns[:, :1]) | (np.isnan(columns) & np.isnan(columns[:, :1]))).all(axis=1)
+        shared, looks = np.full(len(self.starts), self.all_open), []
         for feature, thresholds, table in self.features:
-            value = features[:, feature]
-            row = np.where(np.isnan(value), len(thresholds) + 1, np.searchsorted(thresholds, value))
-            open_leaves &= table[row]
-        first = np.bitwise_count((open_leaves & -open_leaves) - 1)
-        return np.asarray(self.leaf_value[np.arange(len(self.leaf_value)), first])
+            if same[feature] and len(features):
+                shared &= table[np.searchsorted(thresholds, columns[feature, 0])]
+            else:
+                looks.append((table, np.searchsorted(thresholds, columns[feature])))
+        sums = np.empty(len(features))
+        for start in range(0, len(features), ROWS_AT_ONCE):
+            some = slice(start, start + ROWS_AT_ONCE)
+            sums[some] = self._values(shared, [(table, rows[some]) for table, rows in looks], len(sums[some])).sum(axis=1)
+        return sums
+
+    def _values(self, shared: Sets, looks: Sequence[tuple[Sets, npt.NDArray[np.intp]]], rows: int) -> npt.NDArray[np.float64]:
+        """(rows, trees) value of the first leaf that is in ``shared`` and in every set that was looked up."""
+        still_open = np.tile(shared, (rows, 1))
+        found = np.empty_like(still_open)
+        for table, places in looks:
+            table.take(places, axis=0, out=found, mode="clip")  # nothing is clipped; without a mode numpy takes a copy first
+            still_open &= found
+        first = np.bitwise_count((still_open & -still_open) - 1)
+        return np.asarray(self.leaf_value.take(first + self.starts))
 
 
-Ints = npt.NDArray[np.int64]
-
-
-def _tables(trees: Trees, some: range, tree: Ints, first: Ints, leaves: Ints) -> _Tables:
-    most = int(leaves[trees.roots[some]].max())
+def _tables(trees: Trees, tree: Ints, first: Ints, leaves: Ints) -> _Tables:
+    most = int(leaves.max())
     bits = np.uint32 if most <= 32 else np.uint64
-    mine = (tree >= some.start) & (tree < some.stop)
-    value, ends = np.zeros((len(some), most)), mine & trees.leaf
-    value[tree[ends] - some.start, first[ends]] = trees.value[ends]
+    value = np.zeros((len(trees.roots), most))
+    value[tree[trees.leaf], first[trees.leaf]] = trees.value[trees.leaf]
     features = []
-    inner = mine & ~trees.leaf
-    for feature in np.unique(trees.feature[inner]).tolist():
-        nodes = np.flatnonzero(inner & (trees.feature == feature))
-        nodes = nodes[np.argsort(trees.threshold[nodes], kind="stable")]
+    for feature in np.unique(trees.feature[~trees.leaf]).tolist():
+        nodes = np.flatnonzero(~trees.leaf & (trees.feature == feature))
+        thresholds, place = np.unique(trees.threshold[nodes], return_inverse=True)
         left = [((1 << int(leaves[trees.left[n]])) - 1) << int(first[n]) for n in nodes]
         kept = np.invert(np.array(left, bits))  # a value above the threshold closes the leaves on the left
-        table = np.full((len(nodes) + 2, len(some)), ~bits(0))
-        table[np.arange(1, len(nodes) + 1), tree[nodes] - some.start] = kept
+        table = np.full((len(thresholds) + 2, len(trees.roots)), ~bits(0))
+        np.bitwise_and.at(table, (place + 1, tree[nodes]), kept)
         table[:-1] = np.bitwise_and.accumulate(table[:-1])
         right = ~trees.missing_left[nodes]
-        np.bitwise_and.at(table[-1], tree[nodes[right]] - some.start, kept[right])
-        features.append((feature, trees.threshold[nodes], table))
-    return _Tables(tuple(features), value, ~bits(0))
+        np.bitwise_and.at(table[-1], tree[nodes[right]], kept[right])
+        features.append((feature, np.append(thresholds, np.inf), table))
+    return _Tables(tuple(features), value.ravel(), np.arange(len(value)) * most, ~bits(0))
 
 
 def _leaves(trees: Trees) -> tuple[Ints, Ints, Ints]:

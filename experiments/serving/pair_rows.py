@@ -89,33 +89,39 @@ def pair_rows(reads: tuple[Ints, npt.NDArray[Any], npt.NDArray[np.float64]], n: 
 
     Parameters
     ----------
-    reads : session codes, article positions and unix seconds, of reads before ``at``. n : articles.
+    reads : session codes, article positions and unix seconds, of reads before ``at``, sorted by time. n : articles.
     """
-    order = np.lexsort((reads[2], reads[0]))
+    rows = len(reads[0])
+    order = np.sort(packed(reads[0], np.arange(rows))) % max(rows, 1)  # by session, then time; sorting numbers beats sorting places
     session, article, when = reads[0][order], reads[1][order].astype(np.int64), reads[2][order]
-    parts = []
-    for step in range(1, rules.steps + 1):
-        first = np.flatnonzero((session[step:] == session[:-step]) & (article[step:] != article[:-step]))
-        age_h = (at - when[first + step]) / 3600.0
-        weight = 0.5 ** (age_h / rules.half_life_h) * rules.step_decay ** (step - 1)
-        parts.append((article[first], article[first + step], weight, session[first]))
-    source, target, weight, session = (np.concatenate(column) for column in zip(*parts, strict=True))
+    firsts = [
+        np.flatnonzero((session[step:] == session[:-step]) & (article[step:] != article[:-step])) for step in range(1, rules.steps + 1)
+    ]
+    first = np.concatenate(firsts)
+    step = np.repeat(np.arange(1, rules.steps + 1), [len(some) for some in firsts])
     if rules.least_sessions > 1:
-        shown = _often_enough(source, target, session, least=rules.least_sessions)
-        source, target, weight = source[shown], target[shown], weight[shown]
+        shown = _often_enough(article[first], article[first + step], session[first], least=rules.least_sessions)
+        first, step = first[shown], step[shown]
+    source, target = article[first], article[first + step]
+    weight = 0.5 ** ((at - when[first + step]) / 3600.0 / rules.half_life_h) * rules.step_decay ** (step - 1)
     keys, values = source * n + target, weight
     if rules.backwards:
         keys, values = np.concatenate([keys, target * n + source]), np.concatenate([values, rules.backwards * weight])
     unique, inverse = np.unique(keys, return_inverse=True)
     summed = np.bincount(inverse, weights=values, minlength=len(unique))
-    rows = unique // max(n, 1)
-    indptr = np.searchsorted(rows, np.arange(n + 1)).astype(np.int32)
-    total = np.bincount(rows, weights=summed, minlength=n).astype(np.float32)
+    row = unique // max(n, 1)
+    indptr = np.searchsorted(row, np.arange(n + 1)).astype(np.int32)
+    total = np.bincount(row, weights=summed, minlength=n).astype(np.float32)
     return PairRows(indptr, (unique % max(n, 1)).astype(np.int32), summed.astype(np.float32), total)
 
 
 def _often_enough(source: Ints, target: Ints, session: Ints, *, least: int) -> npt.NDArray[np.bool_]:
     """Which rows belong to a pair (either direction) that at least ``least`` sessions contain."""
-    _, place = np.unique(packed(np.minimum(source, target), np.maximum(source, target)), return_inverse=True)
-    once = np.unique(packed(place, session), return_index=True)[1]  # a session counts once per pair
-    return np.asarray(np.bincount(place[once], minlength=len(place))[place] >= least)
+    number = np.cumsum(np.bincount(np.concatenate([source, target])) > 0)  # of articles that occur: a pair and a session fit into 64 bits
+    one, other = number[source], number[target]
+    pair, sessions = np.minimum(one, other) * (number.max(initial=0) + 1) + np.maximum(one, other), int(session.max(initial=0)) + 1
+    visits = np.sort(pair * sessions + session)
+    visited = visits[np.diff(visits, prepend=-1) > 0] // sessions  # a session counts once per pair
+    starts = np.flatnonzero(np.diff(visited, prepend=-1))
+    often = visited[starts[np.diff(np.append(starts, len(visited))) >= least]]
+    return np.isin(pair, often)

@@ -69,10 +69,12 @@ class Texts:
         place = np.minimum(np.searchsorted(self.rows, positions), len(self.rows) - 1)
         return place, self.rows[place] == positions
 
-    def story(self, article: int) -> int:
-        """Number of the story ``article`` shares with others, -1 for none."""
-        place = int(np.searchsorted(self.rows, article))
-        return int(self.stories[place]) if place < len(self.rows) and self.rows[place] == article else -1
+    def story(self, articles: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """(k,) number of the story each of ``articles`` shares with others, -1 for none."""
+        if not len(self.rows):
+            return np.full(len(articles), -1, np.int32)
+        place, known = self.known(articles)
+        return np.where(known, self.stories[place], np.int32(-1))
 
     def likeness(self, article: int | None, among: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
         """(k,) cosine of ``article`` with each of ``among``; NaN where one of the two has no vector."""
@@ -129,6 +131,11 @@ class Signals:
     def site_reads(self) -> npt.NDArray[np.float64]:
         """(5,) reads of all articles in the windows of :attr:`reads_in`."""
         return np.asarray(self.reads_in.sum(axis=1, dtype=np.float64))
+
+    @cached_property
+    def site_onward(self) -> npt.NDArray[np.float64]:
+        """(3,) onward reads of all articles in the windows of :attr:`onward_in`."""
+        return np.asarray(self.onward_in.sum(axis=1, dtype=np.float64))
 
     def co_reads(self, article: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Positions read together with ``article`` and their weights."""
@@ -266,5 +273,5 @@ def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catal
         ) from error
     values |= {"at": float(arrays["at"]), "half_life_h": float(arrays["half_life_h"]), "last_offset": int(arrays["last_offset"])}
     signals = Signals(catalogue=catalogue, **values)
-    _ = signals.site_reads  # computed here, not in the first request
+    _ = signals.site_reads, signals.site_onward  # computed here, not in the first request
     return signals

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from experiments.errors import ArtefactError
 from experiments.experiment import Audience, Kind
 from experiments.serving.recommender import Catalogue, Context, Ranking, register
+from experiments.serving.slate import ascending
 from recsys.factors import Factors, Folded
 
 __all__ = ["Als", "article_factors", "folded"]
@@ -51,7 +52,7 @@ class Als:
         """Rank the articles of the pool that have a vector; empty when no read has one."""
         reader = folded(self.factors, context, self.recent_reads)
         inside = context.pool[context.pool < len(self.factors.vectors)]
-        candidates = np.unique(inside[self.factors.known[inside]])
+        candidates = ascending(inside[self.factors.known[inside]])
         if reader is None or not len(candidates):
             return Ranking.empty()
         return Ranking.best_first(candidates, reader.scores(candidates), "als")

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from experiments.errors import ArtefactError
 from experiments.experiment import Audience, Kind
 from experiments.serving.recommender import Catalogue, Context, Ranking, register
+from experiments.serving.slate import ascending
 from recsys.arms.als import article_factors, folded
-from recsys.candidates import Union, candidates
+from recsys.candidates import Shelf, Union, candidates
 from recsys.factors import Factors
 from recsys.features import FEATURES, compute_features, fingerprint
 from recsys.trees import Trees, trees_from_arrays
@@ -40,6 +41,7 @@ class Ranked:
         self.factors = factors
         self.version = version
         self.recent_reads = recent_reads
+        self._shelf: Shelf | None = None
 
     @classmethod
     def load(cls, arrays: Mapping[str, npt.NDArray[Any]], manifest: Mapping[str, Any], catalogue: Catalogue) -> Ranked:
@@ -52,8 +54,16 @@ class Ranked:
 
     def inputs(self, context: Context) -> tuple[Union, npt.NDArray[np.float64]]:
         """Return the candidates of a request and their (k, features) matrix; training calls the same function."""
-        union = candidates(context, folded(self.factors, context, self.recent_reads))
+        shelf = self._shelf_for(context)
+        union = candidates(context, folded(self.factors, context, self.recent_reads), shelf)
         return union, compute_features(context, union.articles, union.als)
+
+    def _shelf_for(self, context: Context) -> Shelf:
+        """The shelf of the last request as long as it reaches; replaced whole, so requests at the same time do not disturb each other."""
+        pool = ascending(context.pool)
+        before = self._shelf or Shelf.of(context.signals, self.factors, pool)
+        self._shelf = shelf = before.reaching(context.signals, self.factors, pool)
+        return shelf
 
     def rank(self, context: Context) -> Ranking:
         """Rank the candidates by log-odds of being opened next."""

@@ -13,7 +13,9 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from experiments.serving.artefacts import current
 from tests.benchmarks.arms_site import ARMS, FRESH, ManyArticles
-from tests.benchmarks.serving import free_port, get, load, page, site_process
+from tests.benchmarks.serving import SECONDS, free_port, get, load, page, site_process
 from tests.recsys.test_importers import DATA
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as in web processes; on a busy machine threads wait for each other
@@ -125,16 +128,8 @@ def slate_work(site: ManyArticles, times: int = 300) -> Iterator[Row]:
 
 def slate_waits(home: Path, since_us: int) -> dict[str, list[tuple[float, str]]]:
     """Milliseconds from asking the arm to its slate, as logged with each impression, and who placed the articles."""
-    from experiments.clock import system_clock
-    from experiments.events.loader import Loader
-    from experiments.events.store import read_store, store_path
-
-    with Loader(home, clock=system_clock) as loader:
-        loader.load()
-    store = read_store(store_path(home))
     query = "SELECT arm, json_extract(body, '$.latency_us'), json_extract(body, '$.outcome') FROM event WHERE kind = 'impression' AND issued_at >= ?"
-    rows = store.execute(query, (since_us,)).fetchall()
-    store.close()
+    rows = stored(home, query, since_us)
     return {arm: [(us / 1_000, outcome) for name, us, outcome in rows if name == arm] for arm in ARMS}
 
 
@@ -144,59 +139,89 @@ def quantiles(waits: list[float]) -> str:
 
 
 def refit(folder: Path) -> Iterator[Row]:
-    """ALS on 72 hours of a real log beside the bare library, and the swap under load."""
-    log = DATA / GLOBO
-    if not log.exists():
-        yield "refit", f"needs {log}", ""
-        return
-    from recsys.importers.globo import parse
-
-    known = folder / "log.npz"
-    code = "from tests.benchmarks.arms_refit import {0}; {0}({1!r})"
-    parsed = parse(log)
-    names = ("reader", "session", "article")
-    columns = {name: np.asarray(parsed.table[name].combine_chunks().dictionary_encode().indices).astype(np.int64) for name in names}
-    np.savez(known, at=parsed.table["at"].to_numpy() / 1e6, **columns)
+    """ALS on 72 busy hours beside the bare library, and a whole training with its swap while readers are served."""
+    site, path = ManyArticles(folder / "home46000", 46_000), str(folder / "log.npz")
+    if not site.home.exists():
+        site.build(folder)
+    step("log", str(site.home), path)
     told: dict[str, list[dict[str, float]]] = {"bare": [], "ours": []}
     for _ in range(ROUNDS):
         for who, results in told.items():
-            done = subprocess.run([sys.executable, "-c", code.format(who, str(known))], capture_output=True, check=True)
-            results.append(json.loads(done.stdout))
-    wall = {who: statistics.median(one["wall"] for one in results) for who, results in told.items()}
-    cpu = {who: statistics.median(one["cpu"] for one in results) for who, results in told.items()}
+            results.append(step(who, path))
+    wall, cpu = ({who: statistics.median(one[kind] for one in results) for who, results in told.items()} for kind in ("wall", "cpu"))
     yield (
-        f"fit of ALS on the last 72 h, {told['ours'][0]['pairs']:,.0f} pairs", f"{wall['ours']:.1f} s, {cpu['ours']:.1f} CPU s",
+        f"one fit of ALS on 72 h, {told['ours'][0]['pairs']:,.0f} pairs", f"{wall['ours']:.1f} s, {cpu['ours']:.1f} CPU s",
         f"bare matrix and fit {wall['bare']:.1f} s, {cpu['bare']:.1f} CPU s; ratio {wall['ours'] / wall['bare']:.2f}, {cpu['ours'] / cpu['bare']:.2f}",
     )  # fmt: skip
-    yield from swap(folder, statistics.median(one["fit"] for one in told["ours"]))
+    yield from swap(folder, site, wall["bare"])
 
 
-def swap(folder: Path, fit_s: float) -> Iterator[Row]:
-    """Publish a version while 200 requests a second are answered."""
-    from experiments.clock import system_clock
-    from experiments.serving.artefacts import publish, read_bundle, write_bundle
+def step(what: str, *arguments: str) -> Any:
+    """Run a step of :mod:`tests.benchmarks.arms_refit` in a process of its own and return what it told."""
+    code = f"from tests.benchmarks.arms_refit import {what}; {what}(*{arguments!r})"
+    return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout or b"null")
 
-    site, port = ManyArticles(folder / "home46000", 46_000), free_port()
-    if not site.home.exists():
-        site.build(folder)
-    arrays, about = read_bundle(site.home / "models" / "als" / "1")
+
+def swap(folder: Path, site: ManyArticles, bare_s: float) -> Iterator[Row]:
+    """``presslab model train als`` while 200 requests a second are answered, from its start to the first slate of the new version."""
+    port, over, found = free_port(), threading.Event(), list[dict[str, Any]]()
     with site_process("web", "serve", "--home", str(site.home), "--port", str(port)):
         patiently(port, "/-/ready")
-        found: list[dict[str, Any]] = []
-        readers = threading.Thread(target=lambda: found.append(load(folder, port, site.requests(), connections=32, per_second=200)))
-        readers.start()
-        took = []
-        for _ in range(ROUNDS):
-            begun = time.perf_counter()
-            publish(site.home, "als", write_bundle(site.home / "models" / "als", arrays, about).version, at_us=system_clock())
-            took.append(time.perf_counter() - begun)
-            time.sleep(0.6)  # web processes look twice a second
-        readers.join()
-    yield (
-        "write, check and publish 14,000 vectors",
-        f"{max(took):.2f} s + 0.5 s until seen",
-        f"with the fit {fit_s + max(took) + 0.5:.1f} s; answers {found[0]['codes']}, p99 {found[0]['p99']:.1f} ms",
-    )
+        requests = site.requests()
+
+        def read(turn: int) -> None:
+            place = folder / f"readers{turn}"
+            place.mkdir(exist_ok=True)
+            time.sleep(SECONDS / 2 * turn)  # so that the two never pause at the same time
+            while not over.is_set():
+                found.append(load(place, port, requests, connections=16, per_second=100))
+
+        readers = [threading.Thread(target=read, args=(turn,)) for turn in (0, 1)]
+        for reader in readers:
+            reader.start()
+        time.sleep(2 * SECONDS)
+        begun = time.time()
+        training = subprocess.Popen(
+            [sys.executable, "-m", "web", "model", "train", "als", "--home", str(site.home)], stdout=subprocess.PIPE
+        )
+        told = (training.stdout.read() if training.stdout else b"").decode()
+        _, _, used = os.wait4(training.pid, 0)
+        time.sleep(SECONDS)
+        over.set()
+        for reader in readers:
+            reader.join()
+    pointer = current(site.home, "als")
+    published = (pointer.at if pointer else 0) / 1e6 - begun
+    first, last_old = (us / 1e6 - begun for us in swapped(site.home, round(begun * 1e6)))
+    codes = sum((Counter(one["codes"]) for one in found), Counter())
+    says = f"published after {published:.1f} s; last slate of the old version {last_old:.1f} s; {used.ru_utime + used.ru_stime:.1f} CPU s with MLflow"
+    yield "from `presslab model train als` to its first slate", f"{first:.1f} s, {first / bare_s:.1f} bare fits", says
+    yield "answers meanwhile", f"{dict(codes)}", f"p99 {statistics.median(one['p99'] for one in found):.0f} ms; {told.strip()[:90]}"
+
+
+def swapped(home: Path, since_us: int) -> tuple[int, int]:
+    """When the first slate of another model version was made, and the last of the one before, UTC microseconds.
+
+    A page of the benchmark is always asked for by the same reader with the same reads, so another set of candidates is another model.
+    """
+    query = "SELECT reader, issued_at, json_extract(body, '$.candidates') FROM event WHERE kind = 'impression' AND arm = 'als' AND json_extract(body, '$.outcome') = 'served' ORDER BY issued_at"
+    rows = stored(home, query)
+    known = {reader: shown for reader, at_us, shown in rows if at_us < since_us}
+    old = [at_us for reader, at_us, shown in rows if shown == known[reader]]
+    new = [at_us for reader, at_us, shown in rows if shown != known[reader] and at_us > since_us]
+    return min(new), max(old)
+
+
+def stored(home: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Rows of the home's events, after everything acknowledged was loaded."""
+    from experiments.clock import system_clock
+    from experiments.events.loader import Loader
+    from experiments.events.store import read_store, store_path
+
+    with Loader(home, clock=system_clock) as loader:
+        loader.load()
+    with closing(read_store(store_path(home))) as store:
+        return store.execute(query, values).fetchall()
 
 
 def imports(folder: Path) -> Iterator[Row]:

@@ -17,7 +17,7 @@ from experiments.migrate import migrate
 from experiments.serving.artefacts import publish, write_bundle
 from experiments.serving.publish import publish_signals
 from experiments.serving.recommender import Article, Catalogue
-from experiments.serving.signals import HOUR, Reads, build_signals
+from experiments.serving.signals import HOUR, Reads, Texts, build_signals, with_texts
 from experiments.tables import control_engine
 from recsys.features import FEATURES, fingerprint
 from tests.benchmarks.arms_peer import FACTORS
@@ -26,7 +26,7 @@ from web.identity import Recent, choices_text, short_id
 from web.keys import tokens_of
 from web.site_protocol import Choices
 
-FRESH, WITH_VECTOR, READS, READERS = 1_900, 14_000, 200_000, 60
+FRESH, WITH_VECTOR, WORDS, READS, READERS = 1_900, 14_000, 128, 200_000, 60
 ARMS = ("front", "als", "ranked")
 
 
@@ -52,9 +52,11 @@ class ManyArticles:
         rng = np.random.default_rng(0)
         article = (self.articles - FRESH + rng.zipf(1.3, READS) % FRESH).astype(np.int32)
         session = np.arange(READS) // 4
-        publish_signals(
-            self.home, build_signals(Reads(session, session, article, np.sort(at - rng.random(READS) * 72 * HOUR)), catalogue, at=at)
-        )
+        signals = build_signals(Reads(session, session, article, np.sort(at - rng.random(READS) * 72 * HOUR)), catalogue, at=at)
+        words = rng.normal(size=(FRESH, WORDS)).astype(np.float32)
+        words /= np.linalg.norm(words, axis=1, keepdims=True)
+        positions = np.arange(self.articles - FRESH, self.articles, dtype=np.int32)
+        publish_signals(self.home, with_texts(signals, Texts(positions, words, np.full(FRESH, -1, np.int32))))
         vectors = rng.normal(size=(WITH_VECTOR, FACTORS)).astype(np.float32)
         about = {"ids": list(catalogue.ids[-WITH_VECTOR:]), "parameters": {"alpha": 10.0, "regularization": 0.1, "recent_reads": 10.0}}
         trees = {"features": list(FEATURES), "fingerprint": fingerprint()}

@@ -49,7 +49,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     """Send ``requests`` in turn over ``connections`` for ``seconds``; the first tenth only warms up."""
     prepared = [request.encode("latin-1") for request in job["requests"]]
     waits: list[tuple[float, float]] = []
-    codes: Counter[int] = Counter()
+    codes: Counter[int | str] = Counter()  # what went wrong beside the statuses
     begun = time.perf_counter()
     end = begun + job["seconds"]
     turn = iter(range(10**9))
@@ -63,7 +63,11 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
                 return
             if (early := due - time.perf_counter()) > 0:
                 time.sleep(early)
-            codes[connection.send(prepared[number % len(prepared)])] += 1
+            try:
+                codes[connection.send(prepared[number % len(prepared)])] += 1
+            except (OSError, IndexError, ValueError) as error:  # refused, cut, or no answer
+                codes[type(error).__name__] += 1
+                connection = Connection(job["port"])
             waits.append((due, time.perf_counter() - due))
 
     threads = [threading.Thread(target=run) for _ in range(job["connections"])]

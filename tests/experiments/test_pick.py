@@ -68,6 +68,26 @@ def test_after_five_failures_the_arm_rests_and_is_tried_again_later(asked: Conte
     assert arm.calls == 6
 
 
+@pytest.mark.parametrize(("every", "rests"), [(50, False), (6, False), (4, True)])
+def test_an_arm_rests_when_a_fifth_of_its_calls_fail_not_when_a_few_of_many_do(every: int, rests: bool) -> None:
+    now = [0.0]
+    breaker = Breaker(lambda: now[0])
+    for number in range(3_000):  # a hundred a second
+        now[0] = number / 100
+        if breaker.closed():
+            breaker.ended(failed=number % every == every - 1)
+    assert (breaker.opened > 0) == rests
+
+
+def test_what_failed_long_ago_does_not_count() -> None:
+    now = [0.0]
+    breaker = Breaker(lambda: now[0])
+    for number in range(8):
+        now[0] = 3.0 * number  # four in any 10 s
+        breaker.ended(failed=True)
+    assert not breaker.opened
+
+
 def test_stuck_calls_do_not_take_every_thread(asked: Context) -> None:
     picker = Picker(deadline_ms=1, threads=4)
     picker.breakers["sleeps"] = Breaker(time.monotonic, failures=1_000)

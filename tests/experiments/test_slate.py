@@ -148,6 +148,13 @@ def test_a_slate_is_always_distinct_eligible_and_repeatable(seed: int, size: int
     assert slate == build_slate(ranking(*chosen.tolist()), asked)
 
 
+@pytest.mark.parametrize("pool", [[], [9, 3], [3, 5, 9, 12, 20, 22]])
+def test_an_arm_places_no_article_that_is_not_in_the_pool(catalogue: Catalogue, pool: list[int]) -> None:
+    ranked = ranking(-1, 9, 4, 3, 30, 20)  # -1 is what some libraries return for "none"
+    slate = build_slate(ranked, context(catalogue, pool=np.array(pool, np.int32)), rules=CALM)
+    assert [item.article for item in slate.items if item.rung == 0] == [i for i in (9, 3, 20) if i in pool]
+
+
 def test_exploration_draws_with_the_propensity_it_logs(catalogue: Catalogue) -> None:
     rules = SlateRules(explore=0.5, explore_among=4, n=4)
     counts: dict[int, int] = {}

@@ -58,6 +58,16 @@ def test_a_value_on_a_threshold_goes_where_scikit_learn_sends_it() -> None:
     np.testing.assert_allclose(trees.decision(on), model.decision_function(on), atol=1e-9, rtol=0)
 
 
+def test_rows_are_scored_alike_alone_and_together_also_where_features_are_the_same_in_all_of_them() -> None:
+    model, x = fitted()
+    trees, rows = flatten(model), x[:150].copy()
+    rows[:, ::3] = x[1, ::3]
+    rows[:, 1::3] = np.nan
+    rows[70, 1] = 0.0
+    np.testing.assert_array_equal(trees.decision(rows), np.concatenate([trees.decision(row[None]) for row in rows]))
+    np.testing.assert_allclose(trees.decision(rows), model.decision_function(rows), atol=1e-9, rtol=0)
+
+
 @pytest.mark.parametrize("leaves", [2, 40, 64])
 def test_trees_of_few_and_of_many_leaves_are_scored_alike(leaves: int) -> None:
     x = np.random.default_rng(1).normal(size=(3_000, len(FEATURES)))

@@ -74,6 +74,25 @@ def test_going_back_to_an_article_is_no_recommendation_to_learn() -> None:
     assert [r.target for r in next_reads(reads, since=AT, until=AT + HOUR, most=10, seed=0)] == [2]
 
 
+def test_requests_are_those_a_look_at_every_read_finds_and_a_draw_is_part_of_them() -> None:
+    rng = np.random.default_rng(0)
+    for seed in range(30):
+        session = rng.integers(0, 20, 120)
+        reads = Reads(session % 7, session, rng.integers(0, 9, 120).astype(np.int32), np.sort(np.round(rng.random(120) * HOUR)))
+        expected = []
+        for first in range(120):
+            later = [i for i in range(first + 1, 120) if session[i] == session[first]][:1]
+            past = {int(reads.article[i]) for i in range(first) if reads.reader[i] == reads.reader[first]}
+            expected += [(first, i) for i in later if reads.article[i] not in {reads.article[first], *past}]
+        every = next_reads(reads, since=0.0, until=HOUR + 1, most=999, seed=seed)
+        assert sorted((r.at, r.answered_at, r.article, r.target) for r in every) == sorted(
+            (reads.at[a], reads.at[b], reads.article[a], reads.article[b]) for a, b in expected
+        )
+        drawn = next_reads(reads, since=0.0, until=HOUR + 1, most=5, seed=seed)
+        assert len(drawn) == 5
+        assert [r for r in every if r in drawn] == drawn
+
+
 def test_the_signals_of_a_request_were_published_before_it() -> None:
     reads = rows(("b", "t", 5, -10), ("a", "s", 1, 10), ("a", "s", 2, 70), ("c", "v", 7, 100))
     asked = next_reads(reads, since=AT, until=AT + HOUR, most=10, seed=0)
