@@ -38,7 +38,7 @@ class _Window:
 
 
 class ArmHealth:
-    """Counts of this process since the last row; rows ride along with the next commit.
+    """Counts of this process since the last row; its watching thread hands them over, so that no reader waits.
 
     Parameters
     ----------
@@ -66,19 +66,18 @@ class ArmHealth:
             window.times[math.ceil(STEPS * math.log2(max(picked.latency_us, 1)))] += 1
             if picked.cause:
                 window.causes[picked.cause] += 1
-            due = time.monotonic() - self._told >= self.every_s
-        if due:
-            self.tell()
 
-    def tell(self) -> None:
-        """Hand over what was counted since the last time; what cannot be kept now is counted on."""
+    def tell(self, *, now: bool = True) -> None:
+        """Make what was counted durable, or, unless ``now``, do so when it is due; what cannot be kept is lost."""
         with self._lock:
+            if not now and time.monotonic() - self._told < self.every_s:
+                return
             windows, since_us = self._windows, self._since_us
             self._windows, self._since_us, self._told = {}, self.clock(), time.monotonic()
         events = [self._event(experiment, arm, since_us, window) for (experiment, arm), window in windows.items()]
         if events:
             with suppress(OutboxError):  # the health of arms is not worth a reader's page
-                self.outbox.offer(events)
+                self.outbox.append(events)
 
     def _event(self, experiment: str, arm: str, since_us: int, window: _Window) -> Event:
         now, page_view = self.clock(), self.page_views(self.clock())

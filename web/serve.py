@@ -81,6 +81,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "control_socket_disable": True,
         "post_fork": _end_with_the_master,
         "post_worker_init": _watch,
+        "worker_exit": _close,
     }
 
 
@@ -99,3 +100,10 @@ def _end_with_the_master(_arbiter: Any, worker: Any) -> None:
 def _watch(worker: Any) -> None:
     """Look for published changes from the start: also the first page of a process shows the plan in force."""
     worker.wsgi.extensions["presslab"].watch()
+
+
+def _close(_arbiter: Any, worker: Any) -> None:
+    """Hand over what this process counted since the last time."""
+    application = getattr(worker, "wsgi", None)
+    if application is not None:  # it may have failed to start
+        application.extensions["presslab"].close()

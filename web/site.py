@@ -105,6 +105,7 @@ class NewsSite:
 
     def _watch(self, every_s: float) -> None:
         while not self._stop.wait(every_s):
+            self.arm_health.tell(now=False)
             try:
                 self.published = refresh(self.home, self.published)
             except Exception as error:  # the health page names it; the next look that succeeds takes it away

@@ -53,11 +53,10 @@ def arms(home: Home = None, as_json: Json = False) -> None:
             *map(str, (r["name"], r["kind"], r["audience"], r["owner"] or "–", r["version"] or "–")),
             duration(r["age_s"], missing="–"),
             *((f"{r['day']['calls']:,}", f"{r['day']['own']:.1%}", f"{r['day']['p99_ms']:.3g} ms") if r["day"] else ("–",) * 3),
-            r["says"],
         )
         for r in rows
     ]
-    print_table("Arms", ("name", "kind", "audience", "owner", "version", "age", "slates ", "own ", "p99 ", "says"), told)
+    print_table("Arms", ("name", "kind", "audience", "owner", "version", "age", "slates ", "own ", "p99 "), told)
     for module, reason in broken.items():
         print_table("Broken", ("module", "reason"), [(module, reason)])
 
