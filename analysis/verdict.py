@@ -182,7 +182,8 @@ def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
     if candidate.harmful:
         return f"{who} makes the goal worse."
     if not candidate.superior:
-        return f"{who} is not shown to improve the goal."
+        likely = (candidate.worth or 0.0) > 0
+        return f"{who} would pay on average, but chance alone may explain that." if likely else f"{who} is not shown to improve the goal."
     if not candidate.unharmed:
         return f"{who} improves the goal, but harm to {_open(candidate)} cannot be excluded."
     if candidate.share < LEAST_SHARE:

@@ -102,6 +102,12 @@ def test_the_sentence_begins_with_the_decision():
     ]
 
 
+def test_an_arm_not_shown_to_improve_the_goal_is_said_to_pay_on_average_where_it_does():
+    paying, idle = (decide([rule(superior=False, worth=worth)], control="status_quo", failed=[], progress=DONE) for worth in (500.0, None))
+    assert paying.reasons == ("Front would pay on average, but chance alone may explain that.",)
+    assert idle.reasons == ("Front is not shown to improve the goal.",)
+
+
 def test_an_arm_that_pays_on_average_but_loses_in_most_outcomes_is_not_praised():
     found = decide([rule(worth=1.8, earns=0.43)], control="status_quo", failed=[], progress=DONE)
     assert found.key == "ship"
