@@ -104,6 +104,6 @@ def _watch(worker: Any) -> None:
 
 def _close(_arbiter: Any, worker: Any) -> None:
     """Hand over what this process counted since the last time."""
-    application = getattr(worker, "wsgi", None)
-    if application is not None:  # it may have failed to start
-        application.extensions["presslab"].close()
+    site = getattr(getattr(worker, "wsgi", None), "extensions", {}).get("presslab")
+    if site is not None:  # the application may have failed to start
+        site.close()
