@@ -159,8 +159,9 @@ def test_exploration_draws_with_the_propensity_it_logs(catalogue: Catalogue) -> 
     rules = SlateRules(explore=0.5, explore_among=4, n=4)
     counts: dict[int, int] = {}
     logged: dict[int, float] = {}
+    asked, order = context(catalogue), ranking(*range(5, 25))
     for seed in range(4_000):
-        item = build_slate(ranking(*range(5, 25)), context(catalogue, seed=seed), rules=rules).items[3]
+        item = build_slate(order, replace(asked, seed=seed), rules=rules).items[3]
         counts[item.article] = counts.get(item.article, 0) + 1
         logged[item.article] = item.propensity
     assert sum(logged.values()) == pytest.approx(1.0)
