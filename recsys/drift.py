@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,13 +20,14 @@ from scipy.special import fdtrc, fdtri
 
 from experiments.clock import moment
 from experiments.content import load_catalogue
-from experiments.errors import DataError, PresslabError
+from experiments.errors import DataError
 from experiments.events import lake
 from experiments.files import replace_json
 from experiments.serving.artefacts import load_current
 from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, Reads
 from recsys.interactions import to_reads
+from recsys.one_line import tell
 
 __all__ = ["Input", "divergence", "inputs", "main", "moved", "profile"]
 
@@ -218,15 +218,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--until", type=int, required=True, help="reads before this time, UTC microseconds")
     given = parser.parse_args(argv)
-    try:
+
+    def work() -> dict[str, Any]:
         state = profile(given.home, until_us=given.until)
         names = [row["name"] for row in state["inputs"] if row["state"] == "warn"]
         says = state["reason"] or (f"moved: {', '.join(names)}" if names else "nothing moved more than on normal days")
-        told, status = {"state": "done", "says": says, "models": state["models"], "days": state["days"]}, 0
-    except PresslabError as error:
-        told, status = {"state": "refused", "reason": str(error)}, 3
-    sys.stdout.write(json.dumps(told, allow_nan=False) + "\n")
-    return status
+        return {"says": says, "models": state["models"], "days": state["days"]}
+
+    return tell(work)
 
 
 if __name__ == "__main__":

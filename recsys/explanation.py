@@ -7,7 +7,6 @@ the sums differ or there is nothing to explain.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import warnings
 from collections.abc import Sequence
@@ -19,12 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.clock import moment
-from experiments.errors import ArtefactError, NotFoundError, PresslabError
+from experiments.errors import ArtefactError, NotFoundError
 from experiments.files import read_json, replace_json
 from experiments.serving.artefacts import current, load_current
 from experiments.serving.signals import HOUR
 from recsys.arms.ranked import Ranked
 from recsys.features import FEATURES
+from recsys.one_line import tell
 from recsys.requests import contexts, next_reads
 from recsys.training import Source, read_source
 from recsys.trees import Trees
@@ -158,15 +158,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recsys.explanation", description="Explain the ranker that is in force.")
     parser.add_argument("--home", type=Path, required=True)
     given = parser.parse_args(argv)
-    try:
+
+    def work() -> dict[str, Any]:
         state = explain(given.home)
         best = ", ".join(row["name"] for row in state["features"][:3])
-        told = {"state": "done", "says": f"version {state['version']}, {state['rows']:,} rows: most weight on {best}", **state}
-        status = 0
-    except PresslabError as error:
-        told, status = {"state": "refused", "reason": str(error)}, 3
-    sys.stdout.write(json.dumps(told, allow_nan=False) + "\n")
-    return status
+        return {"says": f"version {state['version']}, {state['rows']:,} rows: most weight on {best}", **state}
+
+    return tell(work)
 
 
 if __name__ == "__main__":

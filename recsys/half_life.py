@@ -7,7 +7,6 @@ half-life it has until somebody writes another one into its settings.
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
 from collections.abc import Sequence
@@ -15,11 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from experiments.content import load_catalogue
-from experiments.errors import DataError, PresslabError
+from experiments.errors import DataError
 from experiments.serving.publish import current_signals, read_signals
 from recsys.comparison import PLACES, paired
 from recsys.evaluation import next_click_ranks
 from recsys.next_click import Clicks, clicks
+from recsys.one_line import tell
 
 __all__ = ["CHOICES_H", "Proposal", "main", "proposal_for", "propose_half_life"]
 
@@ -100,13 +100,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--until", type=int, required=True, help="reads before this time, UTC microseconds")
     given = parser.parse_args(argv)
-    try:
+
+    def work() -> dict[str, object]:
         found = proposal_for(given.home, until_us=given.until)
-        told, status = {"state": "done", "says": found.says, **asdict(found)}, 0
-    except PresslabError as error:
-        told, status = {"state": "refused", "reason": str(error)}, 3
-    sys.stdout.write(json.dumps(told, allow_nan=False) + "\n")
-    return status
+        return {"says": found.says, **asdict(found)}
+
+    return tell(work)
 
 
 if __name__ == "__main__":
