@@ -90,7 +90,7 @@ class Worker:
         loading.start()
         scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
         tick_s = 0.1 if self.settings.profile == "demo" else 1.0
-        for job in self.jobs:
+        for job in (job for job in self.jobs if job.schedule() != "on request"):
             scheduler.add_job(self.run_due, IntervalTrigger(seconds=tick_s), args=[job], id=job.name)
         scheduler.add_job(self._run_requested, IntervalTrigger(seconds=0.2), id="requests")
         scheduler.add_job(self.beat, IntervalTrigger(seconds=HEARTBEAT_S), id="heartbeat")

@@ -164,6 +164,7 @@ class Tokens:
                 raise ConfigError(f"key '{name}' cannot sign.", "A key id is 1 to 8 letters or digits, a key at least 16 bytes.")
         self._keys = dict(keys)
         self._subkeys: dict[tuple[str, str], bytes] = {}  # purposes are few and our own
+        self._signers: dict[tuple[str, str], hmac.HMAC] = {}
         self._current = current
 
     def reader_hash(self, reader: str, key: str | None = None) -> str:
@@ -241,7 +242,12 @@ class Tokens:
         return known
 
     def _mac(self, key: str, purpose: str, message: bytes) -> bytes:
-        return hmac.digest(self._subkey(key, purpose), message, "sha256")
+        signer = self._signers.get((key, purpose))
+        if signer is None:
+            signer = self._signers[key, purpose] = hmac.new(self._subkey(key, purpose), digestmod="sha256")
+        mac = signer.copy()  # hmac.digest hands the interpreter to another thread at every call
+        mac.update(message)
+        return mac.digest()
 
 
 def _link_payload(page_view: str, slot: str, position: int) -> bytes:

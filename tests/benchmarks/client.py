@@ -7,7 +7,6 @@ fixed times and their wait counts from there, so that a slow server cannot hide 
 from __future__ import annotations
 
 import json
-import socket
 import sys
 import threading
 import time
@@ -15,34 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-
-class Connection:
-    """One kept-alive connection that sends prepared bytes and reads whole answers."""
-
-    def __init__(self, port: int) -> None:
-        self.port = port
-        self.file = self.socket = None
-
-    def send(self, request: bytes) -> int:
-        """Return the status of the answer."""
-        if self.socket is None:
-            self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=30)
-            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.file = self.socket.makefile("rb")
-        self.socket.sendall(request)
-        status = int(self.file.readline().split()[1])
-        length, close = 0, False
-        while (line := self.file.readline()) not in (b"\r\n", b""):
-            name, _, value = line.partition(b":")
-            if name.lower() == b"content-length":
-                length = int(value)
-            close = close or (name.lower() == b"connection" and b"close" in value.lower())
-        self.file.read(length)
-        if close:
-            self.file.close()
-            self.socket.close()
-            self.socket = None
-        return status
+from web.demo.connection import Connection
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +27,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
     turn = iter(range(10**9))
 
     def run() -> None:
-        connection = Connection(job["port"])
+        connection = Connection("127.0.0.1", job["port"], timeout_s=30)
         while True:
             number = next(turn)
             due = begun + number / job["per_second"] if job.get("per_second") else time.perf_counter()
@@ -64,10 +36,9 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
             if (early := due - time.perf_counter()) > 0:
                 time.sleep(early)
             try:
-                codes[connection.send(prepared[number % len(prepared)])] += 1
-            except (OSError, IndexError, ValueError) as error:  # refused, cut, or no answer
+                codes[connection.send(prepared[number % len(prepared)]).status] += 1
+            except OSError as error:  # refused, cut, or no answer
                 codes[type(error).__name__] += 1
-                connection = Connection(job["port"])
             waits.append((due, time.perf_counter() - due))
 
     threads = [threading.Thread(target=run) for _ in range(job["connections"])]

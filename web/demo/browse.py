@@ -7,13 +7,13 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException
 from threading import local
 from urllib.parse import quote, urlencode
 
 from experiments.events.ids import Tokens
 from fixtures.behaviour import Action, Beacon, Choose, Link, Object, Open, Place, Seen
 from fixtures.readers import Reader
+from web.demo.connection import Connection
 from web.identity import Recent, choices_text, short_id
 from web.site_protocol import Choices
 
@@ -128,31 +128,30 @@ class Wire:
             )
         if body is not None:
             headers |= {"Content-Type": kind, "Origin": f"http://{self.host}:{self.port}"}
+        line = "".join(f"\r\n{name}: {value}" for name, value in headers.items())
+        whole = f"{method} {path} HTTP/1.1\r\nHost: {self.host}:{self.port}{line}\r\nContent-Length: {len(body or b'')}\r\n\r\n".encode()
         for attempt in range(TRIES):
             try:
-                return self._once(browser, method, path, body, headers)
-            except (HTTPException, OSError):
-                self._local.connection = None
+                return self._once(browser, whole + (body or b""))
+            except OSError:
                 self.retries += 1
                 time.sleep(0.05 * 2**attempt)
         raise WireError(f"{method} {path}: no answer from {self.host}:{self.port} after {TRIES} tries")
 
-    def _once(self, browser: Browser, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> tuple[int, str]:
+    def _once(self, browser: Browser, request: bytes) -> tuple[int, str]:
         connection = getattr(self._local, "connection", None)
         if connection is None:
-            connection = self._local.connection = HTTPConnection(self.host, self.port, timeout=20)
-        connection.request(method, path, body, headers)
-        response = connection.getresponse()
-        text = response.read().decode()
+            connection = self._local.connection = Connection(self.host, self.port)
+        answer = connection.send(request)
         self.requests += 1
-        for cookie in response.headers.get_all("Set-Cookie") or ():
+        for cookie in answer.all("set-cookie"):
             name, _, rest = cookie.partition("=")
             value = rest.partition(";")[0].strip('"')
             if value and not browser.reader.bot:
                 browser.cookies[name] = value
             else:
                 browser.cookies.pop(name, None)
-        return response.status, text
+        return answer.status, answer.body.decode()
 
 
 def _links(html: str, page: str) -> list[Link]:

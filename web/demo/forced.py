@@ -40,7 +40,8 @@ class Forced:
         self.pins = desk.pins_at(catalogue)
         self.versions = signal_versions(home)
         self.times = [int(version) for version in self.versions]
-        self.signals: Callable[[int], Signals] = lru_cache(maxsize=64)(self._signals)
+        self.signals: Callable[[int], Signals] = lru_cache(maxsize=None)(self._signals)  # a few hundred: each reader crosses all of them
+        self.front: Callable[[float], Sequence[Link]] = lru_cache(maxsize=64)(self._front)  # in every arm the same reader comes at the same times
         self.arm: Callable[[str, Path | None], Recommender] = lru_cache(maxsize=64)(self._arm)
         self.bundles = {name: _bundles(home, name) for name in ARMS}
 
@@ -80,7 +81,7 @@ class Forced:
         slate = build_slate(ranking, context, rules=self.rules, pins=self.pins, editors=self.editors)
         return tuple(self.catalogue.ids[item.article] for item in slate.items)
 
-    def front(self, at: float) -> Sequence[Link]:
+    def _front(self, at: float) -> Sequence[Link]:
         """Return the links of the front page."""
         return front_links(self.catalogue, self.desk, at, signals=self.signals_at(at), rules=self.rules)
 
