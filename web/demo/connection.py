@@ -74,7 +74,9 @@ class Connection:
                 headers.append((name.lower(), value.strip()))
             length = int(dict(headers)["content-length"])
         except (IndexError, KeyError, ValueError) as error:
-            raise ConnectionBroken(f"{self.host}:{self.port} closed the connection or did not answer in HTTP with a Content-Length.") from error
+            raise ConnectionBroken(
+                f"{self.host}:{self.port} closed the connection or did not answer in HTTP with a Content-Length."
+            ) from error
         body = self._file.read(length)
         if len(body) < length:
             raise ConnectionBroken(f"{self.host}:{self.port} sent {len(body)} of {length} bytes.")

@@ -41,7 +41,7 @@ class Forced:
         self.versions = signal_versions(home)
         self.times = [int(version) for version in self.versions]
         self.signals: Callable[[int], Signals] = lru_cache(maxsize=None)(self._signals)  # a few hundred: each reader crosses all of them
-        self.front: Callable[[float], Sequence[Link]] = lru_cache(maxsize=64)(self._front)  # in every arm the same reader comes at the same times
+        self.front: Callable[[float], Sequence[Link]] = lru_cache(maxsize=64)(self._front)  # a reader comes at the same times in every arm
         self.arm: Callable[[str, Path | None], Recommender] = lru_cache(maxsize=64)(self._arm)
         self.bundles = {name: _bundles(home, name) for name in ARMS}
 
