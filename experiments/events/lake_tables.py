@@ -121,9 +121,14 @@ def _columns(kind: str, names: Collection[str]) -> list[str]:
 
 
 def _fresh(tail: Tail, kind: str, columns: list[str]) -> Any:
-    text = {column.name for column in FACTS[kind] if column.type == "text"} | {"experiment"}
-    facts = tail.fresh(kind, columns)
-    return pa.table({name: pa.array(facts[name], pa.string() if name in text else pa.int64()) for name in columns})
+    """The fresh events of a kind with at least these columns, kept while the snapshot is open: a report asks dozens of times."""
+    kept = tail.kept.get(kind)
+    if kept is None or not set(columns) <= set(kept.column_names):
+        text = {column.name for column in FACTS[kind] if column.type == "text"} | {"experiment"}
+        names = list(dict.fromkeys([*(kept.column_names if kept is not None else ()), *columns]))
+        facts = tail.fresh(kind, names)
+        kept = tail.kept[kind] = pa.table({name: pa.array(facts[name], pa.string() if name in text else pa.int64()) for name in names})
+    return kept
 
 
 def _define(engine: Any, tail: Tail, needs: Mapping[str, Collection[str]], *, shards: tuple[int, int] | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -63,6 +63,7 @@ class Tail:
     """One snapshot of all events: the sealed days as files, the rest as rows of the store (both of the same instant).
 
     ``until_us`` is exclusive; ``source`` None means every source but canaries; ``experiment`` empty means any.
+    ``kept`` holds what was read of a kind so far, for readers of this snapshot.
     """
 
     home: Path
@@ -71,6 +72,7 @@ class Tail:
     until_us: int
     source: str | None
     experiment: str = ""
+    kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def last_seq(self) -> int:
