@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 from tests.web import results
 from tests.web.markup import Element, parse, texts
 from tests.web.preview import PreviewSite
+from web.owner.memo import memo_of
 
 BANNED = ("p-value", "significant", "null hypothesis", "confidence", "credible", "lift", "uplift", "SRM", "posterior")
 PAGES = ("/", "/jobs", "/models", "/drift", "/explain", "/health", *(f"/experiment/{name}" for name in results.REPORTS))
@@ -101,6 +102,20 @@ def test_an_untrusted_report_is_greyed_and_puts_the_failed_check_first(client: F
     first = page.one("ul", "checks").all("li")[0]
     assert "Traffic split" in first.text
     assert first.one("span", "mark").attributes["aria-label"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("state", "command"), [("running", "experiment stop sport-box"), ("stopped", "experiment decide sport-box status_quo")]
+)
+def test_an_untrusted_report_names_a_command_that_works_in_its_state(state: str, command: str) -> None:
+    box = memo_of(results.REPORTS["sport-box"] | {"state": state}).verdict
+    assert command in box.command
+
+
+def test_a_reason_that_is_the_verdict_itself_is_not_said_twice() -> None:
+    verdict = {"key": "do_not_use", "arm": None, "sentence": "Do not use these numbers: one arm fails.", "reasons": ["one arm fails"]}
+    box = memo_of(results.REPORTS["sport-box"] | {"verdict": verdict, "sentences": []}).verdict
+    assert (box.sentence, box.reasons) == ("One arm fails.", ())
 
 
 def test_what_cannot_be_estimated_is_said_in_words(client: FlaskClient) -> None:

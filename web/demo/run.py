@@ -49,6 +49,7 @@ __all__ = ["run_demo"]
 
 HISTORY_DAYS = 7
 POOL_H = 7 * 24.0
+DEADLINE_MS = 250  # two weeks pass in a minute beside trainings: 30 ms would say how busy the machine is, not how fast an arm is
 LAG_S = 3 * 3_600.0  # signals older than this make the readers wait
 
 
@@ -129,7 +130,15 @@ def _settings(plan: Plan) -> Settings:
         shutil.rmtree(home)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     replace_json(home / "demo.json", {"state": "building"})
-    lines = ['profile = "demo"', f"port = {plan.port}", f"pool_hours = {POOL_H}", "workers = 2", "threads = 8", ""]
+    lines = [
+        'profile = "demo"',
+        f"port = {plan.port}",
+        f"pool_hours = {POOL_H}",
+        "workers = 2",
+        "threads = 8",
+        f"deadline_ms = {DEADLINE_MS}",
+        "",
+    ]
     replace_file(home / "presslab.toml", "\n".join(lines).encode())
     return load_settings(home)
 

@@ -160,8 +160,9 @@ def _verdict(report: Mapping[str, Any], sentences: Sequence[str]) -> VerdictBox:
     money = [s for s in told if s.startswith(("In ", "We expect", "If we "))]
     ranges = [s for s in told if s not in money]
     following, command = _next(report, verdict)
+    reasons = [reason for reason in verdict.get("reasons") or () if reason.casefold() != rest.rstrip(".").casefold()]
     return VerdictBox(
-        verdict["key"], icon, word, headline, " ".join([rest, *ranges]).strip(), " ".join(money), tuple(verdict.get("reasons") or ())[:4], following, command,
+        verdict["key"], icon, word, headline, " ".join([rest, *ranges]).strip(), " ".join(money), tuple(reasons)[:4], following, command,
         _progress(report) if verdict["key"] == "wait" else "",
     )  # fmt: skip
 
@@ -182,7 +183,13 @@ def _next(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, s
         end = date((report.get("dates") or {}).get("planned_end"), missing="its planned end")
         return f"Let it run until {end}. Look at this page whenever you like: nothing here can mislead you early.", ""
     if verdict["key"] == "do_not_use":
-        return "Repair the failed check below, then start again with fresh readers.", f"presslab experiment stop {name}"
+        if report.get("state") == "running":
+            return "Repair the failed check below, then start again with fresh readers.", f"presslab experiment stop {name}"
+        return (
+            "Repair the failed check below. Record that nothing is decided from these numbers, and plan the test again under a new name: "
+            "it gets fresh readers.",
+            f'presslab experiment decide {name} {report["control"]} --reason "..."',
+        )
     return (
         "Record the decision, with its reason:",
         f'presslab experiment decide {name} {verdict.get("arm") or report["control"]} --reason "..."',
