@@ -14,7 +14,7 @@ from web.owner.best import assumed, best_rows
 from web.owner.groups import Groups, groups_of
 from web.owner.trusted import TrustLine, trust_lines
 from web.owner.varied import Varied, varied_of
-from web.owner.words import AUDIENCES, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says, sentence_after
+from web.owner.words import AUDIENCES, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says, sentence_after, spoken
 from web.owner.worth import Money, money_of
 
 __all__ = ["ArmLine", "Memo", "VerdictBox", "memo_of", "number_rows"]
@@ -221,7 +221,7 @@ def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[st
         )
     elif low is None or high is None:
         low = high = estimate = None
-        words = f"{_status(effect['status'])}: {effect.get('reason') or 'no reason was stored'}"
+        words = spoken(f"{_status(effect['status'])}: {effect.get('reason') or 'no reason was stored'}")
     else:
         words = interval(low, high) + (
             ", unusually large; check before believing" if estimate is not None and abs(estimate) > UNUSUAL else ""

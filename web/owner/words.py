@@ -39,7 +39,7 @@ BADGES = {
     "decided": ("Decided", ""),
     "not_trustworthy": ("Not trustworthy", "bad"),
 }
-WRITTEN = {"als": "ALS"}
+WRITTEN = {"als": "ALS", "status_quo": "status quo", "front_personal": "front personal"}
 NAMES = re.compile(r"\b(?:" + "|".join(WRITTEN) + r")\b", re.IGNORECASE)
 
 
@@ -72,6 +72,8 @@ def spoken(text: str) -> str:
     --------
     >>> spoken("Keep the heuristic: als does not beat front; als falls back.")
     'Keep the heuristic: ALS does not beat front; ALS falls back.'
+    >>> spoken("status_quo fills no slot")
+    'status quo fills no slot'
     """
     return NAMES.sub(lambda match: WRITTEN[match[0].lower()], text)
 

@@ -54,10 +54,18 @@ def models() -> Response:
     """How old what is served is, what the last training and the last gates of each arm said, every version of every model."""
     where = site().standing()
     shown = {row["arm"]: row for row in where["arms"] if row["training"] or row["gates"] or row["reason"]}
-    versions = sorted(site().models(), key=lambda version: (version["arm"], not version.get("live")))
+    versions = sorted(site().models(), key=lambda version: (version["arm"], not version.get("live"), -(version.get("until") or 0)))
     arms = {arm: [v for v in versions if v["arm"] == arm] for arm in sorted({*shown, *(v["arm"] for v in versions)})}
     standing = {row["arm"]: row for row in where["arms"]}
-    return answer("console/models.html", active="models", arms=arms, standing=standing, refreshed=where["refreshed"], plain=plain_facts)
+    return answer(
+        "console/models.html",
+        active="models",
+        arms=arms,
+        standing=standing,
+        refreshed=where["refreshed"],
+        plain=plain_facts,
+        learned=learned_until,
+    )
 
 
 @console.route("/models.json")
@@ -70,6 +78,11 @@ def arms_json() -> Response:
     return as_json(site().standing())
 
 
+def learned_until(version: Mapping[str, Any]) -> float | None:
+    """Return the moment a version learned up to, in unix seconds; manifests count microseconds."""
+    return version["until"] / 1e6 if isinstance(version.get("until"), int) else None
+
+
 def plain_facts(version: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Return the single values of a model version as (name, words); nested ones one level deep.
 
@@ -80,14 +93,14 @@ def plain_facts(version: Mapping[str, Any]) -> list[tuple[str, str]]:
     """
     facts: list[tuple[str, str]] = []
     for key, value in version.items():
-        if key in ("arm", "version", "live"):
+        if key in ("arm", "version", "live") or value == "":
             continue
         words = key.replace("_", " ")
         if isinstance(value, Mapping):
             facts += [
                 (f"{words}: {inner.replace('_', ' ')}", _plain(inner, each))
                 for inner, each in value.items()
-                if not isinstance(each, (Mapping, list))
+                if not isinstance(each, (Mapping, list)) and each != ""
             ]
         elif not isinstance(value, list):
             facts.append((words, _plain(key, value)))
