@@ -100,17 +100,15 @@ class Loader:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._store = open_store(store_path(home), create=True)
-        except BlockingIOError:
+        except BaseException as error:
             os.close(self._lock)
-            raise BusyError(f"another loader works in {home}.", "Stop the other worker first.") from None
-        except BaseException:
-            os.close(self._lock)
+            if isinstance(error, BlockingIOError):
+                raise BusyError(f"another loader works in {home}.", "Stop the other worker first.") from None
             raise
         self._lease = (f"{self._store.prefix}loader",)
         self._store.execute("INSERT INTO lease VALUES (?, 1) ON CONFLICT(name) DO UPDATE SET epoch = lease.epoch + 1", self._lease)
         self._epoch = self._store.execute(EPOCH, self._lease).fetchone()[0]
-        self._refused: set[bytes] = set()
-        self._key = b""
+        self._refused, self._key = set[bytes](), b""
 
     def __enter__(self) -> Loader:
         return self
@@ -119,10 +117,12 @@ class Loader:
         self.close()
 
     def close(self) -> None:
-        """Close the store and let another loader work."""
+        """Close the store after the transaction that runs, and let another loader work."""
         with self._turn:
-            self._store.close()
-            os.close(self._lock)
+            if self._lock >= 0:
+                self._store.close()
+                os.close(self._lock)
+                self._lock = -1
 
     def load(self, *, most: int = 20_000) -> Loaded:
         """Make one pass over all outboxes, at most ``most`` entries of each; call it in a loop.
@@ -159,8 +159,10 @@ class Loader:
 
     @contextmanager
     def transaction(self) -> Iterator[Store]:
-        """A fenced write transaction on the store: whoever lost the lease cannot write."""
+        """A fenced write transaction on the store: whoever lost the lease, or was closed, cannot write."""
         with self._turn:
+            if self._lock < 0:
+                raise BusyError("this loader was closed.", "Another one goes on where it was.")
             store = self._store
             store.begin()
             try:
