@@ -25,9 +25,9 @@ from sqlalchemy import Engine
 
 from experiments.clock import Clock, FileClock, clock_of, moment
 from experiments.errors import BusyError, DataError
+from experiments.events.asking import answer_requests
 from experiments.events.erase import erase_reader
 from experiments.events.loader import Loader
-from experiments.events.replay import answer_requests
 from experiments.files import read_json
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
