@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from flask import Flask, Response, jsonify, render_template, request
 from flask_limiter import Limiter
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from experiments.errors import PresslabError
 from experiments.settings import Settings
@@ -77,6 +77,8 @@ def _errors(app: Flask, site: NewsSite) -> None:
         code = error.code or 500
         if request.path == "/e":
             site.edge.count(refused=str(code)) if code == 429 else site.edge.count(rejected=[str(code)])
+        if isinstance(error, SecurityError):  # the name of the host: no link of a page could be written
+            return jsonify(error=f"{error.description}; trusted_hosts in presslab.toml says which are."), code
         if request.path == "/e" or request.path.startswith("/-/"):
             answer = jsonify(error=error.description)
             if code == 429:

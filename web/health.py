@@ -73,9 +73,7 @@ def _events(stored: Stored) -> tuple[list[BalanceRow], dict[str, Any], dict[str,
 
 def _outboxes(damaged: Mapping[Path, str]) -> dict[str, str]:
     found = "; ".join(f"{path}: {why}" for path, why in damaged.items())
-    words = (
-        f"What could be read was loaded, the rest is kept: {found}. Look at the disk; remove the file when nothing more is wanted of it."
-    )
+    words = f"What precedes the damage was loaded, the rest waits: {found}. Look at the disk, then run presslab data salvage."
     return _check("outbox files", not damaged, "Every file could be read.", words)
 
 

@@ -187,7 +187,7 @@ def job_named(jobs: Sequence[Job], name: str) -> Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: ``state`` is done, refused or failed; ``reason`` says why in words."""
+    """How a run ended: ``state`` is done, refused, failed or stopped; ``reason`` says why in words."""
 
     state: str
     reason: str = ""
@@ -215,12 +215,16 @@ def claim(engine: Engine, job: Job, slot: datetime, *, at: datetime) -> JobRunRo
 
 
 def finish_run(engine: Engine, number: int, outcome: Outcome, *, at: datetime, seconds: float) -> None:
-    """Record how a run ended. ``seconds`` is real time also where ``at`` is simulated."""
+    """Record how a run ended; one that was stopped is asked for once more. ``seconds`` is real time also where ``at`` is simulated."""
     with Session(engine) as session:
         row = session.get_one(JobRunRow, number)
+        if row.state != "running":
+            return  # it outlived its worker, and the next one has closed it
         row.state, row.reason, row.exit_code = outcome.state, outcome.reason, outcome.exit_code
         row.ended_at, row.seconds, row.peak_mb, row.log = at, round(seconds, 3), outcome.peak_mb, outcome.log[-20_000:]
         session.add(row)
+        if outcome.state == "stopped":
+            session.add(_again(row, at))
         session.commit()
 
 
@@ -253,8 +257,13 @@ def abandon(engine: Engine, jobs: Sequence[Job], *, at: datetime) -> None:
             row.state, row.ended_at, row.reason = "failed", at, "the worker ended while it ran"
             session.add(row)
             if row.attempt == 1 and row.job in known:
-                session.add(JobRunRow(job=row.job, slot=row.slot, attempt=2, state="requested", started_at=at))
+                session.add(_again(row, at))
         session.commit()
+
+
+def _again(row: JobRunRow, at: datetime) -> JobRunRow:
+    """Another attempt of a run that did not come to its end."""
+    return JobRunRow(job=row.job, slot=row.slot, attempt=row.attempt + 1, state="requested", started_at=at)
 
 
 def last_runs(engine: Engine, *, each: int = 12) -> dict[str, list[JobRunRow]]:

@@ -25,9 +25,9 @@ from sqlalchemy import Engine
 
 from experiments.clock import Clock, FileClock, clock_of, moment
 from experiments.errors import BusyError, DataError
+from experiments.events.asking import answer_requests
 from experiments.events.erase import erase_reader
 from experiments.events.loader import Loader
-from experiments.events.replay import answer_requests
 from experiments.files import read_json
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
@@ -41,6 +41,7 @@ log = logging.getLogger("presslab.worker")
 HEARTBEAT_S = 2.0
 NICE = 10  # of a job: readers come first
 JUMP_S = 3_600  # by which clock and uptime may differ before events are deleted
+ENDING_S = 10.0  # that a worker which is told to stop waits for its jobs
 PAUSE_S = 0.2  # between two looks at the outboxes: an event is in the store well within two seconds
 QUIET_ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "",
@@ -73,6 +74,8 @@ class Worker:
         self._slots: dict[str, datetime] = {}
         self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._heavy = threading.BoundedSemaphore(2)
+        self._runs: set[int] = set()  # numbers of the runs that have not ended
+        self._children: set[subprocess.Popen[str]] = set()
         self.loaded = {"stored": 0, "duplicate": 0}
         self.faults: dict[str, str] = {}
 
@@ -99,7 +102,17 @@ class Worker:
         scheduler.start()
         self.stopping.wait()
         scheduler.shutdown(wait=False)
+        self._end_runs()
         loading.join(timeout=10)
+
+    def _end_runs(self) -> None:
+        """End processes at once, work inside before its next transaction; the next worker closes a run that is stuck."""
+        self.loader.close()
+        until = time.monotonic() + ENDING_S
+        while self._runs and time.monotonic() < until:
+            for child in tuple(self._children):
+                _kill(child)
+            time.sleep(0.02)
 
     def close(self) -> None:
         """Let another worker take over."""
@@ -135,34 +148,43 @@ class Worker:
     def _supervise(self, job: Job, row: JobRunRow) -> None:
         """Run a job, one at a time of its name, and record the end whatever happens."""
         assert row.number is not None
+        self._runs.add(row.number)
         with self._busy[job.name]:
             start = time.monotonic()
-            until_us = self.clock()
-            try:
-                outcome = self._inside(job, until_us) if job.name in self.inside else self._outside(job, until_us)
-            except Exception as error:  # the run table is where a failing job is seen; the worker goes on
-                log.exception("job %s failed", job.name)
-                outcome = Outcome("failed", f"{type(error).__name__}: {error}", 1)
+            outcome = self._outcome(job, self.clock())
+            if self.stopping.is_set() and outcome.state == "failed":
+                outcome = Outcome("stopped", "the worker was stopped while it ran", outcome.exit_code, outcome.peak_mb, outcome.reason)
             finish_run(self.engine, row.number, outcome, at=moment(self.clock()), seconds=time.monotonic() - start)
+        self._runs.discard(row.number)
 
-    def _inside(self, job: Job, until_us: int) -> Outcome:
-        return Outcome("done", self.inside[job.name](until_us))
+    def _outcome(self, job: Job, until_us: int) -> Outcome:
+        try:
+            return Outcome("done", self.inside[job.name](until_us)) if job.name in self.inside else self._outside(job, until_us)
+        except Exception as error:  # the run table is where a failing job is seen; the worker goes on
+            if not self.stopping.is_set():
+                log.exception("job %s failed", job.name)
+            return Outcome("failed", f"{type(error).__name__}: {error}", 1)
 
     def _outside(self, job: Job, until_us: int) -> Outcome:
         """Run a job in a fresh process, niced, with a limit of memory, killed after its longest time."""
         environment = {**os.environ, **QUIET_ENVIRONMENT, "PRESSLAB_HOME": str(self.home), "PRESSLAB_PROFILE": self.settings.profile}
         with self._heavy:
+            if self.stopping.is_set():
+                return Outcome("failed", "not begun")
             child = subprocess.Popen(
                 arguments(job, home=self.home, until_us=until_us), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
                 start_new_session=True,
             )  # fmt: skip
+            self._children.add(child)
             _restrain(child.pid, job.most_mb)
             try:
                 out, errors = child.communicate(timeout=job.longest_s)
             except subprocess.TimeoutExpired:
-                os.killpg(child.pid, signal.SIGKILL)
+                _kill(child)
                 child.communicate()
                 return Outcome("failed", f"ran longer than {job.longest_s} s and was stopped", 124)
+            finally:
+                self._children.discard(child)
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         return _ended(child.returncode, out, errors, peak_mb)
 
@@ -219,6 +241,8 @@ class Worker:
                 self.faults.pop("loader", None)
                 pause_s = 0.0 if loaded.pending_files else PAUSE_S
             except Exception as error:  # the heartbeat carries the words to the jobs page
+                if self.stopping.is_set():
+                    return  # the store is closed; whoever comes next goes on
                 said = f"{type(error).__name__}: {error}"
                 if self.faults.get("loader") != said:  # a database may be away for hours
                     log.exception("loading failed")
@@ -229,6 +253,13 @@ class Worker:
     def beat(self) -> None:
         """Say that this worker lives; pages show the age of these words."""
         write_beat(self.home, pid=os.getpid(), clock=self.clock, loaded=self.loaded, faults=self.faults)
+
+
+def _kill(child: subprocess.Popen[str]) -> None:
+    """Kill a job and what it started."""
+    if child.returncode is None:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
 
 
 def _restrain(process: int, most_mb: int) -> None:

@@ -93,24 +93,22 @@ class Loader:
     def __init__(self, home: Path, *, clock: Callable[[], int]) -> None:
         self._home = home
         self._outbox = home / "outbox"
-        self._clock = clock
+        self.clock = clock
         self._turn = threading.RLock()
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = os.open(home / "loader.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._store = open_store(store_path(home), create=True)
-        except BlockingIOError:
+        except BaseException as error:
             os.close(self._lock)
-            raise BusyError(f"another loader works in {home}.", "Stop the other worker first.") from None
-        except BaseException:
-            os.close(self._lock)
+            if isinstance(error, BlockingIOError):
+                raise BusyError(f"another loader works in {home}.", "Stop the other worker first.") from None
             raise
         self._lease = (f"{self._store.prefix}loader",)
         self._store.execute("INSERT INTO lease VALUES (?, 1) ON CONFLICT(name) DO UPDATE SET epoch = lease.epoch + 1", self._lease)
         self._epoch = self._store.execute(EPOCH, self._lease).fetchone()[0]
-        self._refused: set[bytes] = set()
-        self._key = b""
+        self._refused, self._key = set[bytes](), b""
 
     def __enter__(self) -> Loader:
         return self
@@ -119,10 +117,12 @@ class Loader:
         self.close()
 
     def close(self) -> None:
-        """Close the store and let another loader work."""
+        """Close the store after the transaction that runs, and let another loader work."""
         with self._turn:
-            self._store.close()
-            os.close(self._lock)
+            if self._lock >= 0:
+                self._store.close()
+                os.close(self._lock)
+                self._lock = -1
 
     def load(self, *, most: int = 20_000) -> Loaded:
         """Make one pass over all outboxes, at most ``most`` entries of each; call it in a loop.
@@ -155,12 +155,14 @@ class Loader:
         """Remember that this reader's events are erased on arrival, for ever."""
         key = reader_key(erase_key(self._home), reader)
         with self.transaction() as store:
-            store.execute("INSERT INTO erased VALUES (?, ?) ON CONFLICT DO NOTHING", (key, self._clock()))
+            store.execute("INSERT INTO erased VALUES (?, ?) ON CONFLICT DO NOTHING", (key, self.clock()))
 
     @contextmanager
     def transaction(self) -> Iterator[Store]:
-        """A fenced write transaction on the store: whoever lost the lease cannot write."""
+        """A fenced write transaction on the store: whoever lost the lease, or was closed, cannot write."""
         with self._turn:
+            if self._lock < 0:
+                raise BusyError("this loader was closed.", "Another one goes on where it was.")
             store = self._store
             store.begin()
             try:
@@ -218,7 +220,7 @@ class Loader:
         total, counts = Loaded(), Counter[OutcomeKey]()
         others = Counter[Outcome]()
         for rows, refused in decoded(entries, at_once=store.most_rows):
-            dead = [(outbox, seq, self._clock(), reason, *kind_and_arm(body), body) for seq, reason, body in refused]
+            dead = [(outbox, seq, self.clock(), reason, *kind_and_arm(body), body) for seq, reason, body in refused]
             counts.update(map(KIND_AND_ARM, rows))
             counts.update((kind, arm) for _, _, _, _, kind, arm, _ in dead)
             erased, kept, dead = self._without_erased(rows, dead)
@@ -236,14 +238,14 @@ class Loader:
         """Count what is of readers whose events are erased on arrival; return all else, too."""
         if not self._refused:
             return Counter(), rows, dead
-        refused = {reader for reader in {row[READER] for row in rows} if self._is_refused(reader)}
+        refused = {reader for reader in {row[READER] for row in rows} if self.is_refused(reader)}
         erased = Counter((row[KIND], row[ARM], "erased") for row in rows if row[READER] in refused)
-        gone = [self._is_refused(reader_of(letter[-1])) for letter in dead]
+        gone = [self.is_refused(reader_of(letter[-1])) for letter in dead]
         erased.update((letter[4], letter[5], "erased") for letter, is_gone in zip(dead, gone, strict=True) if is_gone)
         left = [letter for letter, is_gone in zip(dead, gone, strict=True) if not is_gone]
         return erased, [row for row in rows if row[READER] not in refused], left
 
-    def _is_refused(self, reader: str) -> bool:
+    def is_refused(self, reader: str) -> bool:
         return reader != "" and reader_key(self._key, reader) in self._refused
 
     def _name(self, path: Path) -> str:

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from zlib import crc32
 
 __all__ = [
-    *("OutboxFile", "Part", "Synchronous", "copy_outbox", "fsync_folder", "outbox_files", "owner_alive"),
+    *("OutboxFile", "Part", "Reading", "Synchronous", "copy_outbox", "fsync_folder", "outbox_files", "owner_alive"),
     *("pending_counts", "read_part", "remove", "sweep", "wal_tail"),
 ]
 
@@ -98,7 +98,7 @@ class OutboxFile:
         self._connection.execute("COMMIT")
         # the last connection to close copies the log into the database, which holds up every page; a reading one cannot
         try:
-            with _Reading(self.path) as last:
+            with Reading(self.path) as last:
                 last.execute("SELECT last_seq FROM sealed").fetchone()
                 self._connection.close()
         except (OSError, sqlite3.Error):  # somebody has removed the file
@@ -153,7 +153,7 @@ def owner_alive(path: Path) -> bool:
 
 def copy_outbox(path: Path, target: Path) -> None:
     """Write what an outbox file holds now, its log included, to the new file ``target``; the owner may go on writing."""
-    with _Reading(path) as source, closing(sqlite3.connect(target)) as copy:
+    with Reading(path) as source, closing(sqlite3.connect(target)) as copy:
         source.backup(copy)
 
 
@@ -185,7 +185,7 @@ class Part:
 
 def read_part(path: Path, *, after: int, most: int) -> Part:
     """Read at most ``most`` entries after sequence number ``after``, without changing the file."""
-    with _Reading(path) as connection:
+    with Reading(path) as connection:
         rows = connection.execute("SELECT seq, body, chain FROM entry WHERE seq > ? ORDER BY seq LIMIT ?", (after, most)).fetchall()
         tally = {(kind, arm): n for kind, arm, n in connection.execute("SELECT kind, arm, n FROM tally")}
         sealed = connection.execute("SELECT max(last_seq) FROM sealed").fetchone()[0]
@@ -197,13 +197,13 @@ def pending_counts(path: Path, *, after: int) -> tuple[dict[tuple[str, str], int
     head = "substr(CAST(body AS TEXT), 1, instr(CAST(body AS TEXT), char(10)) - 1)"
     safe = f'CASE WHEN json_valid({head}) THEN {head} ELSE \'["?",""]\' END'
     query = f"SELECT json_extract({safe}, '$[0]'), json_extract({safe}, '$[1]'), count(*) FROM entry WHERE seq > ? GROUP BY 1, 2"
-    with _Reading(path) as connection:
+    with Reading(path) as connection:
         tally = {(kind, arm): n for kind, arm, n in connection.execute("SELECT kind, arm, n FROM tally")}
         pending = {(kind, arm): n for kind, arm, n in connection.execute(query, (after,))}
     return tally, pending
 
 
-class _Reading:
+class Reading:
     """A read-only connection inside one read transaction; works for a killed owner and cannot checkpoint."""
 
     def __init__(self, path: Path) -> None:
@@ -241,7 +241,7 @@ def wal_tail(path: Path) -> int:
         size = os.stat(path.with_suffix(".db-wal")).st_size
     except FileNotFoundError:
         return 0
-    with _Reading(path) as connection:
+    with Reading(path) as connection:
         connection.execute("SELECT 1 FROM sealed").fetchone()  # recovers
         page, frames = struct.unpack("=HI", path.with_suffix(".db-shm").read_bytes()[14:20])
     end = WAL_HEADER + frames * (FRAME_HEADER + page)

@@ -6,28 +6,21 @@ today's reason. It leaves the dead letters and arrives in one transaction, so it
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
-from experiments.errors import BusyError
 from experiments.events.loader import Loaded, Loader
 from experiments.events.store import read_store, store_path
-from experiments.files import read_json, replace_json
 
-__all__ = ["DeadLetters", "Replayed", "answer_requests", "dead_letters", "replay", "replay_anywhere"]
+__all__ = ["DeadLetters", "Replayed", "dead_letters", "replay"]
 
 AT_ONCE = 1_000  # letters a transaction; between two of them the loader takes what came in meanwhile
 NEXT = """SELECT outbox, seq, at, payload FROM dead_letter
 WHERE (outbox, seq) > (?, ?) AND ? IN ('', reason) ORDER BY outbox, seq LIMIT ?"""
 Letter = tuple[str, int]  # outbox, seq
 FIRST: Letter = ("", 0)
-ANSWER = ".answer"
-WAIT_S, LOOK_S = 60.0, 0.05
-FORGOTTEN_S = 3_600  # after which nobody waits for an answer any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,44 +103,3 @@ def _some(loader: Loader, reason: str, *, after: Letter, dry_run: bool) -> tuple
         if dry_run:
             raise _UndoneError
     return loaded, last
-
-
-def replay_anywhere(home: Path, *, at_us: int, reason: str = "", dry_run: bool = False, wait_s: float = WAIT_S) -> Replayed:
-    """Try dead letters again here, or have the worker do it when one runs: only one process may write the store.
-
-    Parameters
-    ----------
-    at_us : now, UTC microseconds. wait_s : for the worker, in seconds.
-
-    Raises
-    ------
-    BusyError
-        Whoever holds the loader did not answer in time; the request stays and is carried out when a worker comes to it.
-    """
-    try:
-        with Loader(home, clock=lambda: at_us) as loader:
-            return replay(loader, reason=reason, dry_run=dry_run)
-    except BusyError:
-        request = home / "replay" / f"{uuid4().hex}.json"
-        replace_json(request, {"reason": reason, "dry_run": dry_run})
-    deadline = time.monotonic() + wait_s
-    while (answer := read_json(request.with_suffix(ANSWER))) is None:
-        if time.monotonic() > deadline:
-            raise BusyError(
-                f"the worker of {home} did not answer within {wait_s:.0f} s.",
-                "The request stays: it is carried out when a worker comes to it.",
-            )
-        time.sleep(LOOK_S)
-    request.with_suffix(ANSWER).unlink()
-    return Replayed(**answer)
-
-
-def answer_requests(home: Path, loader: Loader) -> None:
-    """Carry out what :func:`replay_anywhere` asked of the worker; killed before the answer, it is done once more, to no effect."""
-    for request in sorted((home / "replay").glob("*.json")):
-        asked = read_json(request)
-        replace_json(request.with_suffix(ANSWER), asdict(replay(loader, reason=asked["reason"], dry_run=asked["dry_run"])))
-        request.unlink()
-        for answer in (home / "replay").glob(f"*{ANSWER}"):
-            if answer.stat().st_mtime < time.time() - FORGOTTEN_S:
-                answer.unlink()

@@ -25,7 +25,6 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.assignment import assign, reader_key
-from experiments.events.selftest import fdatasyncs
 from web.identity import choices_text
 from web.keys import tokens_of
 from web.published import refresh
@@ -80,13 +79,18 @@ def _pages(folder: Path, home: Path, ports: tuple[int, int], readers: dict[str, 
 
 
 def _waits(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
+    """Each round beside the disk of the same seconds: what others do on the machine must not count for one of them only."""
     requests = [page(path, cookie) for path in articles(home)]
-    found = load(folder, port, requests, connections=32, per_second=200)
-    sync_ms = 1_000 / fdatasyncs(home, 1.0)
+    rounds = []
+    for _ in range(ROUNDS):
+        syncs = sync_waits(home)
+        found = load(folder, port, requests, connections=32, per_second=200)
+        rounds.append((found["p99"] - 2 * syncs["p50"], found, syncs))
+    above, found, syncs = sorted(rounds, key=lambda one: one[0])[ROUNDS // 2]
     yield (
         "99 in 100 pages at 200 requests/s",
         f"{found['p99']:.1f} ms",
-        f"two fdatasync: {2 * sync_ms:.1f} ms; half within {found['p50']:.1f} ms",
+        f"{above:.1f} ms above two fdatasync ({syncs['p50']:.2f} ms each, 99 in 100 {syncs['p99']:.1f}); half within {found['p50']:.1f} ms",
     )
 
 
@@ -96,16 +100,32 @@ def _ingest(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
     for n in range(400):
         events = [{"token": token[1], "active_ms": 1_000 + n, "depth": 50} for token in tokens if token]
         requests.append(post("/e", json.dumps({"events": events}), cookie))
-    found = [load(folder, port, requests, connections=4) for _ in range(ROUNDS)]
-    rate, p99 = statistics.median(50 * f["per_second"] for f in found), statistics.median(f["p99"] for f in found)
-    codes = {code for f in found for code in f["codes"]}
-    assert codes == {"202"}, codes
-    sync_ms = 1_000 / fdatasyncs(home, 1.0)
+    rounds = []
+    for _ in range(ROUNDS):
+        syncs = sync_waits(home)
+        found = load(folder, port, requests, connections=4)
+        assert set(found["codes"]) == {"202"}, found["codes"]
+        rounds.append((found["p99"] / syncs["p99"], found, syncs))
+    rate = statistics.median(50 * found["per_second"] for _, found, _ in rounds)
+    times, found, syncs = sorted(rounds, key=lambda one: one[0])[ROUNDS // 2]
     yield (
         "durable events over HTTP, 50 a request, 4 clients",
         f"{rate:,.0f}/s",
-        f"99 in 100 within {p99:.1f} ms; one fdatasync {sync_ms:.1f} ms",
+        f"99 in 100 within {found['p99']:.1f} ms, {times:.1f} times that of one fdatasync ({syncs['p99']:.1f} ms; half {syncs['p50']:.2f})",
     )
+
+
+def sync_waits(folder: Path, seconds: float = 1.0) -> dict[str, float]:
+    """Half and 99 in 100 of appends of 512 bytes, each with its fdatasync, take at most so many milliseconds on this disk."""
+    waits = []
+    with (folder / "syncs").open("wb", buffering=0) as file:
+        end = time.perf_counter() + seconds
+        while (begun := time.perf_counter()) < end:
+            file.write(bytes(512))
+            os.fdatasync(file.fileno())
+            waits.append(1_000 * (time.perf_counter() - begun))
+    waits.sort()
+    return {"p50": waits[len(waits) // 2], "p99": waits[int(0.99 * (len(waits) - 1))]}
 
 
 def load(folder: Path, port: int, requests: Sequence[str], *, connections: int, per_second: float = 0) -> dict[str, Any]:

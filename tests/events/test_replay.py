@@ -15,9 +15,10 @@ import pytest
 from experiments.errors import BusyError
 from experiments.events import replay as replaying
 from experiments.events import wire
+from experiments.events.asking import answer_requests, replay_anywhere
 from experiments.events.event import KINDS, Event
 from experiments.events.loader import Loader
-from experiments.events.replay import Replayed, answer_requests, dead_letters, replay, replay_anywhere
+from experiments.events.replay import Replayed, dead_letters, replay
 from experiments.events.store import balance, read_store, store_path
 from tests.events.story import START, send, view
 from tests.events.test_erase import READER, hits

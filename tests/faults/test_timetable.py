@@ -87,6 +87,7 @@ def test_a_run_whose_worker_was_killed_is_closed_in_words_and_tried_once_more(wo
     for expected in (["done", "failed"], ["done", "failed"]):
         worker.stopping.set()
         worker.work()
+        worker.stopping.clear()
         worker._run_requested()
         assert wait_for_runs(worker) == expected
     assert last_runs(worker.engine)["signals"][1].reason == "the worker ended while it ran"

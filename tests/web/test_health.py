@@ -18,7 +18,7 @@ def test_a_damaged_outbox_file_is_named_with_what_to_do_until_it_is_removed(home
     owner._connection.close()
     page = stand.client().get("/console/en/health", headers=PHONE).text
     assert f"{owner.path}: entry 1 is missing or damaged" in page
-    assert "remove the file" in page
+    assert "run presslab data salvage" in page
     owner.path.unlink()
     assert "Every file could be read." in stand.client().get("/console/en/health", headers=PHONE).text
     stand.site.close()

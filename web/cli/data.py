@@ -1,4 +1,4 @@
-"""``presslab data ...``: import, export, erase, replay."""
+"""``presslab data ...``: import, export, erase, replay, salvage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from web.cli.main import Home, Json, data
 
-__all__ = ["bring", "erase", "export", "replay"]
+__all__ = ["bring", "erase", "export", "replay", "salvage"]
 
 SHOWN = 20
 
@@ -110,7 +110,8 @@ def replay(
 
     from experiments.clock import moment, system_clock
     from experiments.errors import NotFoundError, nearest
-    from experiments.events.replay import dead_letters, replay_anywhere
+    from experiments.events.asking import replay_anywhere
+    from experiments.events.replay import dead_letters
     from experiments.settings import load_settings
     from web.cli.output import print_json, print_table, say
 
@@ -135,3 +136,46 @@ def replay(
         return
     cells = [(one.reason, one.kind, one.arm or "–", f"{one.n:,}", f"{moment(one.last_us):%Y-%m-%d %H:%M}") for one in left]
     print_table("Dead letters", ("reason", "kind", "arm", "letters ", "last"), cells)
+
+
+@data.command("salvage")
+def salvage(
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without it the files are only named.")] = False,
+    aside: Annotated[Path | None, typer.Option(help="Folder that gets a copy of each file first.")] = None,
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Finish with damaged outbox files: load what can be read, count what is lost, remove the file. A running worker does it."""
+    from dataclasses import asdict
+
+    from experiments.clock import system_clock
+    from experiments.events.asking import salvage_anywhere
+    from experiments.events.salvage import copied
+    from experiments.events.store import alarms
+    from experiments.settings import load_settings
+    from web.cli.output import print_json, print_table, say
+
+    folder = load_settings(home).home
+    damaged = alarms(folder)
+    copies = copied(list(damaged), aside) if yes and aside else []
+    done = salvage_anywhere(folder, at_us=system_clock()) if yes else []
+    if as_json:
+        print_json(
+            {
+                "damaged": {str(path): why for path, why in damaged.items()},
+                "copies": list(map(str, copies)),
+                "salvaged": list(map(asdict, done)),
+            }
+        )
+        return
+    for path, why in damaged.items():
+        say(f"{path}: {why}")
+    if not damaged and not done:
+        say("Every outbox file can be read.")
+    elif not yes:
+        say("Load what can be read of them, and remove them, with --yes (a copy stays with --aside FOLDER).")
+    else:
+        names = ("stored", "duplicate", "conflict", "erased", "dead", "unsure", "lost")
+        cells = [(one.outbox, *("is still written" if one.busy else f"{getattr(one, name):,}" for name in names)) for one in done]
+        print_table("Salvaged", ("outbox", *(f"{name} " for name in names)), cells)

@@ -126,7 +126,7 @@ def _event_store(settings: Settings) -> Iterator[Finding]:
 
 
 def _events(settings: Settings) -> Iterator[Finding]:
-    from experiments.events.store import balance
+    from experiments.events.store import alarms, balance
 
     rows = balance(settings.home)
     off = [f"{row.kind}/{row.arm or '–'}" for row in rows if not row.exact]
@@ -135,6 +135,10 @@ def _events(settings: Settings) -> Iterator[Finding]:
         not off,
         f"balance of {sum(row.received for row in rows):,} events is {'off: ' + ', '.join(off) if off else 'exact'}",
         "Events were lost or counted twice: keep the outbox folder and report it.",
+    )
+    damaged = [f"{path}: {why}" for path, why in alarms(settings.home).items()]
+    yield Finding(
+        "D014", not damaged, f"outbox files: {'; '.join(damaged) or 'all readable'}", "Look at the disk, then run `presslab data salvage`."
     )
 
 

@@ -1,0 +1,149 @@
+"""Whatever a request says, it is answered with a reason, never with a 500, and nothing of it is half kept."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from experiments.events.store import balance
+from tests.web.site_fixture import PHONE, Stand
+
+TOKEN = re.compile(r'data-token="([^"]+)"')
+JSON = {**PHONE, "Content-Type": "application/json"}
+ODD = (
+    *(
+        "null",
+        "true",
+        "-0",
+        "0.5",
+        "1e308",
+        "1e999",
+        "-1e999",
+        "NaN",
+        "-Infinity",
+        "9" * 400,
+        "9" * 5_000,
+        "-1",
+        '"7"',
+        '"\\ud800"',
+        '"\\u0000"',
+    ),
+    *(
+        "[]",
+        "{}",
+        "[[]]",
+        '{"token": 1}',
+        "[" * 30_000 + "]" * 30_000,
+        '{"a":' * 9_000 + "1" + "}" * 9_000,
+        '"' + "x" * 60_000 + '"',
+        '"ü"',
+        '"\\"',
+    ),
+)
+BODIES = (
+    *(
+        b"",
+        b" ",
+        b"\x00",
+        b"\xff\xfe{\x00}\x00",
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        "{}".encode("utf-32"),
+        b'{"token":"\xc3\x28"}',
+        b"\x1f\x8b\x08",
+    ),
+    *(
+        b'{"events": {}}',
+        b'{"events": []}',
+        b'{"events": null}',
+        b'{"events": [null, 1, "x", [], {}]}',
+        b'{"events": [{}], "events": []}',
+        b"[]",
+        b"{",
+    ),
+    *(b'{"' + b"k" * 60_000 + b'": 1}', b"x" * 70_000, b'{"token": "a", "__class__": 1}'),
+)
+TYPES = (
+    "",
+    "text/plain",
+    "application/json; charset=utf-16",
+    "application/json; charset=nonsense",
+    "multipart/form-data",
+    "\x7f",
+    "a" * 5_000,
+)
+PATHS = (
+    *(
+        "/en/article/%00",
+        "/en/article/%ff%fe",
+        "/en/article/" + "a" * 4_000,
+        "/en/article/..%2f..%2fetc",
+        "/en/search?q=%ff",
+        "/en/search?q=" + "x" * 4_000,
+    ),
+    *(
+        "/en/search?q[]=1&q=2&q=%00",
+        "/en/?via=%ff",
+        "/en/section/%F0%9F%92%A9",
+        "/xx/",
+        "/en/article/a?via=" + "A" * 999,
+        "//evil",
+        "/static/../web/app.py",
+    ),
+)
+COOKIES = ("pl_id", "pl_choice", "pl_reads", "pl_shown")
+
+
+@pytest.fixture
+def stand(home: Path) -> Iterator[Stand]:
+    made = Stand(home, events_per_second=1_000_000)
+    yield made
+    made.site.close()
+
+
+@pytest.mark.parametrize("path", ["/en/", "/e", "/-/live", "/console/en/"])
+def test_a_host_that_is_not_ours_is_refused_in_words(stand: Stand, path: str) -> None:
+    answer = stand.client().get(path, headers={**PHONE, "Host": "elsewhere.example"})
+    assert answer.status_code in (400, 405)
+    assert "elsewhere.example" in answer.text
+    assert "trusted_hosts" in answer.text
+
+
+def test_no_body_sent_to_the_beacon_is_answered_with_a_500(stand: Stand) -> None:
+    client = stand.reader_in("front")
+    token = TOKEN.findall(client.get(f"/en/article/{stand.article}", headers=PHONE).text)[0]
+    good = {"token": json.dumps(token), "active_ms": "5", "depth": "5", "client_at": "1", "sent_at": "1"}
+    bodies = list(BODIES)
+    for name in (*good, "events", "x"):
+        for value in ODD:
+            one = ", ".join(f'"{key}": {text}' for key, text in {**good, name: value}.items())
+            bodies += [f"{{{one}}}".encode(), f'{{"events": [{{{one}}}]}}'.encode()]
+    for body in bodies:
+        answer = client.post("/e", data=body, headers=JSON)
+        assert answer.status_code in (202, 400, 413, 422), body[:200]
+        assert answer.json
+    for kind in TYPES:
+        assert client.post("/e", data=b"{}", headers={**PHONE, "Content-Type": kind}).status_code in (400, 415, 422)
+    stand.site.close()
+    assert all(row.exact for row in balance(stand.home))
+
+
+def test_no_address_and_no_cookie_is_answered_with_a_500(stand: Stand) -> None:
+    chance, client = random.Random(7), stand.reader_in("front")
+    known = {name: cookie.value for name in COOKIES if (cookie := client.get_cookie(name))}
+    for path in (*PATHS, f"/en/article/{stand.article}"):
+        cookies = "; ".join(f"{name}={_odd(known.get(name, ''), chance)}" for name in COOKIES)
+        answer = stand.client().get(
+            path, headers={**PHONE, "Cookie": cookies, "Accept-Language": _odd("en", chance), "Referer": _odd("http://x", chance)}
+        )
+        assert answer.status_code < 500, path
+
+
+def _odd(text: str, chance: random.Random) -> str:
+    letters = [chr(chance.randrange(1, 256)) for _ in range(chance.randrange(9))]
+    return (text[: chance.randrange(len(text) + 1)] + "".join(letters)).replace("\n", "").replace("\r", "")
