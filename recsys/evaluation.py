@@ -39,6 +39,7 @@ def evaluate(
     arms: Sequence[str] | None = None,
     since: float | None = None,
     until: float | None = None,
+    signals_minutes: int | None = None,
 ) -> dict[str, Any]:
     """Return the comparison of rankings on a log, as ``presslab evaluate --json`` prints it.
 
@@ -46,16 +47,21 @@ def evaluate(
     ----------
     protocol : of :data:`PROTOCOLS`. arms : rankings of that protocol; None takes all it compares by default.
     since, until : evaluation hours [since, until), counted from the first click of the log; whole hours; None as the protocol has them.
+    signals_minutes : protocol ``ranker`` only: how often all arms' signals are computed, 60 by default.
 
     Raises
     ------
     ArmError
         A ranking is unknown.
     DataError
-        The protocol is unknown, the file is not a log, or the log has no query in the span.
+        The protocol is unknown or has no such option, the file is not a log, or the log has no query in the span.
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"no protocol is called '{protocol}'; {nearest(protocol, PROTOCOLS)}")
+    if signals_minutes is not None:
+        if protocol != "ranker":
+            raise DataError(f"protocol '{protocol}' knows no minutes between signals.", "Leave them out, or choose `ranker`.")
+        return ranker(log, arms, since, until, signals_minutes=signals_minutes)
     return PROTOCOLS[protocol](log, arms, since, until)
 
 
