@@ -155,7 +155,7 @@ class _Als:
     def __init__(self, data: Clicks, recipe: AlsRecipe, seed: int) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
         self.window_h, self.half_life_h = float(recipe.window_h or 0), recipe.half_life_h
-        self.fitted_at = -1
+        self.fitted_at = -1.0
         self.factors: Factors | None = None
 
     def __call__(self, hour: Hour) -> Floats:
@@ -172,7 +172,7 @@ class _Als:
                 scores[row, known] = reader.scores(hour.candidates[known])
         return scores
 
-    def _reads(self, query: int, at: int) -> npt.NDArray[np.int64]:
+    def _reads(self, query: int, at: float) -> npt.NDArray[np.int64]:
         order, starts = self.data.by_reader
         mine = order[starts[self.data.reader[query]] : starts[self.data.reader[query] + 1]]
         return mine[(mine < query) & (self.data.hour[mine] >= at - self.window_h)]

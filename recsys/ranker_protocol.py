@@ -76,7 +76,7 @@ class World:
         """Unix seconds of the first click."""
         return float(self.reads.at[0])
 
-    def factors(self, hour: int) -> Factors:
+    def factors(self, hour: float) -> Factors:
         """Article vectors learned from the clicks before a full hour."""
         return als_factors(self.reads, self.catalogue, self.recipe.als, until=self.started + hour * HOUR, seed=self.seed)
 
@@ -118,7 +118,7 @@ def world(log: Path) -> World:
 
 def asked(world: World, start: int, end: int) -> Iterator[Asked]:
     """Yield the clicks of the hours [start, end), each with what was known of it when signals were last computed."""
-    factors, fitted_at = None, -1
+    factors, fitted_at = None, -1.0
     for hour in hours(world.log, start, end, queries_per_hour=world.queries_per_hour):
         if not len(hour.queries) or not len(hour.candidates):
             continue
