@@ -106,10 +106,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     def work() -> dict[str, Any]:
         state = measure(given.home, until_us=given.until)
+        told = {key: value for key, value in state.items() if key != "hours"}
         hour = f"in the hour to {moment(given.until):%H:%M} UTC"
         if state["recall"] is None:
-            return {"says": f"nobody went on to another article {hour}", **state}
-        return {"says": f"{state['recall']:.1%} of {state['page_views']:,} articles opened next {hour} were candidates", **state}
+            return {"says": f"nobody went on to another article {hour}", **told}
+        return {"says": f"{state['recall']:.1%} of {state['page_views']:,} articles opened next {hour} were candidates", **told}
 
     return tell(work)
 
