@@ -77,9 +77,11 @@ def test_what_others_read_after_the_full_hour_changes_nothing(pairs: World, tmp_
 @pytest.mark.parametrize("minutes", [60, 15, 10])
 def test_signals_are_as_old_as_the_site_refreshes_them_and_see_no_read_at_or_after_that_moment(tmp_path: Path, minutes: int) -> None:
     on_the_grid = [("b", "b", "a0", TRAIN_H + 1.49), ("b", "b", "a7", TRAIN_H + 1.5)]
-    site = replace(world(pairs_log(tmp_path / "pairs.parquet", on_the_grid)), recipe=SMALL, signals_minutes=minutes)
+    new = [("n", f"n{hundredth}", f"n{hundredth}", TRAIN_H + 1 + hundredth / 100) for hundredth in range(100)]
+    site = replace(world(pairs_log(tmp_path / "pairs.parquet", on_the_grid + new)), recipe=SMALL, signals_minutes=minutes)
     found = list(asked(site, TRAIN_H + 1, TRAIN_H + 2))
-    opened = {**{number: (number / SESSIONS + 0.01) * 60 for number in range(SESSIONS)}, int(site.log.reader.max()): 30}
+    last = max(one.reader for one in found)
+    opened = {number: (number / SESSIONS + 0.01) * 60 for number in range(SESSIONS)} | {last: 30}
     age = {one.reader: opened[one.reader] - (one.context.at - site.started - (TRAIN_H + 1) * 3_600) / 60 for one in found}
     assert age == pytest.approx({reader: at % minutes for reader, at in opened.items()})
     for moment in sorted({one.context.at for one in found}):
