@@ -39,6 +39,7 @@ def evaluate(
     arms: Sequence[str] | None = None,
     since: float | None = None,
     until: float | None = None,
+    signals_minutes: int | None = None,
 ) -> dict[str, Any]:
     """Return the comparison of rankings on a log, as ``presslab evaluate --json`` prints it.
 
@@ -46,16 +47,21 @@ def evaluate(
     ----------
     protocol : of :data:`PROTOCOLS`. arms : rankings of that protocol; None takes all it compares by default.
     since, until : evaluation hours [since, until), counted from the first click of the log; whole hours; None as the protocol has them.
+    signals_minutes : protocol ``ranker`` only: how often all arms' signals are computed, 60 by default.
 
     Raises
     ------
     ArmError
         A ranking is unknown.
     DataError
-        The protocol is unknown, the file is not a log, or the log has no query in the span.
+        The protocol is unknown or has no such option, the file is not a log, or the log has no query in the span.
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"no protocol is called '{protocol}'; {nearest(protocol, PROTOCOLS)}")
+    if signals_minutes is not None:
+        if protocol != "ranker":
+            raise DataError(f"protocol '{protocol}' knows no minutes between signals.", "Leave them out, or choose `ranker`.")
+        return ranker(log, arms, since, until, signals_minutes=signals_minutes)
     return PROTOCOLS[protocol](log, arms, since, until)
 
 
@@ -149,7 +155,7 @@ class _Als:
     def __init__(self, data: Clicks, recipe: AlsRecipe, seed: int) -> None:
         self.data, self.recipe, self.seed = data, recipe, seed
         self.window_h, self.half_life_h = float(recipe.window_h or 0), recipe.half_life_h
-        self.fitted_at = -1
+        self.fitted_at = -1.0
         self.factors: Factors | None = None
 
     def __call__(self, hour: Hour) -> Floats:
@@ -166,7 +172,7 @@ class _Als:
                 scores[row, known] = reader.scores(hour.candidates[known])
         return scores
 
-    def _reads(self, query: int, at: int) -> npt.NDArray[np.int64]:
+    def _reads(self, query: int, at: float) -> npt.NDArray[np.int64]:
         order, starts = self.data.by_reader
         mine = order[starts[self.data.reader[query]] : starts[self.data.reader[query] + 1]]
         return mine[(mine < query) & (self.data.hour[mine] >= at - self.window_h)]

@@ -7,14 +7,14 @@ earlier click in the session; candidates are the articles clicked in the last 24
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Clicks", "Hour", "clicks", "hours"]
+__all__ = ["Clicks", "Hour", "clicks", "hours", "moments"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -76,16 +76,16 @@ def _codes(column: Any) -> Ints:
 
 @dataclass(frozen=True)
 class Hour:
-    """One evaluation hour.
+    """One evaluation hour, or a part of it (:func:`moments`).
 
     Parameters
     ----------
-    at : the full hour (statistics use clicks before it). queries : (q,) indices of the target clicks.
+    at : the full hour or the moment within it (statistics use clicks before it). queries : (q,) indices of the target clicks.
     candidates : (c,) article codes, ascending.
     """
 
     log: Clicks
-    at: int
+    at: float
     queries: Ints
     candidates: Ints
 
@@ -188,3 +188,30 @@ def hours(log: Clicks, start: int, end: int, *, queries_per_hour: int = 250) -> 
             drawn = np.random.RandomState(at).choice(len(queries), queries_per_hour, replace=False)  # as pandas' sample(random_state=at)
             queries = queries[drawn]
         yield Hour(log, at, queries, np.unique(log.article[day:now]))
+
+
+def moments(hour: Hour, minutes: int) -> Iterator[Hour]:
+    """Yield the queries of an hour by the last multiple of ``minutes`` at or before them, with the candidates as of then.
+
+    Parameters
+    ----------
+    minutes : divides 60; 60 yields the hour as it is.
+
+    Examples
+    --------
+    >>> at = np.array([0.0, 1.0, 1.25, 1.6])
+    >>> some = np.array([0, 1, 2, 3])
+    >>> log = Clicks(some, some, some, at, some - 1, at)
+    >>> [(part.at, part.queries.tolist(), part.candidates.tolist()) for part in moments(Hour(log, 1, some[1:], some[:1]), 30)]
+    [(1.0, [1, 2], [0]), (1.5, [3], [0, 1, 2])]
+    """
+    if minutes == 60:
+        yield hour
+        return
+    log, parts = hour.log, 60 // minutes
+    part = np.floor((log.hour[hour.queries] - hour.at) * parts).astype(np.int64)
+    part -= hour.at + part / parts > log.hour[hour.queries]  # where rounding would put the moment after the click
+    for number in np.unique(part).tolist():
+        at = hour.at + number / parts
+        day, now = np.searchsorted(log.hour, [at - 24, at])
+        yield replace(hour, at=at, queries=hour.queries[part == number], candidates=np.unique(log.article[day:now]))

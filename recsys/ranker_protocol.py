@@ -29,7 +29,7 @@ from recsys.fit_als import AlsRecipe, als_factors
 from recsys.fit_ranked import Examples, RankedRecipe, drawn, fit_trees
 from recsys.importers.log import parse_log, recognise
 from recsys.interactions import to_reads
-from recsys.next_click import HEAT_SHARE, Clicks, Hour, clicks, hours
+from recsys.next_click import HEAT_SHARE, Clicks, Hour, clicks, hours, moments
 from recsys.requests import KEPT_READS
 
 __all__ = ["RANKER_ARMS", "Asked", "World", "ranker", "ranker_ranks", "world"]
@@ -59,6 +59,7 @@ class World:
     ----------
     log : article codes are positions in ``catalogue``. reads : the same clicks as the signals read them.
     recipe : of the ranker. queries_per_hour : at most so many clicks are asked about.
+    signals_minutes : signals and candidates of a click are those of the last multiple of so many minutes; divides 60.
     """
 
     log: Clicks
@@ -67,6 +68,7 @@ class World:
     recipe: RankedRecipe = field(default_factory=lambda: RankedRecipe(als=AlsRecipe(iterations=8)))
     seed: int = 42
     queries_per_hour: int = 250
+    signals_minutes: int = 60
     signal_rules: SignalRules = field(default_factory=lambda: SignalRules(co_read_sessions=1))
 
     @cached_property
@@ -74,7 +76,7 @@ class World:
         """Unix seconds of the first click."""
         return float(self.reads.at[0])
 
-    def factors(self, hour: int) -> Factors:
+    def factors(self, hour: float) -> Factors:
         """Article vectors learned from the clicks before a full hour."""
         return als_factors(self.reads, self.catalogue, self.recipe.als, until=self.started + hour * HOUR, seed=self.seed)
 
@@ -115,21 +117,26 @@ def world(log: Path) -> World:
 
 
 def asked(world: World, start: int, end: int) -> Iterator[Asked]:
-    """Yield the clicks of the hours [start, end), each with what was known of it at its full hour."""
-    factors, fitted_at = None, -1
+    """Yield the clicks of the hours [start, end), each with what was known of it when signals were last computed."""
+    factors, fitted_at = None, -1.0
     for hour in hours(world.log, start, end, queries_per_hour=world.queries_per_hour):
         if not len(hour.queries) or not len(hour.candidates):
             continue
         if factors is None or hour.at // REFIT_H * REFIT_H > fitted_at:
             fitted_at = hour.at // REFIT_H * REFIT_H
             factors = world.factors(fitted_at)
-        signals = build_signals(world.reads, world.catalogue, at=world.started + hour.at * HOUR, rules=world.signal_rules)
-        for row, query in enumerate(hour.queries.tolist()):
-            context = _context(world.reads, hour, row, signals)
-            union = candidates(context, folded(factors, context, world.recipe.als.recent_reads))
-            place = np.flatnonzero(union.articles == world.log.article[query])
-            features = compute_features(context, union.articles, union.als)
-            yield Asked(int(world.log.reader[query]), context, union, features, int(place[0]) if len(place) else None)
+        for part in moments(hour, world.signals_minutes):
+            yield from _asked_at(world, part, factors)
+
+
+def _asked_at(world: World, hour: Hour, factors: Factors) -> Iterator[Asked]:
+    signals = build_signals(world.reads, world.catalogue, at=world.started + hour.at * HOUR, rules=world.signal_rules)
+    for row, query in enumerate(hour.queries.tolist()):
+        context = _context(world.reads, hour, row, signals)
+        union = candidates(context, folded(factors, context, world.recipe.als.recent_reads))
+        place = np.flatnonzero(union.articles == world.log.article[query])
+        features = compute_features(context, union.articles, union.als)
+        yield Asked(int(world.log.reader[query]), context, union, features, int(place[0]) if len(place) else None)
 
 
 def _context(reads: Reads, hour: Hour, row: int, signals: Any) -> Context:
@@ -253,12 +260,23 @@ def _served(arm: Any) -> Scorer:
     return score
 
 
-def ranker(log: Path, arms: Sequence[str] | None, since: float | None, until: float | None) -> dict[str, Any]:
-    """Return protocol B on a log (see :func:`recsys.evaluation.evaluate`)."""
+def ranker(log: Path, arms: Sequence[str] | None, since: float | None, until: float | None, *, signals_minutes: int = 60) -> dict[str, Any]:
+    """Return protocol B on a log (see :func:`recsys.evaluation.evaluate`).
+
+    Raises
+    ------
+    DataError
+        ``signals_minutes`` does not divide 60.
+    """
+    if not 1 <= signals_minutes <= 60 or 60 % signals_minutes:
+        raise DataError(
+            f"signals every {signals_minutes} minutes do not meet the full hour.", "Choose 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60."
+        )
     span = (math.floor(FIRST_H if since is None else since), math.ceil(LAST_H if until is None else until))
-    ranks, readers, seconds = ranker_ranks(world(log), arms or RANKER_ARMS, span=span)
+    ranks, readers, seconds = ranker_ranks(replace(world(log), signals_minutes=signals_minutes), arms or RANKER_ARMS, span=span)
     told = compare(ranks, readers)
     for row in told["arms"]:
         row["seconds"] = round(seconds[row["arm"]], 3)
-    head = {"protocol": "ranker", "split": "time", "log": log.name, "from": span[0], "to": span[1], "learned_from": span[0] - TRAIN_H}
+    head = {"protocol": "ranker", "split": "time", "log": log.name, "from": span[0], "to": span[1]}
+    head |= {"learned_from": span[0] - TRAIN_H, "signals_minutes": signals_minutes}
     return {**head, "queries": len(readers), **told}

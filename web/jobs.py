@@ -115,6 +115,14 @@ JOBS = (
         600,
         ("recsys.text", "--home", "{home}", "--until", "{until}"),
     ),
+    Job(
+        "recall",
+        "Were the articles readers opened next among the ranker's candidates?",
+        HOUR,
+        50 * MINUTE,
+        300,
+        ("recsys.candidate_recall", "--home", "{home}", "--until", "{until}"),
+    ),
     Job("report", "Reports of running experiments", HOUR, 20 * MINUTE, 600, ("web.reporting", "--home", "{home}", "--until", "{until}")),
     Job("registry", "Published models into MLflow", HOUR, 40 * MINUTE, 300, ("recsys.registry", "--home", "{home}")),
     Job(

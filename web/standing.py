@@ -26,7 +26,8 @@ def standing(stored: Stored) -> dict[str, Any]:
     ``refreshed`` has ``{name, says, until, age_s, limit_s, stale}`` of the signals and of every model in force: ``until`` is the moment
     up to which reads went in. Where the timetable itself is slower than the usual limit (a demo), twice its period is the limit; what
     it never refreshes by itself has none. ``arms`` has the same per arm, and ``{arm, kind, audience, owner, version, reason, compared,
-    training, gates}``: ``reason`` says why a version cannot be read, ``training`` and ``gates`` are what the last run of each stored.
+    training, gates, recall}``: ``reason`` says why a version cannot be read, ``training``, ``gates`` and ``recall`` are what the last
+    run of each stored (``recall``: of the articles opened next, which share was among the arm's candidates).
     """
     pointer = current_signals(stored.home)
     signals = _aged(stored, "signals", round(pointer["at"] * 1e6) if pointer else None)
@@ -63,6 +64,7 @@ def _arm(stored: Stored, name: str, kind: Any) -> dict[str, Any]:
     return {
         **_aged(stored, name, until), "arm": name, "kind": kind.kind, "audience": kind.audience, "owner": getattr(kind, "card", {}).get("owner", ""),
         "version": version, "reason": reason, "compared": list(_compared(name, metrics)), "training": training, "gates": _last_gates(stored, name),
+        "recall": read_json(stored.home / "recall" / f"{name}.json"),
     }  # fmt: skip
 
 

@@ -37,6 +37,11 @@ def test_a_reader_counts_once_per_article_and_day(catalogue: Catalogue) -> None:
     assert heat[3] == pytest.approx(0.5)
 
 
+def test_a_reader_counts_once_also_where_codes_are_too_large_to_sort_with_their_places(catalogue: Catalogue) -> None:
+    heat = build_signals(reads((1, 1, 3, 1.0), (1, 1, 3, 1.0), (2**62, 2, 3, 1.0)), catalogue, at=AT, rules=EVERY_PAIR).heat
+    assert heat[3] == pytest.approx(1.0)
+
+
 def test_a_reader_above_sixty_articles_an_hour_is_left_out() -> None:
     catalogue = Catalogue([article(i) for i in range(70)])
     scraper = [(9, 9, i, 0.5) for i in range(61)]

@@ -47,7 +47,7 @@ def test_nothing_is_lost_and_nothing_is_left(told: tuple[Path, dict[str, Any]]) 
 
 def test_every_job_ran_and_both_models_are_published(told: tuple[Path, dict[str, Any]]) -> None:
     assert {job["name"]: job["state"] for job in told[1]["jobs"]} == dict.fromkeys(
-        ("als", "assignment", "drift", "explanation", "ranked", "registry", "report", "retention", "signals", "text"), "done"
+        ("als", "assignment", "drift", "explanation", "ranked", "recall", "registry", "report", "retention", "signals", "text"), "done"
     )
     assert [model["arm"] for model in told[1]["models"]] == ["als", "ranked"]
 

@@ -74,6 +74,52 @@ def test_what_others_read_after_the_full_hour_changes_nothing(pairs: World, tmp_
         assert (one.union.articles.tolist(), one.place) == (other.union.articles.tolist(), other.place)
 
 
+@pytest.mark.parametrize("minutes", [60, 15, 10])
+def test_signals_are_as_old_as_the_site_refreshes_them_and_see_no_read_at_or_after_that_moment(tmp_path: Path, minutes: int) -> None:
+    on_the_grid = [("b", "b", "a0", TRAIN_H + 1.49), ("b", "b", "a7", TRAIN_H + 1.5)]
+    new = [("n", f"n{hundredth}", f"n{hundredth}", TRAIN_H + 1 + hundredth / 100) for hundredth in range(100)]
+    site = replace(world(pairs_log(tmp_path / "pairs.parquet", on_the_grid + new)), recipe=SMALL, signals_minutes=minutes)
+    found = list(asked(site, TRAIN_H + 1, TRAIN_H + 2))
+    last = max(one.reader for one in found)
+    opened = {number: (number / SESSIONS + 0.01) * 60 for number in range(SESSIONS)} | {last: 30}
+    age = {one.reader: opened[one.reader] - (one.context.at - site.started - (TRAIN_H + 1) * 3_600) / 60 for one in found}
+    assert age == pytest.approx({reader: at % minutes for reader, at in opened.items()})
+    for moment in sorted({one.context.at for one in found}):
+        unknown = site.reads.at >= moment
+        others = {name: np.where(unknown, 0, getattr(site.reads, name)) for name in ("reader", "session", "article")}
+        known = [one for one in found if one.context.at == moment]
+        seen = set(site.log.article[~unknown].tolist())
+        again = asked(replace(site, reads=replace(site.reads, **others)), TRAIN_H + 1, TRAIN_H + 2)
+        for one, other in zip(known, [one for one in again if one.context.at == moment], strict=True):
+            np.testing.assert_array_equal(one.features, other.features)
+            assert one.union.articles.tolist() == other.union.articles.tolist()
+            assert set(one.context.pool.tolist()) <= seen
+
+
+def test_with_fresh_signals_a_rule_knows_what_came_up_within_the_hour(tmp_path: Path) -> None:
+    """Article n0 first appears five minutes after the full hour; whoever opens it after a quarter of an hour finds it on top."""
+    new = [(f"f{n}", f"f{n}", "n0", TRAIN_H + 1.08 + n / 10_000) for n in range(5)]
+    late = [("l", "l", "a0", TRAIN_H + 1.4), ("l", "l", "n0", TRAIN_H + 1.41)]
+    site = replace(world(pairs_log(tmp_path / "pairs.parquet", [*new, *late])), recipe=SMALL)
+    last = int(site.log.reader.max())
+    places = {}
+    for minutes in (60, 15):
+        ranks, readers, _ = ranker_ranks(replace(site, signals_minutes=minutes), ["last_hour"], span=(TRAIN_H + 1, TRAIN_H + 2))
+        places[minutes] = float(ranks["last_hour"][readers == last][0])
+    assert places == {60: np.inf, 15: 0.0}
+
+
+@pytest.mark.parametrize("minutes", [0, 7, 61, 120])
+def test_signals_that_do_not_meet_the_full_hour_are_refused(tmp_path: Path, minutes: int) -> None:
+    with pytest.raises(DataError, match="do not meet the full hour"):
+        evaluate(pairs_log(tmp_path / "pairs.parquet"), protocol="ranker", arms=["newest"], signals_minutes=minutes)
+
+
+def test_other_protocols_have_no_minutes_between_signals(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="'next-click' knows no minutes"):
+        evaluate(tmp_path, protocol="next-click", signals_minutes=10)
+
+
 def test_a_click_outside_the_candidates_is_a_miss_for_every_arm_and_ties_share_their_places(pairs: World) -> None:
     one = next(asked(pairs, TRAIN_H, TRAIN_H + 1))
     assert one.place is not None

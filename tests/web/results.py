@@ -257,7 +257,7 @@ STANDING = {
     "arms": [
         {
             "arm": "als", "kind": "model", "owner": "data science", "version": "20261121T1410-9a3f", "reason": "", "compared": [], "gates": None,
-            "training": {"state": "published", "at": 1_795_269_000_000_000, "says": "version 7 is published"},
+            "training": {"state": "published", "at": 1_795_269_000_000_000, "says": "version 7 is published"}, "recall": None,
         },
         {
             "arm": "ranked", "kind": "model", "owner": "data science", "version": "", "reason": "",
@@ -265,6 +265,7 @@ STANDING = {
                 {"arm": "ranked", "hit_rate": 0.31, "low": 0.28, "high": 0.34}, {"arm": "front", "hit_rate": 0.36, "low": 0.33, "high": 0.39},
                 {"arm": "without_als", "hit_rate": 0.305, "low": None, "high": None},
             ],
+            "recall": {"at": 1_795_269_000_000_000, "page_views": 993, "found": 812, "recall": 812 / 993, "day": {"page_views": 2_000, "found": 1_600, "recall": 0.8}},
             "training": {"state": "refused", "at": 1_795_228_200_000_000, "reason": "the gap of 5.0% is more than its uncertainty (3.1%)."},
             "gates": {
                 "run": 3, "against": "front", "passed": False, "until": "2026-11-21T02:30:00+00:00", "split": "2026-11-20T02:30:00+00:00", "earlier_looks": 1,

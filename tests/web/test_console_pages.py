@@ -228,6 +228,12 @@ def test_the_models_page_shows_gates_and_what_the_ranker_is_without_als(client: 
     assert "newest" not in texts(open_page(client, "/models").all("h2"))
 
 
+def test_the_models_page_says_how_much_of_what_was_opened_next_could_have_been_shown(client: FlaskClient) -> None:
+    panels = {section.one("h2").text: section.text for section in open_page(client, "/models").all("section")}
+    assert "81.8% was among the candidates of ranked (812 of 993). Over the last 24 hours: 80%." in panels["ranked"]
+    assert "candidates" not in panels["als"].lower()
+
+
 def test_ages_stand_beside_the_limits_from_which_somebody_should_look(client: FlaskClient) -> None:
     ages = {row.one("th").text: row.text for row in open_page(client, "/models").all("table")[0].one("tbody").all("tr")}
     assert "fresh" in ages["Heat and co-reading"]

@@ -26,6 +26,9 @@ def evaluate(
     ] = None,
     since: Annotated[float | None, typer.Option("--from", help="First hour, counted from the first click.")] = None,
     until: Annotated[float | None, typer.Option("--to", help="Hour after the last.")] = None,
+    signals_minutes: Annotated[
+        int | None, typer.Option(help="With ranker: how often signals are computed for all arms; divides 60, 60 when left out.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Compare rankings on a real log; by time unless the protocol says otherwise."""
@@ -33,7 +36,8 @@ def evaluate(
     from web.cli.evaluation_table import show
     from web.cli.output import print_json
 
-    found = run(log, protocol=protocol, arms=[name.strip() for name in arms.split(",")] if arms else None, since=since, until=until)
+    names = [name.strip() for name in arms.split(",")] if arms else None
+    found = run(log, protocol=protocol, arms=names, since=since, until=until, signals_minutes=signals_minutes)
     if as_json:
         print_json(found)
         return

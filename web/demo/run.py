@@ -183,7 +183,9 @@ def _story(demo: Demo, processes: Processes) -> None:
         _days(demo, processes, archive, Stretch(end, 1, demo.plan.seed))
         wait_loaded(demo.home, check=processes.check)
     with demo.phase("jobs", "Report, explanation, drift, registry; and what each arm was truly worth"):
-        run_jobs(demo.home, ("report", "explanation", "drift", "registry", "retention"), clock=clock, check=processes.check, wait=False)
+        run_jobs(
+            demo.home, ("report", "explanation", "drift", "recall", "registry", "retention"), clock=clock, check=processes.check, wait=False
+        )
         demo.truth = _truth(demo)
         run_jobs(demo.home, (), clock=clock, check=processes.check)
 
