@@ -99,5 +99,6 @@ def load(format: str, path: str, home: str) -> None:
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     again = time.perf_counter()
     parse_log(format, Path(path), layout=layout)
-    told = {"rows": result.read, "wall": wall, "cpu": cpu, "peak_mb": peak_mb, "parse": time.perf_counter() - again}
+    lines = sum(1 for _ in (Path(path) / "behaviors.tsv").open("rb")) if format == "mind" else result.read
+    told = {"rows": result.read, "lines": lines, "wall": wall, "cpu": cpu, "peak_mb": peak_mb, "parse": time.perf_counter() - again}
     sys.stdout.write(json.dumps(told))
