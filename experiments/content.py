@@ -104,7 +104,7 @@ def _article(row: tuple[Any, ...]) -> Article:
         section,
         author,
         datetime.fromtimestamp(published_us / 1e6, UTC),
-        tuple(json.loads(tags)),
+        tuple(json.loads(tags)) if tags != "[]" else (),  # most have none
         story,
         bool(evergreen),
         bool(withdrawn),

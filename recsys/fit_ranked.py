@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -177,6 +178,7 @@ class Trainer:
     def __init__(self, reads: Reads, site: Site, until: float, seed: int, recipe: RankedRecipe = RankedRecipe()) -> None:
         self.reads, self.site, self.seed, self.recipe = reads, site, seed, recipe
         self.rows = examples(reads, site, recipe, until=until, seed=seed)
+        self._vectors = cache(self._als)  # the ablation needs the same ones
 
     def fit(self, until: float, without: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return arrays and manifest entries of a model that saw nothing at or after ``until``.
@@ -194,11 +196,14 @@ class Trainer:
                 f"only {int(rows.opened.sum())} page views before the split have a next read; {LEAST_EXAMPLES} are needed.", "Train later."
             )
         trees = fit_trees(rows, self.recipe, without=without)
-        arrays, about = fit_als.fit(self.reads, self.site.catalogue, until=until, seed=self.seed, recipe=self.recipe.als)
+        arrays, about = self._vectors(until)
         own = {key: value for key, value in asdict(self.recipe).items() if key != "als"}
-        about["parameters"] = {**about["parameters"], "als_window_h": about["parameters"]["window_h"], **own}
+        about = {**about, "parameters": {**about["parameters"], "als_window_h": about["parameters"]["window_h"], **own}}
         about["features"] = list(FEATURES)
         about["fingerprint"] = fingerprint()
         about["rows"] = {**about["rows"], "page_views": int(rows.opened.sum()), "examples": len(rows.opened)}
         about["candidate_recall"] = rows.recall
         return {**arrays, **trees.arrays()}, about
+
+    def _als(self, until: float) -> tuple[dict[str, Any], dict[str, Any]]:
+        return fit_als.fit(self.reads, self.site.catalogue, until=until, seed=self.seed, recipe=self.recipe.als)

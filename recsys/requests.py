@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.serving.pair_rows import packed
 from experiments.serving.recommender import Catalogue, Context
-from experiments.serving.signals import HOUR, Reads, SignalRules, Signals, Texts, build_signals, with_texts
+from experiments.serving.signals import HOUR, Past, Reads, SignalRules, Signals, Texts, build_signals, with_texts
 from experiments.serving.slate import SlateRules, pool_at
 
 __all__ = ["Request", "Site", "contexts", "next_reads"]
@@ -41,7 +42,7 @@ class Request:
     levels: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Site:
     """What all readers of the site did, and its rules: signals come from everybody, also from readers no model may learn from.
 
@@ -52,8 +53,12 @@ class Site:
     reads: Reads
     signal_rules: SignalRules = field(default_factory=SignalRules)
     slate_rules: SlateRules = field(default_factory=SlateRules)
-    refresh_s: float = HOUR
     texts: Texts = field(default_factory=Texts.none)
+
+    @cached_property
+    def past(self) -> Past:
+        """The reads as snapshots at full hours need them."""
+        return Past.of(self.reads, cap_per_hour=self.signal_rules.reader_cap_per_hour)
 
 
 def next_reads(reads: Reads, *, since: float, until: float, most: int, seed: int) -> list[Request]:
@@ -108,7 +113,7 @@ def _place_in_session(reads: Reads, order: npt.NDArray[np.intp]) -> npt.NDArray[
 
 
 def contexts(requests: Sequence[Request], site: Site) -> Iterator[tuple[Request, Context]]:
-    """Yield each request with the context of its moment: signals as last published before it, never later.
+    """Yield each request with the context of its moment: signals as of the full hour before it, never later.
 
     Parameters
     ----------
@@ -116,9 +121,9 @@ def contexts(requests: Sequence[Request], site: Site) -> Iterator[tuple[Request,
     """
     signals: Signals | None = None
     for request in requests:
-        published = request.at // site.refresh_s * site.refresh_s
+        published = request.at // HOUR * HOUR
         if signals is None or signals.at != published:
-            signals = with_texts(build_signals(site.reads, site.catalogue, at=published, rules=site.signal_rules), site.texts)
+            signals = with_texts(build_signals(site.past, site.catalogue, at=published, rules=site.signal_rules), site.texts)
         pool = pool_at(site.catalogue, request.at, article=request.article, rules=site.slate_rules)
         if len(request.reads):
             pool = pool[~np.isin(pool, request.reads)]

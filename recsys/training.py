@@ -21,6 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from experiments.clock import FileClock, system_clock
 from experiments.errors import ArmError, ArtefactError, DataError, PresslabError
@@ -107,14 +109,22 @@ def read_source(home: Path, *, until_us: int, agreed_only: bool, texts: bool = T
     if not len(reads):
         whose = "readers who agreed to personal choice have" if agreed_only else "readers have"
         raise DataError(f"{whose} read nothing in the last {HISTORY_H:.0f} h.", "Wait for readers, or import a log.")
-    digest = hashlib.sha256()
-    for name in ("reader", "article", "at"):
-        digest.update("\n".join(map(str, mine[name].to_pylist())).encode())
     rules = SignalRules(settings.half_life_hours, co_read_sessions=settings.co_read_sessions), SlateRules(pool_h=settings.pool_hours)
     words = fit_texts(catalogue, until=until_us / 1e6, window_h=HISTORY_H) if texts else Texts.none()
     site = Site(catalogue, to_reads(table, catalogue), *rules, texts=words)
     offsets = table["seq"].to_numpy()
-    return Source(reads, site, digest.hexdigest(), int(offsets.max(initial=-1)))
+    return Source(reads, site, _digest(mine), int(offsets.max(initial=-1)))
+
+
+def _digest(reads: Any) -> str:
+    """Return the sha256 of readers, articles and times, each written line by line."""
+    digest, some = hashlib.sha256(), 1 << 20  # fewer than would fill an Arrow text
+    for name in ("reader", "article", "at"):
+        for start in range(0, len(reads), some):
+            words = pc.cast(reads[name].slice(start, some), pa.string()).combine_chunks()
+            digest.update(b"\n" if start else b"")
+            digest.update(pc.binary_join(pa.ListArray.from_arrays([0, len(words)], words), "\n")[0].as_buffer())
+    return digest.hexdigest()
 
 
 def judge(trainer: Trainer, source: Source, arm: str, *, until: float, against: str = "front", seed: int = 0) -> Judged:

@@ -16,7 +16,7 @@ import pytest
 
 from experiments.errors import ArmError
 from experiments.serving.recommender import Catalogue, Context, Ranking, arm_class, discover
-from experiments.serving.signals import Reads, build_signals
+from experiments.serving.signals import Past, Reads, build_signals
 from recsys.contract import CHECKS, broken_promises
 from recsys.practice import UNTIL, OnTrial, on_trial, practice_site
 
@@ -213,8 +213,9 @@ def test_a_model_that_learns_from_later_reads_is_told_so(monkeypatch: pytest.Mon
 
 
 def test_a_rule_that_looks_at_later_reads_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The guard is in ``build_signals``: without it every arm that follows heat would know the future."""
+    """The guards are in ``build_signals``: without them every arm that follows heat would know the future."""
     monkeypatch.setattr(Reads, "before", lambda self, until, since=-np.inf: self)
+    monkeypatch.setattr(Past, "within", lambda self, at, hours: slice(0, len(self.reads)))
     kind = type(
         "Hot", (Faulty,), {"fault": lambda _, context: Ranking.best_first(context.pool, context.signals.heat[context.pool], "heat")}
     )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PairRows", "PairRules", "packed", "pair_rows"]
+__all__ = ["PairRows", "PairRules", "crowded", "packed", "pair_rows"]
 
 Ints = npt.NDArray[np.int64]
 SHRINK = 5.0
@@ -84,16 +84,26 @@ def packed(*columns: Ints) -> Ints:
     return key
 
 
+def crowded(key: Ints, least: int) -> npt.NDArray[np.intp]:
+    """Return places of rows: all whose key occurs at least ``least`` times, few others. Counting keys by their last bits takes no sorting.
+
+    Examples
+    --------
+    >>> crowded(np.array([7, 7, 0, 7]), 3).tolist()
+    [0, 1, 3]
+    """
+    bucket = key & ((2 << len(key).bit_length()) - 1)
+    return np.flatnonzero(np.bincount(bucket)[bucket] >= least)
+
+
 def pair_rows(reads: tuple[Ints, npt.NDArray[Any], npt.NDArray[np.float64]], n: int, *, at: float, rules: PairRules) -> PairRows:
     """Return the decayed pairs of sessions.
 
     Parameters
     ----------
-    reads : session codes, article positions and unix seconds, of reads before ``at``, sorted by time. n : articles.
+    reads : session codes, article positions and unix seconds, of reads before ``at``, sorted by session, then time. n : articles.
     """
-    rows = len(reads[0])
-    order = np.sort(packed(reads[0], np.arange(rows))) % max(rows, 1)  # by session, then time; sorting numbers beats sorting places
-    session, article, when = reads[0][order], reads[1][order].astype(np.int64), reads[2][order]
+    session, article, when = reads[0], reads[1].astype(np.int64), reads[2]
     firsts = [
         np.flatnonzero((session[step:] == session[:-step]) & (article[step:] != article[:-step])) for step in range(1, rules.steps + 1)
     ]
@@ -115,13 +125,15 @@ def pair_rows(reads: tuple[Ints, npt.NDArray[Any], npt.NDArray[np.float64]], n: 
     return PairRows(indptr, (unique % max(n, 1)).astype(np.int32), summed.astype(np.float32), total)
 
 
-def _often_enough(source: Ints, target: Ints, session: Ints, *, least: int) -> npt.NDArray[np.bool_]:
-    """Which rows belong to a pair (either direction) that at least ``least`` sessions contain."""
-    number = np.cumsum(np.bincount(np.concatenate([source, target])) > 0)  # of articles that occur: a pair and a session fit into 64 bits
-    one, other = number[source], number[target]
-    pair, sessions = np.minimum(one, other) * (number.max(initial=0) + 1) + np.maximum(one, other), int(session.max(initial=0)) + 1
+def _often_enough(source: Ints, target: Ints, session: Ints, *, least: int) -> npt.NDArray[np.intp]:
+    """Places of the rows whose pair (either direction) at least ``least`` sessions contain."""
+    low, high = np.minimum(source, target), np.maximum(source, target)
+    rows = crowded(low * 2_654_435_761 + high, least)  # a pair in fewer rows is in fewer sessions
+    low, high, session = low[rows], high[rows], session[rows]
+    number = np.cumsum(np.bincount(np.concatenate([low, high])) > 0)  # of articles that occur: a pair and a session fit into 64 bits
+    pair, sessions = number[low] * (number.max(initial=0) + 1) + number[high], int(session.max(initial=0)) + 1
     visits = np.sort(pair * sessions + session)
     visited = visits[np.diff(visits, prepend=-1) > 0] // sessions  # a session counts once per pair
     starts = np.flatnonzero(np.diff(visited, prepend=-1))
     often = visited[starts[np.diff(np.append(starts, len(visited))) >= least]]
-    return np.isin(pair, often)
+    return rows[np.isin(pair, often)]

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from experiments.errors import ArtefactError
 from experiments.serving.level_shares import LevelShares, level_shares
-from experiments.serving.pair_rows import PairRows, PairRules, packed, pair_rows
-from experiments.serving.reads import Reads, onward_reads
+from experiments.serving.pair_rows import PairRows, PairRules, pair_rows
+from experiments.serving.reads import Past, Reads
 from experiments.serving.recommender import Catalogue
 
-__all__ = ["Reads", "Signals", "SignalRules", "Texts", "build_signals", "signals_from_arrays", "signals_to_arrays", "with_texts"]
+__all__ = ["Past", "Reads", "Signals", "SignalRules", "Texts", "build_signals", "signals_from_arrays", "signals_to_arrays", "with_texts"]
 
 HOUR = 3600.0
 WINDOWS_H = (0.5, 1.0, 3.0, 24.0, 120.0)
@@ -175,12 +175,15 @@ class Signals:
         return build_signals(none, catalogue, at=at)
 
 
-def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: SignalRules = SignalRules(), last_offset: int = -1) -> Signals:
+def build_signals(
+    reads: Reads | Past, catalogue: Catalogue, *, at: float, rules: SignalRules = SignalRules(), last_offset: int = -1
+) -> Signals:
     """Compute the snapshot as of ``at`` from reads before ``at``.
 
     Parameters
     ----------
-    reads : sorted by time; only rows with ``at < at`` are used.
+    reads : sorted by time; only rows with ``at < at`` are used. A :class:`Past` (with the cap of ``rules``) serves many full
+        hours; at other moments it is too strict, because it judges reader-hours that have not ended.
     at : unix seconds.
 
     References
@@ -188,19 +191,23 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
     Heat: a read counts ``0.5 ** (age / half-life)``. Co-reads: consecutive reads i -> j of one session within 48 h,
     weight ``0.5 ** (age / 8 h)``, plus half the reverse direction.
     """
-    past = _without_scrapers(reads.before(at, at - max(WINDOWS_H) * HOUR), rules.reader_cap_per_hour)
-    n = len(catalogue)
-    busy = len(past.before(at, at - 24 * HOUR)) >= 24 * BUSY_READS_PER_HOUR  # over a day: a busy site stays one at night
+    if isinstance(reads, Reads):
+        reads = Past.of(reads.before(at, at - max(WINDOWS_H) * HOUR), cap_per_hour=rules.reader_cap_per_hour)
+    past, article, n = reads, reads.reads.article, len(catalogue)
+    day = past.within(at, 24.0)
+    busy = day.stop - day.start >= 24 * BUSY_READS_PER_HOUR  # over a day: a busy site stays one at night
     half_life_h = rules.half_life_h or (1.0 if busy else 24.0)
-    first = _once_a_day(past)
-    age_h = (at - past.at[first]) / HOUR
-    heat = np.bincount(past.article[first], weights=0.5 ** (age_h / half_life_h), minlength=n).astype(np.float64)
-    reads_in = np.stack([np.bincount(past.before(at, at - w * HOUR).article, minlength=n) for w in WINDOWS_H])
-    onward = onward_reads(past.before(at, at - 2 * max(ONWARD_WINDOWS_H) * HOUR))  # no session pauses for a day
-    lately = onward.before(at, at - LEVEL_WINDOW_H * HOUR)
+    first = past.once_a_day(past.within(at, max(WINDOWS_H)))
+    age_h = (at - past.reads.at[first]) / HOUR
+    heat = np.bincount(article[first], weights=0.5 ** (age_h / half_life_h), minlength=n).astype(np.float64)
+    reads_in = np.stack([np.bincount(article[past.within(at, w)], minlength=n) for w in WINDOWS_H])
+    onward = past.onward(past.within(at, 2 * max(ONWARD_WINDOWS_H)))  # no session pauses for a day
+    onward_of = [onward[onward >= past.within(at, w).start] for w in (*ONWARD_WINDOWS_H, LEVEL_WINDOW_H)]
+    lately = onward_of.pop()
     near_h, least = 2.0 * half_life_h, rules.co_read_sessions
-    recent = past.before(at, at - NEAR_HALF_LIVES * near_h * HOUR)
-    co = _pairs(past.before(at, at - rules.co_read_window_h * HOUR), n, at, PairRules(rules.co_read_half_life_h, 0.5, least_sessions=least))
+    recent = past.sessions(past.within(at, NEAR_HALF_LIVES * near_h))
+    read_together = past.sessions(past.within(at, rules.co_read_window_h))
+    co = pair_rows(read_together, n, at=at, rules=PairRules(rules.co_read_half_life_h, 0.5, least_sessions=least))
     return Signals(
         catalogue,
         at,
@@ -209,16 +216,12 @@ def build_signals(reads: Reads, catalogue: Catalogue, *, at: float, rules: Signa
         reads_in.astype(np.float32),
         *(co.indptr, co.articles, co.weights, co.total),
         _typical(heat, catalogue, at=at, fresh_h=rules.fresh_h),
-        np.stack([np.bincount(onward.before(at, at - w * HOUR).article, minlength=n) for w in ONWARD_WINDOWS_H]).astype(np.float32),
-        _pairs(recent, n, at, PairRules(near_h, NEAR_DECAY, NEAR_STEPS, NEAR_DECAY, least)),
-        _pairs(recent, n, at, PairRules(half_life_h, 0.0, least_sessions=least)),
-        level_shares(lately.article, lately.at, lately.levels, now=at),
+        np.stack([np.bincount(article[rows], minlength=n) for rows in onward_of]).astype(np.float32),
+        pair_rows(recent, n, at=at, rules=PairRules(near_h, NEAR_DECAY, NEAR_STEPS, NEAR_DECAY, least)),
+        pair_rows(recent, n, at=at, rules=PairRules(half_life_h, 0.0, least_sessions=least)),
+        level_shares(article[lately], past.reads.at[lately], past.reads.levels[past.left[lately]], now=at),
         last_offset,
     )
-
-
-def _pairs(reads: Reads, n: int, at: float, rules: PairRules) -> PairRows:
-    return pair_rows((reads.session, reads.article, reads.at), n, at=at, rules=rules)
 
 
 def _typical(heat: npt.NDArray[np.float64], catalogue: Catalogue, *, at: float, fresh_h: float) -> npt.NDArray[np.float32]:
@@ -227,27 +230,6 @@ def _typical(heat: npt.NDArray[np.float64], catalogue: Catalogue, *, at: float, 
     site = float(np.median(heat[fresh])) if fresh.any() else 0.0
     inside = [heat[fresh & (catalogue.section == code)] for code in range(len(catalogue.sections))]
     return np.array([np.median(values) if len(values) >= 5 else site for values in inside], np.float32)
-
-
-def _without_scrapers(reads: Reads, cap: int) -> Reads:
-    """Drop reads of reader-hours with more than ``cap`` articles."""
-    if not len(reads):
-        return reads
-    key = packed(reads.reader, (reads.at // HOUR).astype(np.int64))
-    ordered = np.sort(key)  # sorting numbers is many times as fast as asking for their places too
-    beyond = ordered[cap:][ordered[cap:] == ordered[: len(ordered[cap:])]]
-    return reads.take(~np.isin(key, beyond)) if len(beyond) else reads
-
-
-def _once_a_day(reads: Reads) -> npt.NDArray[np.intp]:
-    """Index of the first read per reader, article and day (days counted from the epoch)."""
-    if not len(reads):
-        return np.zeros(0, np.intp)
-    key, rows = packed(reads.reader, reads.article.astype(np.int64), (reads.at // 86_400).astype(np.int64)), len(reads)
-    if int(key.max()) >= 2**63 // rows - 1:
-        return np.unique(key, return_index=True)[1]
-    ordered = np.sort(key * rows + np.arange(rows))  # key and place in one number: three times as fast
-    return ordered[np.diff(ordered // rows, prepend=-1) > 0] % rows
 
 
 def with_texts(signals: Signals, texts: Texts) -> Signals:

@@ -6,8 +6,7 @@ first shown. Source: Wu et al., MIND: a large-scale dataset for news recommendat
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,9 +59,9 @@ def parse(path: Path) -> Parsed:
     clicks = Columns(reader, None, shown.ids.take(pa.array(shown.article[shown.clicked])), moments[row], timed[row], source.lines[row])
     parsed = assemble(replace(clicks, refused=(*source.refused, *shown.refused), repeated=_repeated(clicks, source, row)))
     news = behaviors.parent / "news.tsv"
-    known, faults = parse_news(news) if path.is_dir() and news.is_file() else ((), ())
+    known, faults = parse_news(news, _first_shown(shown, moments, timed)) if path.is_dir() and news.is_file() else ((), ())
     told = tuple(f"{news.name} line {line}: {reason}" for line, reason in faults[:SHOWN])
-    articles = untitled(parsed.table, _as_first_shown(known, shown, moments, timed))
+    articles = untitled(parsed.table, known)
     head = f"{source.table.num_rows:,} page views showed {len(shown.row):,} articles, {int(shown.clicked.sum()):,} were clicked"
     return replace(parsed, articles=articles, notes=(f"{head}; histories carry no time and were not read.", *told))
 
@@ -105,49 +104,52 @@ def _impressions(source: Source) -> _Shown:
 
 def _times(column: Any) -> tuple[Lines, Bools]:
     """UTC microseconds; the log does not say its zone, it is read as UTC."""
-    text = column.combine_chunks().dictionary_encode()
-    words = pd.Series(text.dictionary.to_pandas(), dtype="string")
-    parsed = pd.to_datetime(words.where(words.str.match(WRITTEN).fillna(False)), format=FORMAT, errors="coerce", utc=True)
-    good, micros = parsed.notna().to_numpy(bool), parsed.dt.as_unit("us").astype("int64").to_numpy()
-    codes = np.asarray(pc.fill_null(text.indices, len(words))).astype(np.int64)
-    return np.append(np.where(good, micros, 0), 0)[codes], np.append(good, False)[codes]
+    text = column.combine_chunks()
+    text = pc.if_else(pc.match_substring_regex(text, WRITTEN), text, pa.scalar(None, pa.string()))
+    moments = pc.strptime(text, format=FORMAT, unit="us", error_is_null=True)
+    day = pc.list_element(pc.split_pattern(text, " "), 0).dictionary_encode()
+    real = pd.to_datetime(day.dictionary.to_pandas(), format=FORMAT.split()[0], errors="coerce").notna()
+    codes = np.asarray(pc.fill_null(day.indices, len(real))).astype(np.int64)
+    good = pc.is_valid(moments).to_numpy(zero_copy_only=False) & np.append(real, False)[codes]  # Arrow takes February 30 for March 2
+    return np.where(good, pc.fill_null(pc.cast(moments, pa.int64()), 0), 0), good
 
 
-def _as_first_shown(known: Sequence[Article], shown: _Shown, moments: Lines, timed: Bools) -> tuple[Article, ...]:
-    """Keep articles that were shown, each published when it was first."""
+def _first_shown(shown: _Shown, moments: Lines, timed: Bools) -> dict[str, datetime]:
+    """When each article was first shown."""
     never = np.iinfo(np.int64).max
     first = np.full(len(shown.ids), never)
     whole = timed[shown.row]
     np.minimum.at(first, shown.article[whole], moments[shown.row[whole]])
-    published = {identity: at for identity, at in zip(shown.ids.to_pylist(), first.tolist(), strict=True) if at < never}
-    return tuple(replace(a, published_at=datetime.fromtimestamp(published[a.id] / 1e6, UTC)) for a in known if a.id in published)
+    pairs = zip(shown.ids.to_pylist(), first.tolist(), strict=True)
+    return {article: datetime.fromtimestamp(at / 1e6, UTC) for article, at in pairs if at < never}
 
 
-def parse_news(path: Path) -> tuple[tuple[Article, ...], tuple[tuple[int, str], ...]]:
+def parse_news(path: Path, published: Mapping[str, datetime] | None = None) -> tuple[tuple[Article, ...], tuple[tuple[int, str], ...]]:
     """Return the articles of a ``news.tsv`` and (line, reason) of rows that are not; an empty abstract is none.
 
-    The publication time is unknown here: it stays at the epoch until somebody was shown the article.
+    Parameters
+    ----------
+    published : when each article was first shown, others are left out; without it all are returned, published at the epoch.
     """
     source = _tsv(path, NEWS)
     columns = [texts(source.table[name], name).to_pylist() for name in ("id", "category", "title", "abstract")]
     faults = list(source.refused)
     articles: dict[str, Article] = {}
+    epoch = datetime.fromtimestamp(0, UTC)
     for line, identity, section, title, abstract in zip(source.lines.tolist(), *columns, strict=True):
         if not identity or not title:
             faults.append((line, "the id or the title is missing"))
-            continue
-        dek = abstract or ""
-        articles[identity] = Article(
-            identity, title, dek[:180], dek, section or "imported", "", datetime.fromtimestamp(0, UTC), imported=True
-        )
+        elif published is None or identity in published:
+            dek, at = abstract or "", published[identity] if published else epoch
+            articles[identity] = Article(identity, title, dek[:180], dek, section or "imported", "", at, imported=True)
     return tuple(articles.values()), tuple(sorted(faults))
 
 
 def _tsv(path: Path, names: Sequence[str]) -> Source:
     if not path.is_file():
         raise DataError(f"{path}: there is no such file.", "Give the folder that holds behaviors.tsv, or that file itself.")
-    content = path.read_bytes()
-    check_readable(path.name, content[:512])
+    with path.open("rb") as file:
+        check_readable(path.name, file.read(512))
     invalid: list[tuple[int, str]] = []
 
     def note(row: Any) -> str:
@@ -158,10 +160,10 @@ def _tsv(path: Path, names: Sequence[str]) -> Source:
     parsing = pacsv.ParseOptions(delimiter="\t", quote_char=False, invalid_row_handler=note)
     reading = pacsv.ReadOptions(use_threads=False, column_names=list(names), block_size=64 << 20)
     try:
-        table = pacsv.read_csv(io.BytesIO(content), read_options=reading, parse_options=parsing, convert_options=options)
+        table = pacsv.read_csv(pa.memory_map(str(path)), read_options=reading, parse_options=parsing, convert_options=options)
     except pa.ArrowInvalid as error:
         raise DataError(f"{path.name}: not readable as a table between tabs: {error}.") from error
-    lines, bad = numbered(content, table.num_rows, invalid, header=0)
+    lines, bad = numbered(path, table.num_rows, invalid, header=0)
     if len(invalid) and not table.num_rows:
         raise DataError(
             f"{path.name}: no row has the {len(names)} columns of this format.", faults=[f"line {n}: {why}" for n, why in bad[:SHOWN]]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -152,7 +150,9 @@ def _csv(name: str, content: bytes | Path, wanted: Sequence[str], optional: Sequ
     )
     parsing = pacsv.ParseOptions(invalid_row_handler=note)
     try:
-        source = io.BytesIO(content) if isinstance(content, bytes) else content
+        source = (
+            pa.BufferReader(content) if isinstance(content, bytes) else pa.memory_map(str(content))
+        )  # a path's suffix would be believed
         table = pacsv.read_csv(source, read_options=pacsv.ReadOptions(use_threads=False), parse_options=parsing, convert_options=options)
     except pa.ArrowInvalid as error:
         raise DataError(f"{name}: not readable as CSV: {error}.") from error
@@ -171,13 +171,25 @@ def numbered(
     """
     total = rows + len(invalid) + header
     physical = np.arange(1, total + 1)
-    with nullcontext(io.BytesIO(content)) if isinstance(content, bytes) else content.open("rb") as file:
-        filled = np.array([number for number, line in enumerate(file, start=1) if line.strip(b"\r\n")], np.int64)
+    text = np.frombuffer(content, np.uint8) if isinstance(content, bytes) else np.memmap(content, np.uint8, "r")
+    filled = _filled(text)
     if len(filled) == total:  # else a quoted text spans lines: then rows are counted, not lines
         physical = filled
     places = np.array([number - 1 for number, _ in invalid], np.int64)
     bad = tuple((int(physical[place]), reason) for place, (_, reason) in zip(places, invalid, strict=True))
     return np.delete(physical, [*range(header), *places]), bad
+
+
+def _filled(text: npt.NDArray[np.uint8]) -> Lines:
+    """Return the numbers of the lines that hold more than their end, first = 1.
+
+    >>> _filled(np.frombuffer(b"a\\n\\r\\n\\nb\\r\\nc", np.uint8)).tolist()
+    [1, 4, 5]
+    """
+    ends = np.append(np.flatnonzero(text == ord("\n")), len(text))
+    length = np.diff(ends, prepend=-1) - 1
+    returned = (length > 0) & (text[ends - 1] == ord("\r"))
+    return np.flatnonzero(length > returned) + 1
 
 
 def _header(content: bytes | Path) -> list[str]:

@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,13 @@ def refit(folder: Path) -> Iterator[Row]:
         f"one fit of ALS on 72 h, {told['ours'][0]['pairs']:,.0f} pairs", f"{wall['ours']:.1f} s, {cpu['ours']:.1f} CPU s",
         f"bare matrix and fit {wall['bare']:.1f} s, {cpu['bare']:.1f} CPU s; ratio {wall['ours'] / wall['bare']:.2f}, {cpu['ours'] / cpu['bare']:.2f}",
     )  # fmt: skip
+    spent = step("stages", str(site.home))
+    split = ", ".join(f"{stage} {seconds:.1f}" for stage, seconds in spent.items())
+    yield (
+        "a whole training of ALS, stage by stage",
+        f"{sum(spent.values()):.1f} CPU s, {sum(spent.values()) / cpu['bare']:.2f} bare fits",
+        split,
+    )
     yield from swap(folder, site, wall["bare"])
 
 
@@ -225,23 +233,35 @@ def stored(home: Path, query: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 def imports(folder: Path) -> Iterator[Row]:
-    """Whole imports, each in a process of its own, beside reading the same file with Arrow."""
+    """Whole imports, each in a process of its own; MIND as a part of the real log, and as one of half its size drawn with a seed."""
     table = folder / "table.csv"
     rows = "".join(f"r{i % 40_000},a{i * 7919 % 5_000},{1_700_000_000 + i}\n" for i in range(1_000_000))
     table.write_text(f"reader_id,article_id,ts\n{rows}")
-    for format, path in (("globo", DATA / GLOBO), ("deskdrop", DATA / "deskdrop"), ("mind", DATA / "mind_subset"), ("table", table)):
+    real = [("globo", DATA / GLOBO), ("deskdrop", DATA / "deskdrop"), ("mind", DATA / "mind_subset")]
+    for format, path in (*real, ("mind", page_views(folder / "mind")), ("table", table)):
         if not path.exists():
             yield f"import {format}", f"needs {path}", ""
             continue
-        code = "from tests.benchmarks.arms_refit import load; load({!r}, {!r}, {!r})"
-        done = subprocess.run(
-            [sys.executable, "-c", code.format(format, str(path), str(folder / f"import-{format}"))], capture_output=True, check=True
-        )
-        told = json.loads(done.stdout)
+        told = step("load", format, str(path), str(folder / f"import-{format}-{path.stem}"))
         yield (
-            f"import {format}, {told['rows']:,} rows", f"{told['rows'] / told['wall']:,.0f} rows/s, {told['peak_mb']:,.0f} MB",
-            f"{told['rows'] / told['cpu']:,.0f} rows a CPU second; parsing {told['parse'] / told['wall']:.0%} of the time",
+            f"import {format}, {told['rows']:,} reads of {told['lines']:,} rows", f"{told['lines'] / told['wall']:,.0f} rows/s, {told['peak_mb']:,.0f} MB",
+            f"{told['lines'] / told['cpu']:,.0f} rows, {told['rows'] / told['cpu']:,.0f} reads a CPU second; parsing {told['parse'] / told['wall']:.0%} of the time",
         )  # fmt: skip
+
+
+def page_views(folder: Path, lines: int = 80_000, articles: int = 51_282) -> Path:
+    """A log like MIND-small: 37 articles shown per page view, 33 in a history, three page views in two with a second click."""
+    folder.mkdir()
+    rng, day, names = np.random.default_rng(0), datetime(2019, 11, 9, tzinfo=UTC), [f"N{i}" for i in range(articles)]
+    news = (f"{name}\tsports\tgolf\tTitle of {name}\t{'An abstract of words. ' * 9}\thttps://x/{name}\t[]\t[]\n" for name in names)
+    (folder / "news.tsv").write_text("".join(news))
+    with (folder / "behaviors.tsv").open("w") as file:
+        for number, sizes in enumerate(np.minimum(rng.geometric([1 / 37, 1 / 33], (lines, 2)), 300).tolist()):
+            shown, before = ((articles * rng.random(size) ** 3).astype(int).tolist() for size in sizes)
+            at = (day + timedelta(seconds=6 * number)).strftime("%m/%d/%Y %I:%M:%S %p")
+            told = " ".join(f"{names[a]}-{int(place < 1 + number % 2)}" for place, a in enumerate(shown))
+            file.write(f"{number}\tU{number * 7919 % 30_000}\t{at}\t{' '.join(names[a] for a in before)}\t{told}\n")
+    return folder
 
 
 if __name__ == "__main__":

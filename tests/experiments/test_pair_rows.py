@@ -37,7 +37,8 @@ def test_pairs_are_those_a_loop_over_the_reads_counts(least: int, steps: int, re
     session, article = rng.integers(50, 110, reads), rng.integers(0, ARTICLES, reads).astype(np.int32)
     at = np.sort(AT - np.round(rng.random(reads) * 20) * 3_600.0)  # many at the same moment
     rules = PairRules(5.0, 0.3 if steps > 1 else 0.0, steps, 0.7, least)
-    found = pair_rows((session, article, at), ARTICLES, at=AT, rules=rules)
+    order = np.argsort(session, kind="stable")
+    found = pair_rows((session[order], article[order], at[order]), ARTICLES, at=AT, rules=rules)
     expected = counted(session.tolist(), article.tolist(), at.tolist(), rules)
     rows = {(i, int(j)): w for i in range(ARTICLES) for j, w in zip(*found.of(i), strict=True)}
     assert rows == pytest.approx(expected, rel=1e-6)  # float32

@@ -11,7 +11,7 @@ from experiments.errors import ArtefactError
 from experiments.serving.pair_rows import PairRows
 from experiments.serving.publish import current_signals, publish_signals, read_signals, signal_versions
 from experiments.serving.recommender import Catalogue
-from experiments.serving.signals import HOUR, Reads, SignalRules, Signals, build_signals, signals_from_arrays, signals_to_arrays
+from experiments.serving.signals import HOUR, Past, Reads, SignalRules, Signals, build_signals, signals_from_arrays, signals_to_arrays
 from tests.conftest import NOW, article
 
 AT = NOW.timestamp()
@@ -158,3 +158,20 @@ def test_a_snapshot_of_an_older_version_is_refused_with_the_way_out(catalogue: C
     del arrays["near_total"]
     with pytest.raises(ArtefactError, match="lack 'near_total'"):
         signals_from_arrays(arrays, catalogue)
+
+
+def test_a_past_gives_every_full_hour_what_its_reads_alone_give(catalogue: Catalogue) -> None:
+    rng = np.random.default_rng(0)
+    n, levels = 3_000, np.array([[0, 0], [7, 0], [7, 9]])
+    at = np.sort(AT - HOUR * 150 * rng.random(n))
+    reader = np.where(rng.random(n) < 0.7, rng.integers(0, 40, n), 99)
+    scraped = np.flatnonzero(reader == 99)[:200]
+    at[scraped] = AT - HOUR * 30.5  # more reads than the cap within one hour
+    at.sort()
+    log = Reads(reader, rng.integers(0, 600, n), rng.integers(0, 30, n).astype(np.int32), at, levels[rng.integers(0, 3, n)])
+    past = Past.of(log, cap_per_hour=EVERY_PAIR.reader_cap_per_hour)
+    assert len(past.reads) < n
+    for hours in (0, 1, 13, 31, 149):
+        alone, shared = (build_signals(given, catalogue, at=AT - hours * HOUR, rules=EVERY_PAIR) for given in (log, past))
+        for name, array in signals_to_arrays(alone).items():
+            np.testing.assert_array_equal(signals_to_arrays(shared)[name], array, err_msg=f"{name} {hours} h earlier")

@@ -71,6 +71,30 @@ def test_every_broken_row_is_told_with_its_line_and_reason(tmp_path: Path) -> No
     assert len(load_catalogue(tmp_path / "home")) == 0
 
 
+@pytest.mark.parametrize(
+    ("written", "us"),
+    [
+        ("1/1/2020 12:00:00 AM", 1_577_836_800_000_000),
+        ("12/31/2019 12:59:59 PM", 1_577_797_199_000_000),
+        ("02/29/2020 01:02:03 PM", 1_582_981_323_000_000),
+        ("02/29/2019 1:02:03 PM", None),
+        ("4/31/2019 1:02:03 PM", None),
+        ("1/1/0000 1:02:03 PM", None),
+        ("13/1/2019 1:02:03 PM", None),
+        ("1/1/2019 13:02:03 PM", None),
+        ("1/1/2019 0:02:03 AM", None),
+        ("1/1/2019 1:60:03 AM", None),
+        ("1/1/2019 1:02:03", None),
+        (" 1/1/2019 1:02:03 AM", None),
+        ("", None),
+    ],
+)
+def test_only_a_moment_that_exists_is_a_time(tmp_path: Path, written: str, us: int | None) -> None:
+    parsed = mind.parse(folder(tmp_path, f"1\tU1\t{written}\t\tN2-1"))
+    assert parsed.table["at"].to_pylist() == ([] if us is None else [us])
+    assert parsed.refused == (() if us else ((1, "the time is missing or not readable"),))
+
+
 def test_news_cut_in_the_middle_keeps_what_precedes_the_cut(tmp_path: Path) -> None:
     news = ("N2\tnews\tcity\tTwo\tWords.\thttps://x\t[]\t[]", "N3\tnews\tcity\tThr")
     parsed = mind.parse(folder(tmp_path, f"1\tU1\t{AT}\t\tN2-1 N3-1", news=news))
@@ -118,6 +142,11 @@ def test_events_that_are_no_reads_are_left_out_and_counted(tmp_path: Path) -> No
     assert parsed.table["article"].to_pylist() == ["x", "y"]
     assert parsed.notes == ("1 rows with the event 'impression' are not reads and were left out.",)
     assert parsed.read == 2
+
+
+def test_a_name_does_not_say_what_a_file_holds(tmp_path: Path) -> None:
+    (tmp_path / "log.csv.gz").write_text("reader_id,article_id,ts\nr,x,1500000000\n")
+    assert table.parse(tmp_path / "log.csv.gz", Layout(unit="s")).read == 1
 
 
 def test_faults_keep_their_lines_when_other_events_and_blank_lines_lie_between(tmp_path: Path) -> None:
