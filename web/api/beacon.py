@@ -35,6 +35,8 @@ class Refused(ValueError):
 def receive() -> tuple[Response, int]:
     """Take up to 50 events; each is accepted or refused with its reason, and the accepted ones are durable."""
     site: NewsSite = current_app.extensions["presslab"]
+    if request.mimetype != "application/json":
+        return _whole(site, "the body must be application/json", 415)
     try:
         sent = request.get_data(cache=False, as_text=True)
         request.stream.read(1)  # a body in chunks ends at the limit in silence; one byte more is refused
