@@ -42,6 +42,7 @@ def calibrate(
     from web.cli.peers import beside_peers, parse_peers
 
     tools = parse_peers(peer or ())
+    others = beside_peers(tools, seed=seed, runs=QUICK_PEER_RUNS if quick else PEER_RUNS) if tools else None  # first: it may fail
     rows: list[Row] = list(simulate(quick=quick, seed=seed))
     notes: list[str] = []
     if log is not None:
@@ -53,7 +54,6 @@ def calibrate(
     if requests:
         row, said = _from_requests(runs=QUICK_REPLICATES if quick else REPLICATES, seed=seed)
         rows, notes = [*rows, row], [*notes, said]
-    others = beside_peers(tools, seed=seed, runs=QUICK_PEER_RUNS if quick else PEER_RUNS) if tools else None
     if page is not None:
         command = _command(quick, seed, log=log, archive=archive, tools=tools, requests=requests)
         replace_file(page, markdown(rows, notes, command=command, peers=others).encode())
