@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.calibration_peers import PeerSet, draw, our_cases, peer_sets, standing
-from analysis.calibration_readers import ARTICLES, RARE, VISITS, value
+from analysis.calibration.peers import PeerSet, draw, our_cases, peer_sets, standing
+from analysis.calibration.readers import ARTICLES, RARE, VISITS, value
 from analysis.effect import compare
 from analysis.moments import Moments
 from experiments.errors import ConfigError, DataError

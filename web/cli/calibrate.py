@@ -35,7 +35,7 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Simulate the statistics: false alarms, coverage, power; exit 4 when one is off."""
-    from analysis.calibration import calibrate as simulate
+    from analysis.calibration.gate import calibrate as simulate
     from experiments.files import replace_file
     from web.cli.calibration_page import HEADS, cells, markdown
     from web.cli.output import print_json, print_table
@@ -102,8 +102,8 @@ def _from_requests(*, runs: int, seed: int) -> tuple[Row, str]:
 
     import numpy as np
 
-    from analysis.calibration_arrays import from_requests, largest_gap
-    from analysis.calibration_requests import path_row
+    from analysis.calibration.arrays import from_requests, largest_gap
+    from analysis.calibration.requests import path_row
 
     rng = np.random.default_rng(seed)
     with TemporaryDirectory() as home:

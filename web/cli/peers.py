@@ -61,7 +61,7 @@ def beside_peers(peers: Mapping[str, Path], *, seed: int, runs: int) -> Peers:
     """Draw readers once, ask every tool about them, and judge all answers alike; a quarter of the ``runs`` where one looks often."""
     import numpy as np
 
-    from analysis.calibration_peers import draw, our_cases, peer_sets, standing
+    from analysis.calibration.peers import draw, our_cases, peer_sets, standing
 
     chosen, lines = peer_sets(), []
     tables: dict[str, Any] = {}

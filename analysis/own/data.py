@@ -15,10 +15,10 @@ from analysis import shape
 from analysis.checks import Check, heavy_reader
 from analysis.comparison import Effect
 from analysis.moments import LOPSIDED, Distinct, Moments
-from analysis.own_checks import below_zero, known_before, one_arm, split_as_planned
-from analysis.own_effects import Outcome, effects_of, records, written
-from analysis.own_plan import ONE, Wanted, arms_of
-from analysis.own_segments import check_segments, segments_of
+from analysis.own.checks import below_zero, known_before, one_arm, split_as_planned
+from analysis.own.effects import Outcome, effects_of, records, written
+from analysis.own.plan import ONE, Wanted, arms_of
+from analysis.own.segments import check_segments, segments_of
 from analysis.recompute import Recomputed, again, agreement
 from analysis.saving import as_html
 from analysis.segments import MOST_GROUPS, OTHER, Segment

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analysis.checks import Check, exposure, split
-from analysis.own_plan import Wanted
+from analysis.own.plan import Wanted
 from analysis.words import count
 
 if TYPE_CHECKING:

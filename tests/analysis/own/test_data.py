@@ -17,8 +17,8 @@ from statsmodels.regression.linear_model import OLS, WLS
 from statsmodels.stats.multitest import multipletests
 from typer.testing import CliRunner
 
-from analysis.own_data import Analysis, analyse
-from analysis.own_plan import shares_of, wanted
+from analysis.own.data import Analysis, analyse
+from analysis.own.plan import shares_of, wanted
 from analysis.small_counts import small_count_contrast
 from analysis.words import change
 from experiments.errors import DataError, MetricError
@@ -473,7 +473,7 @@ def test_a_notebook_needs_one_import_and_importing_the_folder_loads_nothing() ->
     assert (analysis.analyse, analysis.wanted, analysis.Analysis, analysis.Wanted) == (notebook.analyse, wanted, Analysis, type(DEPTH))
     with pytest.raises(AttributeError, match="no attribute 'analyze'"):
         _ = analysis.analyze
-    code = "import sys, analysis; print({'numpy', 'analysis.own_data'} & set(sys.modules))"
+    code = "import sys, analysis; print({'numpy', 'analysis.own.data'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
