@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from analysis.notebook import analyse
-    from analysis.own_data import Analysis
-    from analysis.own_plan import Wanted, wanted
+    from analysis.own.data import Analysis
+    from analysis.own.plan import Wanted, wanted
 
 __all__ = ["Analysis", "Wanted", "analyse", "wanted"]
 
-HOME = {"Analysis": "analysis.own_data", "analyse": "analysis.notebook", "Wanted": "analysis.own_plan", "wanted": "analysis.own_plan"}
+HOME = {"Analysis": "analysis.own.data", "analyse": "analysis.notebook", "Wanted": "analysis.own.plan", "wanted": "analysis.own.plan"}
 
 
 def __getattr__(name: str) -> Any:  # PEP 562: who imports one module of this folder loads no other

@@ -15,8 +15,8 @@ from typing import Any, overload
 
 from analysis.bayes import Prior
 from analysis.observed import observe
-from analysis.own_data import Analysis
-from analysis.own_data import analyse as analyse_file
+from analysis.own.data import Analysis
+from analysis.own.data import analyse as analyse_file
 from analysis.report import Report, build_report
 from analysis.totals import totals
 from experiments.clock import moment, system_clock, to_us
@@ -44,7 +44,7 @@ def analyse(what: Experiment | Path | str, data: Any, **options: Any) -> Report 
 
     Parameters
     ----------
-    what : an :class:`Experiment`; or the path of a file (then see :func:`analysis.own_data.analyse`).
+    what : an :class:`Experiment`; or the path of a file (then see :func:`analysis.own.data.analyse`).
     data : events: the home folder of an installation, or a frame, an Arrow table, an Ibis table or the path of a Parquet
         or CSV file with the columns kind, page_view (32 hex characters), reader, issued_at (UTC microseconds or times)
         and, as far as they are known, id, received_at, experiment, arm, body (the fields of the kind, an object or JSON),

@@ -20,7 +20,7 @@ from analysis.looks import Taken, plan_of, take
 from analysis.moments import Totals
 from analysis.novelty import late_belief
 from analysis.observed import Observed
-from analysis.own_effects import records, written
+from analysis.own.effects import records, written
 from analysis.roi import Roi, next_step, stakes_of, worth
 from analysis.saving import as_html, save
 from analysis.segments import Segment, look_at

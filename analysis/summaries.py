@@ -20,6 +20,7 @@ from analysis.checks import Check, split
 from analysis.effect import Absolute, Contrast, Relative, compare
 from analysis.shape import number, of_check
 from analysis.summary_files import COUNTS, LOOKS, WIDE, Cell, Line, count_cells, look_values, pair_lines, read_lines, refuse, wide_lines
+from analysis.words import count
 from experiments.errors import DataError, ExperimentError
 
 __all__ = ["SignTest", "SummaryEffect", "SummaryReport", "import_summary"]
@@ -89,7 +90,10 @@ class SummaryEffect:
 
 @dataclass(frozen=True, slots=True)
 class SummaryReport:
-    """A finished test as far as its sums tell: effects and split checks, no verdict (readers are not known)."""
+    """A finished test as far as its sums tell: effects and split checks, no verdict (readers are not known).
+
+    ``alone`` : periods that not every arm has.
+    """
 
     name: str
     control: str
@@ -98,12 +102,14 @@ class SummaryReport:
     skipped: int
     effects: tuple[SummaryEffect, ...]
     checks: tuple[Check, ...] = ()
+    alone: tuple[str, ...] = ()
 
     def notes(self) -> tuple[str, ...]:
         """Say what was left out, and what such sums cannot tell."""
         skipped = f"{self.skipped:,} of {self.rows:,} rows have no outcome and were left out." if self.skipped else ""
         early = "Ranges before the last look are no ground for a decision." if len({effect.look for effect in self.effects}) > 1 else ""
-        return (*filter(None, (skipped, early)), *(check.says for check in self.checks))
+        some = f"{count(len(self.alone), 'period')} not known of every arm, the first: {self.alone[0]}." if self.alone else ""
+        return (*filter(None, (skipped, some, early)), *(check.says for check in self.checks))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; ``metrics`` is one short line per effect for people, ``effects`` the whole."""
@@ -147,7 +153,7 @@ def import_summary(path: Path, *, control: str = "control", level: float = 0.95)
     if set(COUNTS) <= set(columns):
         cells, skipped = count_cells(path, lines)
         effects = _from_counts(cells, control=control, level=level, skipped=len(set(skipped)))
-        return SummaryReport(path.stem, control, level, len(lines), len(skipped), tuple(effects))
+        return SummaryReport(path.stem, control, level, len(lines), len(skipped), tuple(effects), alone=_alone(cells))
     if set(LOOKS) <= set(columns):
         return _from_looks(path, lines, control=control, level=level)
     if set(WIDE) <= set(columns):
@@ -156,6 +162,16 @@ def import_summary(path: Path, *, control: str = "control", level: float = 0.95)
         f"{path}: the columns {', '.join(columns) or '(none)'} are not those of a summary.",
         f"Give {', '.join(COUNTS)}, or {', '.join(LOOKS)}, or a folder with one file per arm.",
     )
+
+
+def _alone(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """Periods of a metric that not all of its arms have, each once."""
+    arms: dict[str, set[str]] = {}
+    known: dict[tuple[str, str], set[str]] = {}
+    for cell in cells:
+        arms.setdefault(cell.metric, set()).add(cell.arm)
+        known.setdefault((cell.metric, cell.period), set()).add(cell.arm)
+    return tuple(dict.fromkeys(period for (metric, period), own in known.items() if own != arms[metric]))
 
 
 def _others(arms: Iterable[str], control: str) -> list[str]:
@@ -222,6 +238,7 @@ def _pair(folder: Path, *, control: str, level: float) -> SummaryReport:
     rows = pair_lines(folder, control=control)
     effects: list[SummaryEffect] = []
     without: set[tuple[str, str]] = set()
+    every: list[Cell] = []
     for metric, (top, bottom) in PAIR_RATIOS.items():
         cells: list[Cell] = []
         periods: set[str] = set()
@@ -231,8 +248,9 @@ def _pair(folder: Path, *, control: str, level: float) -> SummaryReport:
             cells, periods = [*cells, *own], periods | set(skipped)
             without |= {(arm, period) for period in skipped}
         effects += _from_counts(cells, control=control, level=level, skipped=len(periods))
+        every += cells
     checks = tuple(_split(folder, column, rows) for column in PAIR_SPLITS)
-    return SummaryReport(folder.name, control, level, sum(map(len, rows.values())), len(without), tuple(effects), checks)
+    return SummaryReport(folder.name, control, level, sum(map(len, rows.values())), len(without), tuple(effects), checks, _alone(every))
 
 
 def _long(row: Mapping[str, str], arm: str, metric: str, *, ratio: tuple[str, str]) -> dict[str, str]:
@@ -240,7 +258,7 @@ def _long(row: Mapping[str, str], arm: str, metric: str, *, ratio: tuple[str, st
 
 
 def _split(folder: Path, column: str, rows: Mapping[str, Sequence[Line]]) -> Check:
-    faults = [f"{arm}, line {line}: {column} is '{row[column]}'" for arm in rows for line, row in rows[arm] if not row[column].isdigit()]
+    faults = [f"{arm}, line {line}: {column} is '{row[column]}'" for arm in rows for line, row in rows[arm] if not row[column].isdecimal()]
     refuse(folder, faults)
     seen = {arm: sum(int(row[column]) for _, row in lines) for arm, lines in rows.items()}
     check = split(f"split_{column.lower()}", {0: seen}, {0: dict.fromkeys(seen, 0.5)}, ended=True)

@@ -30,6 +30,7 @@ WIDE = (
     "variance_t",
 )
 MOST_FAULTS = 20
+LARGEST = 1e60  # squares of it are numbers too
 
 Line = tuple[int, Mapping[str, str]]  # line number in the file, values by column
 
@@ -46,15 +47,19 @@ class Cell:
 
 
 def read_lines(path: Path) -> list[Line]:
-    """Return the rows of a CSV file with their line numbers."""
+    """Return the rows of a CSV file with their line numbers; lines with more or fewer values than columns are refused."""
     if not path.exists():
         raise DataError(f"{path}: there is no such file.")
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            return [(reader.line_num, {key.strip(): (value or "").strip() for key, value in row.items() if key}) for row in reader]
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            rows = [(reader.line_num, [value.strip() for value in row]) for row in reader if row]
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: not readable as a CSV file: {error}.") from error
+    refuse(path, [f"line 1: the column '{name}' is named twice" for name in sorted(set(header)) if header.count(name) > 1])
+    refuse(path, [f"line {line}: {len(row)} values, {len(header)} columns" for line, row in rows if len(row) != len(header)])
+    return [(line, dict(zip(header, row, strict=True))) for line, row in rows]
 
 
 def refuse(path: Path, faults: Sequence[str]) -> None:
@@ -122,7 +127,7 @@ def look_values(path: Path, lines: Sequence[Line]) -> tuple[dict[tuple[str, str,
             continue
         if key in values:
             faults.append(f"line {line}: arm '{key[0]}', metric '{key[1]}', look {key[2]:g} came before")
-        elif variance < 0 or math.isinf(mean) or math.isinf(variance):
+        elif variance < 0 or abs(mean) > LARGEST or variance > LARGEST:
             faults.append(f"line {line}: mean {mean:g} with variance {variance:g} is not possible")
         else:
             missing += math.isnan(mean) or math.isnan(variance)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -76,7 +77,7 @@ def arrow(tail: Tail, kind: str, names: Collection[str] = ()) -> Any:
 
 def run(rule: Any, tables: Mapping[str, Any]) -> Any:
     """Return the result of an expression, or of its SQL, over Arrow tables as an Arrow table."""
-    with duckdb.connect() as engine:
+    with _cursor() as engine:
         for name, table in tables.items():
             engine.register(name, table)
         return _narrow(engine.sql(rule if isinstance(rule, str) else compiled(rule)).to_arrow_table())
@@ -84,7 +85,7 @@ def run(rule: Any, tables: Mapping[str, Any]) -> Any:
 
 def sql(query: str, rows: Any) -> list[tuple[Any, ...]]:
     """Return the result of a query over the Arrow table ``rows`` as Python values (128-bit integers stay exact)."""
-    with duckdb.connect() as engine:
+    with _cursor() as engine:
         engine.register("rows", rows)
         return engine.sql(query).fetchall()  # type: ignore[no-any-return]
 
@@ -97,18 +98,32 @@ def _parts(tail: Tail) -> list[tuple[int, int]]:
     return [(i * SHARDS // n, (i + 1) * SHARDS // n - 1) for i in range(n)]
 
 
+def _cursor(spill: Path | None = None) -> Any:
+    """A connection with tables and views of its own; with ``spill``, events are read through it."""
+    return _opened(spill).cursor()
+
+
+@lru_cache(maxsize=2)
+def _opened(spill: Path | None) -> Any:
+    """DuckDB, opened once for many queries: opening it costs 25 ms of CPU, a cursor 0.1 ms."""
+    engine = duckdb.connect()
+    engine.execute("SET enable_progress_bar = false")
+    if spill:
+        engine.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false; SET temp_directory = {_quoted(str(spill))}")
+        engine.execute("SET parquet_metadata_cache = true")  # every part, kind and query reads the same footers
+    return engine
+
+
 @contextmanager
 def _engine(tail: Tail, needs: Mapping[str, Collection[str]], *, sharded: bool = False) -> Iterator[Any]:
     """DuckDB with the fresh events; when it cannot read a file, the damaged one is named."""
-    with duckdb.connect() as engine:
-        engine.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false; SET enable_progress_bar = false")
-        engine.execute("SET parquet_metadata_cache = true")  # every part and kind reads the same footers
-        engine.execute(f"SET temp_directory = {_quoted(str(spill_folder(tail.home)))}")
+    with _cursor(spill_folder(tail.home)) as engine:
         for kind, names in needs.items():
             engine.register(f"fresh_{kind}", _fresh(tail, kind, [*_columns(kind, names), *(["shard"] if sharded else [])]))
         try:
             yield engine
         except duckdb.Error as error:
+            _opened.cache_clear()  # some errors leave an engine that answers nothing any more
             damaged(tail.partitions)
             raise DataError(f"the events could not be read: {error}", "Free memory or disk space, then try again.") from error
 
@@ -135,12 +150,12 @@ def _define(engine: Any, tail: Tail, needs: Mapping[str, Collection[str]], *, sh
     """Make the views: ``all_<kind>``, and ``<kind>`` as analyses see it, columns that are not needed blank."""
     for kind, names in needs.items():
         columns = _columns(kind, names)
-        engine.execute(f"CREATE OR REPLACE VIEW all_{kind} AS {_union(tail, kind, columns, shards)}")
+        engine.execute(f"CREATE OR REPLACE TEMP VIEW all_{kind} AS {_union(tail, kind, columns, shards)}")
         blank = {column.name: "''" if column.type == "text" else "0::BIGINT" for column in FACTS[kind]}
         chosen = [column.name if column.name in columns else f"{blank[column.name]} AS {column.name}" for column in FACTS[kind]]
         counted = "bot = 0 AND late = 0"
         source = f"all_{kind}" if kind != "exposure" else ONCE
-        engine.execute(f'CREATE OR REPLACE VIEW "{kind}" AS SELECT {", ".join(chosen)} FROM {source} WHERE {counted}')
+        engine.execute(f'CREATE OR REPLACE TEMP VIEW "{kind}" AS SELECT {", ".join(chosen)} FROM {source} WHERE {counted}')
 
 
 # A page whose events were late went out as in the status quo, and may be stored as served all the same: then only the

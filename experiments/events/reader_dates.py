@@ -10,8 +10,7 @@ from typing import Any
 
 import duckdb
 
-from experiments.errors import DataError
-from experiments.events.reader_file import check_suffix, load_text, quoted
+from experiments.events.reader_file import check_suffix, first_rows, load_text, quoted, unreadable
 
 __all__ = ["Dates", "date_faults"]
 
@@ -54,7 +53,7 @@ def date_faults(path: Path, dates: Dates) -> list[str]:
             load_text(connection, path, dates.columns)
             return list(_faults(connection, dates))
         except (duckdb.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: not readable: {str(error).splitlines()[0]}") from error
+            raise unreadable(path, error) from error
 
 
 def _faults(connection: Any, dates: Dates) -> Iterator[str]:
@@ -76,5 +75,4 @@ def _at(name: str) -> str:
 def _found(connection: Any, test: str, says: str) -> Iterator[str]:
     count = connection.execute(f"SELECT count(*) FROM text WHERE {test}").fetchone()[0]
     if count:
-        first = [str(row) for (row,) in connection.execute(f"SELECT row FROM text WHERE {test} ORDER BY row LIMIT 5").fetchall()]
-        yield f"{says} in {count:,} row{'s' * (count > 1)}: row {', '.join(first)}{', ...' * (count > len(first))}."
+        yield f"{says} in {count:,} row{'s' * (count > 1)}: {first_rows(connection, test, 'text')}."

@@ -7,18 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from experiments.errors import DataError, nearest
 
-__all__ = ["WHOLE", "check_suffix", "label", "literal", "load_file", "load_text", "quoted", "refuse", "value_faults"]
+__all__ = [
+    *("WHOLE", "check_suffix", "first_rows", "label", "literal", "load_file", "load_text", "quoted", "refuse", "unreadable"),
+    "value_faults",
+]
 
 MOST_FAULTS = 20
 SUFFIXES = (".csv", ".parquet", ".pq")
 INTEGER = r"\s*[+-]?\d{1,18}\s*"  # a cast to BIGINT would round 1.6 to 2
 DELIMITERS = ",;\t|"
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
-NUMBERS = (*WHOLE, "FLOAT", "DOUBLE", "DECIMAL", "BOOLEAN")
+FLOATS = ("FLOAT", "DOUBLE")
+NUMBERS = (*WHOLE, *FLOATS, "DECIMAL", "BOOLEAN")
+ARM = "coalesce(nullif(nullif(trim(arm), ''), 'nan'), 'no arm')"
+LARGEST = 1e60  # of a float: squares and cubes of it are numbers too
 
 
 def quoted(name: str) -> str:
@@ -69,13 +73,17 @@ def load_file(connection: Any, path: Path, *, reader: str, arm: str, measured: S
     DataError
         A column is missing or no number, or a line is cut.
     """
-    try:
-        make = _load_csv if path.suffix.lower() == ".csv" else _load_parquet
-        return make(connection, path, (reader, arm), measured, labels)
-    except (duckdb.Error, UnicodeDecodeError) as error:
-        if path.suffix.lower() == ".csv" and _mixed_line_ends(path):
-            raise DataError(f"{path}: some lines end in CR LF, others in LF.", "Save it with one kind of line end.") from error
-        raise DataError(f"{path}: not readable: {str(error).splitlines()[0]}") from error
+    make = _load_csv if path.suffix.lower() == ".csv" else _load_parquet
+    return make(connection, path, (reader, arm), measured, labels)
+
+
+def unreadable(path: Path, error: Exception) -> DataError:
+    """Return what is said of a file that cannot be read to its end."""
+    if isinstance(error, UnicodeDecodeError):
+        return DataError(f"{path}: inside it is no UTF-8 text: {error}.", "Save it as UTF-8.")
+    if path.suffix.lower() == ".csv" and _mixed_line_ends(path):
+        return DataError(f"{path}: some lines end in CR LF, others in LF.", "Save it with one kind of line end.")
+    return DataError(f"{path}: not readable: {str(error).splitlines()[0]}")
 
 
 def _mixed_line_ends(path: Path) -> bool:
@@ -171,22 +179,42 @@ def literal(text: str) -> str:
 
 
 def value_faults(connection: Any, types: Mapping[str, str], *, never_negative: Sequence[str]) -> list[str]:
-    """Return what is empty, not finite or below zero, with counts per arm and the first rows."""
+    """Return what is empty, not finite, too large or below zero, with counts per arm and the first rows."""
     return list(_value_faults(connection, types, never_negative))
 
 
 def _value_faults(connection: Any, types: Mapping[str, str], never_negative: Sequence[str]) -> Iterator[str]:
-    tests = {"the reader is empty": "reader IS NULL", "the arm is empty": "arm IS NULL"}
+    who = connection.execute("DESCRIBE SELECT reader FROM file").fetchone()[1]
+    # not isnan: as a filter over a Parquet file DuckDB 2.0 finds none
+    blank = {"VARCHAR": " OR trim(reader) = ''"} | dict.fromkeys(FLOATS, " OR NOT isfinite(reader)")
+    tests = {
+        "the reader is empty": f"(reader IS NULL{blank.get(who, '')})",
+        "the arm is empty": "(arm IS NULL OR trim(arm) IN ('', 'nan'))",
+    }
     for name, kind in types.items():
         tests[f"'{name}' is empty"] = f"{quoted(name)} IS NULL"
-        if kind in ("FLOAT", "DOUBLE"):
+        if kind in FLOATS:
             tests[f"'{name}' is not a finite number"] = f"NOT isfinite({quoted(name)})"
+            tests[f"'{name}' is beyond {LARGEST:g}"] = f"isfinite({quoted(name)}) AND abs({quoted(name)}) > {LARGEST}"
         if name in never_negative:
             tests[f"'{name}' is below zero"] = f"{quoted(name)} < 0"
     counts = ", ".join(f"count(*) FILTER (WHERE {test})" for test in tests.values())
     for (says, test), count in zip(tests.items(), connection.execute(f"SELECT {counts} FROM file").fetchone(), strict=True):
         if count:
-            first = connection.execute(f"SELECT row FROM numbered WHERE {test} ORDER BY row LIMIT 5").fetchall()
-            arms = connection.execute(f"SELECT coalesce(arm, 'no arm'), count(*) FROM file WHERE {test} GROUP BY 1 ORDER BY 1").fetchall()
-            where = ", ".join(str(row) for (row,) in first) + (", ..." if count > len(first) else "")
-            yield f"{says} in {count:,} row{'s' * (count > 1)} ({', '.join(f'{arm}: {n:,}' for arm, n in arms)}): row {where}."
+            arms = connection.execute(f"SELECT {ARM}, count(*) FROM file WHERE {test} GROUP BY 1 ORDER BY 1").fetchall()
+            per_arm = ", ".join(f"{arm}: {n:,}" for arm, n in arms)
+            yield f"{says} in {count:,} row{'s' * (count > 1)} ({per_arm}): {first_rows(connection, test)}."
+
+
+def first_rows(connection: Any, test: str, relation: str = "numbered") -> str:
+    """Return the numbers of the first five rows of a relation that pass a test, in words.
+
+    Examples
+    --------
+    >>> import duckdb
+    >>> with duckdb.connect() as connection:
+    ...     first_rows(connection, "row % 2 = 0", "(SELECT range AS row FROM range(1, 20))")
+    'row 2, 4, 6, 8, 10, ...'
+    """
+    rows = [str(row) for (row,) in connection.execute(f"SELECT row FROM {relation} WHERE {test} ORDER BY row LIMIT 6").fetchall()]
+    return f"row {', '.join([*rows[:5], *(['...'] if len(rows) > 5 else [])])}"

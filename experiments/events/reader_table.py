@@ -16,11 +16,23 @@ from typing import Any
 import duckdb
 
 from experiments.errors import DataError
-from experiments.events.reader_file import WHOLE, check_suffix, label, literal, load_file, quoted, refuse, value_faults
+from experiments.events.reader_file import (
+    WHOLE,
+    check_suffix,
+    first_rows,
+    label,
+    literal,
+    load_file,
+    quoted,
+    refuse,
+    unreadable,
+    value_faults,
+)
 
 __all__ = ["UNKNOWN", "Columns", "Measured", "ReaderTable", "open_reader_table"]
 
 UNKNOWN = "not known"
+SMALLEST = 1e-60  # a column of floats that are all nearer to zero is zero
 BITS = 45  # of a value; products of two of them, added up over 2**37 rows, fit 128 bits
 
 
@@ -80,7 +92,8 @@ class ReaderTable:
 
     Parameters
     ----------
-    rows : of the file. readers : per arm, without those seen in two. crossed : readers seen in two arms; left out.
+    rows : of the file. readers : per arm, without those seen in two.
+    crossed, crossed_rows : readers seen in two arms, who are left out, and the first of their rows in words.
     scales : per measured column.
     """
 
@@ -89,6 +102,7 @@ class ReaderTable:
     rows: int
     readers: Mapping[str, int]
     crossed: int
+    crossed_rows: str
     scales: Mapping[str, Scale]
 
     def sums(self, groups: Sequence[Sequence[str]], *, by: str = "''") -> list[Measured]:
@@ -156,19 +170,29 @@ def open_reader_table(path: Path, columns: Columns) -> Iterator[ReaderTable]:
     Raises
     ------
     DataError
-        Not a file of its suffix, columns that are missing or no numbers, values that are empty or not finite, counts below
-        zero, or a covariate that changes within a reader: all faults at once, with row numbers.
+        Not a file of its suffix or damaged, columns that are missing or no numbers, values that are empty, not finite or beyond
+        1e60, counts below zero, or a covariate that changes within a reader: all faults at once, with row numbers.
     """
     check_suffix(path)
     with duckdb.connect() as connection:
-        types = load_file(connection, path, reader=columns.reader, arm=columns.arm, measured=columns.measured, labels=columns.segments)
-        rows = int(connection.execute("SELECT count(*) FROM file").fetchone()[0])
-        if not rows:
-            raise DataError(f"{path}: the file has no row.")
-        refuse(path, value_faults(connection, types, never_negative=columns.never_negative))
-        crossed = _gather(connection, path, columns, types)
-        readers = dict(connection.execute("SELECT arm, count(*) FROM readers GROUP BY arm ORDER BY arm").fetchall())
-        yield ReaderTable(connection, columns, rows, readers, crossed, _scales(connection, columns, types))
+        try:
+            yield _checked(connection, path, columns)
+        except (duckdb.Error, UnicodeDecodeError) as error:  # a damaged page of a Parquet file shows when it is read
+            raise unreadable(path, error) from error
+
+
+def _checked(connection: Any, path: Path, columns: Columns) -> ReaderTable:
+    types = load_file(connection, path, reader=columns.reader, arm=columns.arm, measured=columns.measured, labels=columns.segments)
+    rows = int(connection.execute("SELECT count(*) FROM file").fetchone()[0])
+    if not rows:
+        raise DataError(f"{path}: the file has no row.")
+    refuse(path, value_faults(connection, types, never_negative=columns.never_negative))
+    crossed = _gather(connection, path, columns, types)
+    where = first_rows(connection, "arms > 1", "numbered JOIN all_readers USING (reader)") if crossed else ""
+    readers = dict(connection.execute("SELECT arm, count(*) FROM readers GROUP BY arm ORDER BY arm").fetchall())
+    if not readers:
+        raise DataError(f"{path}: every reader is in more than one arm.", f"Is '{columns.reader}' the column of the reader?")
+    return ReaderTable(connection, columns, rows, readers, crossed, where, _scales(connection, columns, types))
 
 
 def _gather(connection: Any, path: Path, columns: Columns, types: Mapping[str, str]) -> int:
@@ -209,7 +233,7 @@ def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> dict
     names = columns.measured
     wanted = ", ".join(
         f"min({quoted(n)})::DOUBLE, max({quoted(n)})::DOUBLE, avg({quoted(n)})::DOUBLE, "
-        + ("false" if types[n] in WHOLE else f"bool_and(abs({quoted(n)} * 100 - round({quoted(n)} * 100)) < 1e-6)")
+        + ("false" if types[n] in WHOLE else f"bool_and({_is_hundredths(quoted(n))})")
         for n in names
     )
     values = connection.execute(f"SELECT {wanted} FROM readers").fetchone()
@@ -217,7 +241,7 @@ def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> dict
     for i, name in enumerate(names):
         low, high, mean = (float(v or 0.0) for v in values[4 * i : 4 * i + 3])
         shift = float(round(mean))
-        furthest = max(high - shift, shift - low, 1.0)
+        furthest = max(high - shift, shift - low, 1.0 if types[name] in WHOLE else SMALLEST)
         if types[name] in WHOLE and furthest < 2**BITS:
             found[name] = Scale(shift, 1.0, furthest)
         elif values[4 * i + 3] and furthest < 2 ** (BITS - 7):  # money: hundredths, exactly
@@ -226,3 +250,8 @@ def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> dict
             unit = 2.0 ** (math.frexp(furthest)[1] - BITS)
             found[name] = Scale(shift, unit, furthest / unit)
     return found
+
+
+def _is_hundredths(value: str) -> str:
+    """SQL that says whether a float is a whole number of hundredths; one that is merely small is not."""
+    return f"abs({value} * 100 - round({value} * 100)) <= least(1e-6, abs({value}) * 1e-7)"

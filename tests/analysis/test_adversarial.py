@@ -13,8 +13,8 @@ import pytest
 
 from analysis.comparison import Comparisons, compare_all
 from analysis.moments import Totals
-from analysis.own_data import analyse
-from analysis.own_plan import wanted
+from analysis.own.data import analyse
+from analysis.own.plan import wanted
 from analysis.report import Report, build_report
 from analysis.totals import totals
 from experiments.clock import moment

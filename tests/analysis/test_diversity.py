@@ -8,7 +8,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from analysis.calibration_diversity import diversity_rows
+from analysis.calibration.diversity import diversity_rows
 from analysis.diversity import coverage, diversity, gini, jackknife, within
 from analysis.shape_beside import of_diversity
 from experiments.errors import DataError

@@ -7,9 +7,9 @@ from xml.etree import ElementTree
 import pytest
 
 from analysis.drawing import INSET, WIDTH, draw_forest
-from analysis.own_data import analyse
-from analysis.own_plan import wanted
-from tests.analysis.test_own_data import csv, readers
+from analysis.own.data import analyse
+from analysis.own.plan import wanted
+from tests.analysis.own.test_data import csv, readers
 from tests.analysis.test_report import report, world
 
 

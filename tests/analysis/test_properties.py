@@ -23,8 +23,8 @@ from analysis.comparison import Comparisons, Effect, compare_all
 from analysis.effect import Contrast, arm_value, compare
 from analysis.information import studies, unknowns
 from analysis.moments import Totals
-from analysis.own_data import analyse
-from analysis.own_plan import wanted
+from analysis.own.data import analyse
+from analysis.own.plan import wanted
 from analysis.small_counts import small_count_contrast
 from experiments.experiment import Arm, Experiment
 from tests.analysis.tables import SESSIONS, VIEWS, moments, totals_of

@@ -81,6 +81,27 @@ def test_every_faulty_line_is_named(tmp_path):
     assert "numerator 5 exceeds denominator 4" in caught.value.faults[1]
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (LONG + "control,d3,1\n", "line 6: 3 values, 4 columns"),
+        (LONG + "control,d3,1,100,5\n", "line 6: 5 values, 4 columns"),
+        ("arm,period,numerator,denominator,arm\ncontrol,d1,1,2,x\n", "line 1: the column 'arm' is named twice"),
+        ("arm,metric,look,n,mean,variance\nnew,m,1,100,1e300,1\n", "line 2: mean 1e+300 with variance 1 is not possible"),
+    ],
+)
+def test_lines_that_are_cut_too_long_or_beyond_all_numbers_are_named(tmp_path, text, says):
+    with pytest.raises(DataError) as caught:
+        import_summary(write(tmp_path, text))
+    assert says in str(caught.value)
+
+
+def test_a_period_that_only_one_arm_has_is_said(tmp_path):
+    assert import_summary(write(tmp_path, LONG)).notes() == ()
+    found = import_summary(write(tmp_path, LONG + "new,d3,50,100\n"))
+    assert found.notes() == ("1 period not known of every arm, the first: d3.",)
+
+
 def test_the_control_is_never_guessed(tmp_path):
     with pytest.raises(ExperimentError, match="control 'control' is not one of the arms: a, b"):
         import_summary(write(tmp_path, "arm,period,numerator,denominator\na,1,1,2\nb,1,1,2\n"))

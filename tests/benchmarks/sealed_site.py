@@ -30,16 +30,20 @@ PLAN = Experiment(
 )
 
 # One session a day for four readers in ten, of one to five pages some minutes apart; the test begins on the third day.
+# Pages are sorted once, in the order of a sealed file; what is made of them keeps it.
 PAGES = """CREATE OR REPLACE TABLE page AS
-SELECT r.reader, r.shard, r.arm, r.bucket, {day}::BIGINT * 86400000000 + (hash(r.i, {day}, 1) % 80000)::BIGINT * 1000000
+SELECT *, printf('%012x7%019x', issued_at // 1000, n) AS page_view FROM (
+SELECT r.place, r.reader, r.shard, r.arm, r.bucket, {day}::BIGINT * 86400000000 + (hash(r.i, {day}, 1) % 80000)::BIGINT * 1000000
        + j * (60 + (hash(r.i, {day}, j, 2) % 180))::BIGINT * 1000000 + (hash(r.i, 3) % 1000000)::BIGINT AS issued_at,
    ({day}::BIGINT * 100000000 + r.i) * 8 + j AS n, hash(r.i, {day}, j, 4) AS dice, CASE WHEN hash(r.i, {day}, j, 5) % 5 = 0 THEN 'front' ELSE 'article' END AS page_type
 FROM reader r, range(5) t(j)
-WHERE hash(r.i, {day}) % 10 < 4 AND j <= hash(r.i, {day}, 6) % 5"""
-COMMON = """lower(printf('%012x', (issued_at // 1000)::BIGINT) || '7' || printf('%019x', n::BIGINT)) AS page_view, reader, shard, issued_at, dice, bucket, page_type"""
-ENVELOPE = """n * 8 + {place} AS seq, shard, unhex(left(page_view, 12) || left(md5(page_view || '{kind}'), 20)) AS id, '{kind}' AS kind, page_view, reader,
-   '{experiment}' AS experiment, {arm} AS arm, issued_at, issued_at + {delay} AS received_at, NULL AS client_at, NULL AS sent_at, 'live' AS source,
-   CASE WHEN dice % 3 = 0 THEN 'desktop' ELSE 'phone' END AS device, (dice % 97 = 0)::BIGINT AS bot, '12' AS config, 1 AS schema, 0 AS late, {body} AS body"""
+WHERE hash(r.i, {day}) % 10 < 4 AND j <= hash(r.i, {day}, 6) % 5) ORDER BY place, issued_at"""
+ENVELOPE = """n * 8 + {place} AS seq, shard, (issued_at // 1000 * 65536 + n % 65536)::UBIGINT::BIT::BLOB || hash(n, {place})::BIT::BLOB AS id,
+   '{kind}' AS kind, page_view, reader, '{experiment}' AS experiment, {arm} AS arm, issued_at, issued_at + {delay} AS received_at,
+   NULL AS client_at, NULL AS sent_at, 'live' AS source, CASE WHEN dice % 3 = 0 THEN 'desktop' ELSE 'phone' END AS device,
+   (dice % 97 = 0)::BIGINT AS bot, '12' AS config, 1 AS schema, 0 AS late, {body} AS body"""
+READERS = """CREATE TABLE reader AS
+SELECT *, (hash(i, 7) % 200)::BIGINT AS bucket, row_number() OVER (ORDER BY shard, reader) AS place FROM given"""
 SLOT = "'article.related'"
 KINDS: dict[str, tuple[str, str, str, dict[str, str]]] = {  # rows, experiment, body, facts
     "view": (
@@ -74,7 +78,7 @@ def build(home: Path, events: int) -> int:
     with Loader(home, clock=lambda: UNTIL_US) as loader, duckdb.connect() as engine:
         engine.execute(f"SET memory_limit = '4GB'; SET enable_progress_bar = false; SET temp_directory = '{home / 'spill'}'")
         engine.register("given", pa.Table.from_batches(_readers(round(events / PER_READER))))
-        engine.execute("CREATE TABLE reader AS SELECT *, (hash(i, 7) % 200)::BIGINT AS bucket FROM given")
+        engine.execute(READERS)
         for day in range(FIRST_DAY, FIRST_DAY + DAYS):
             engine.execute(PAGES.format(day=day))
             hidden = sealed_folder(home) / ".making.tmp"
@@ -100,7 +104,7 @@ def _readers(n: int) -> Iterator[pa.RecordBatch]:
 
 def _batches(engine: Any, day: int) -> Iterator[pa.RecordBatch]:
     for kind in sorted(KINDS):
-        found = engine.sql(f"{_rows(kind, day)} ORDER BY shard, reader, issued_at").to_arrow_reader(ROWS_A_GROUP)
+        found = engine.sql(_rows(kind, day)).to_arrow_reader(ROWS_A_GROUP)
         yield from (batch.cast(schema()) for batch in found)
 
 
@@ -120,5 +124,4 @@ def _rows(kind: str, day: int) -> str:
         f"({facts.get(name, 'NULL')})::{'BIGINT' if schema().field(name).type == pa.int64() else 'VARCHAR'} AS {name}"
         for name in schema().names[19:]
     ]
-    inner = f"SELECT {COMMON}, arm, n FROM page WHERE {where.format(started=started)}"
-    return f"SELECT {ENVELOPE.format(**own)}, {', '.join(extra)} FROM ({inner})"
+    return f"SELECT {ENVELOPE.format(**own)}, {', '.join(extra)} FROM page WHERE {where.format(started=started)}"

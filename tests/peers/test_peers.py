@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.calibration_peers import PeerSet, draw, our_cases, peer_sets, standing
-from analysis.calibration_readers import ARTICLES, RARE, VISITS, value
+from analysis.calibration.peers import PeerSet, draw, our_cases, peer_sets, standing
+from analysis.calibration.readers import ARTICLES, RARE, VISITS, value
 from analysis.effect import compare
 from analysis.moments import Moments
 from experiments.errors import ConfigError, DataError
@@ -103,16 +103,27 @@ def test_a_peer_needs_a_known_name_and_an_interpreter():
 
 
 def test_a_tool_that_is_not_installed_is_named():
-    with pytest.raises(DataError, match="tea-tasting did not answer: ModuleNotFoundError"):
+    with pytest.raises(DataError, match="tea-tasting did not answer: exit status 1") as said:
         beside_peers({"tea-tasting": Path(sys.executable)}, seed=1, runs=2)
+    assert "ModuleNotFoundError: No module named 'tea_tasting'" in said.value.faults
+
+
+def test_a_tool_that_fails_is_quoted_with_its_last_lines(tmp_path):
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\nfor i in 1 2 3 4 5 6 7 8; do echo line $i >&2; done\nexit 3\n")
+    python.chmod(0o700)
+    with pytest.raises(DataError, match=r"gbstats did not answer: exit status 3\. Its last lines:") as said:
+        beside_peers({"gbstats": python}, seed=1, runs=2)
+    assert said.value.faults == ("line 4", "line 5", "line 6", "line 7", "line 8")
 
 
 def test_a_tool_that_is_killed_is_told_from_one_that_fails(tmp_path):
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\nkill -9 $$\n")
     python.chmod(0o700)
-    with pytest.raises(DataError, match="gbstats did not answer: killed by signal 9, without a message"):
+    with pytest.raises(DataError, match="gbstats did not answer: killed by signal 9") as said:
         beside_peers({"gbstats": python}, seed=1, runs=2)
+    assert said.value.faults == ("it said nothing",)
 
 
 def test_the_page_shows_every_tool_and_what_it_refused():

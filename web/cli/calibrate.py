@@ -35,13 +35,14 @@ def calibrate(
     as_json: Json = False,
 ) -> None:
     """Simulate the statistics: false alarms, coverage, power; exit 4 when one is off."""
-    from analysis.calibration import calibrate as simulate
+    from analysis.calibration.gate import calibrate as simulate
     from experiments.files import replace_file
     from web.cli.calibration_page import HEADS, cells, markdown
     from web.cli.output import print_json, print_table
     from web.cli.peers import beside_peers, parse_peers
 
     tools = parse_peers(peer or ())
+    others = beside_peers(tools, seed=seed, runs=QUICK_PEER_RUNS if quick else PEER_RUNS) if tools else None  # first: it may fail
     rows: list[Row] = list(simulate(quick=quick, seed=seed))
     notes: list[str] = []
     if log is not None:
@@ -53,7 +54,6 @@ def calibrate(
     if requests:
         row, said = _from_requests(runs=QUICK_REPLICATES if quick else REPLICATES, seed=seed)
         rows, notes = [*rows, row], [*notes, said]
-    others = beside_peers(tools, seed=seed, runs=QUICK_PEER_RUNS if quick else PEER_RUNS) if tools else None
     if page is not None:
         command = _command(quick, seed, log=log, archive=archive, tools=tools, requests=requests)
         replace_file(page, markdown(rows, notes, command=command, peers=others).encode())
@@ -102,8 +102,8 @@ def _from_requests(*, runs: int, seed: int) -> tuple[Row, str]:
 
     import numpy as np
 
-    from analysis.calibration_arrays import from_requests, largest_gap
-    from analysis.calibration_requests import path_row
+    from analysis.calibration.arrays import from_requests, largest_gap
+    from analysis.calibration.requests import path_row
 
     rng = np.random.default_rng(seed)
     with TemporaryDirectory() as home:

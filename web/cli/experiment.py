@@ -172,8 +172,8 @@ def analyse(
     as_json: Json = False,
 ) -> None:
     """Analyse a finished test of your own: effects, trust checks, verdict."""
-    from analysis.own_data import analyse as run
-    from analysis.own_plan import dates_of, shares_of, wanted
+    from analysis.own.data import analyse as run
+    from analysis.own.plan import dates_of, shares_of, wanted
     from web.cli.output import print_json
     from web.cli.report_table import print_report
 

@@ -16,6 +16,7 @@ __all__ = ["Peers", "beside_peers", "parse_peers"]
 
 SCRIPTS = Path(__file__).parents[2] / "tests" / "peers"
 OURS = "Presslab"
+LAST_LINES = 5
 OUR_CASES = {
     "one decision": "one data set, difference and relative change (STATISTICS 15, rows 1 to 3)",
     "nobody": "0 of 1,000 readers against 30 of 1,000: the difference",
@@ -60,7 +61,7 @@ def beside_peers(peers: Mapping[str, Path], *, seed: int, runs: int) -> Peers:
     """Draw readers once, ask every tool about them, and judge all answers alike; a quarter of the ``runs`` where one looks often."""
     import numpy as np
 
-    from analysis.calibration_peers import draw, our_cases, peer_sets, standing
+    from analysis.calibration.peers import draw, our_cases, peer_sets, standing
 
     chosen, lines = peer_sets(), []
     tables: dict[str, Any] = {}
@@ -97,7 +98,7 @@ def _ask(name: str, python: Path, data: Path) -> tuple[Mapping[str, Any], Mappin
     ended = subprocess.run([python, script, data, answer, says], check=False, capture_output=True, text=True)
     if ended.returncode:
         how = f"killed by signal {-ended.returncode}" if ended.returncode < 0 else f"exit status {ended.returncode}"
-        last = (ended.stderr.strip().splitlines() or [f"{how}, without a message"])[-1]
-        raise DataError(f"{name} did not answer: {last}", f"Try it in its own environment with {script.name}.")
+        said = ended.stderr.strip().splitlines()[-LAST_LINES:] or ["it said nothing"]
+        raise DataError(f"{name} did not answer: {how}. Its last lines:", f"Try it in its own environment with {script.name}.", said)
     with np.load(answer) as found:
         return dict(found), json.loads(says.read_text())

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from analysis.calibration_belief import belief_row
-from analysis.calibration_diversity import diversity_rows
-from analysis.calibration_figures import Part, Row, planned_power, row_of, tails_row
-from analysis.calibration_length import length_row
-from analysis.calibration_looks import anytime_row, before_row, planned_rows, split_row
-from analysis.calibration_readers import CONVERSIONS, LEVEL, MINUTES, RARE, VISITS, Process, batches, skews, values
-from analysis.calibration_rows import adjusted_row, quantile_row, share_row
+from analysis.calibration.belief import belief_row
+from analysis.calibration.diversity import diversity_rows
+from analysis.calibration.figures import Part, Row, planned_power, row_of, tails_row
+from analysis.calibration.length import length_row
+from analysis.calibration.looks import anytime_row, before_row, planned_rows, split_row
+from analysis.calibration.readers import CONVERSIONS, LEVEL, MINUTES, RARE, VISITS, Process, batches, skews, values
+from analysis.calibration.rows import adjusted_row, quantile_row, share_row
 from analysis.effect import Contrast, compare
 from analysis.multiplicity import family_level
 

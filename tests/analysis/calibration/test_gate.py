@@ -7,13 +7,13 @@ import pytest
 from scipy.stats import binom
 
 from analysis.boundaries import critical_values
-from analysis.calibration import calibrate, pair_row
-from analysis.calibration_belief import belief_row
-from analysis.calibration_figures import planned_power, row_of
-from analysis.calibration_length import SITES, Site, chosen_length, forgone, length_row
-from analysis.calibration_looks import looks_at, split_paths, walks
-from analysis.calibration_readers import MINUTES, RARE, VISITS, Process, minutes
-from analysis.calibration_rows import adjusted_row, share_row
+from analysis.calibration.belief import belief_row
+from analysis.calibration.figures import planned_power, row_of
+from analysis.calibration.gate import calibrate, pair_row
+from analysis.calibration.length import SITES, Site, chosen_length, forgone, length_row
+from analysis.calibration.looks import looks_at, split_paths, walks
+from analysis.calibration.readers import MINUTES, RARE, VISITS, Process, minutes
+from analysis.calibration.rows import adjusted_row, share_row
 from analysis.checks import split_evidence
 from analysis.effect import Absolute, Contrast, arm_value
 from analysis.moments import Moments

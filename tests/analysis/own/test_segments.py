@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from analysis.own_data import analyse
-from analysis.own_plan import wanted
+from analysis.own.data import analyse
+from analysis.own.plan import wanted
 from experiments.errors import DataError
-from tests.analysis.test_own_data import command, csv, parquet, readers
+from tests.analysis.own.test_data import command, csv, parquet, readers
 from web.cli.commands import install
 from web.cli.main import app
 
@@ -89,7 +89,7 @@ def test_rows_of_one_reader_must_agree_on_the_group(tmp_path: Path) -> None:
 
 
 def test_that_nobody_said_when_a_group_was_known_is_said_and_a_late_one_is_refused(tmp_path: Path) -> None:
-    from analysis.own_plan import dates_of
+    from analysis.own.plan import dates_of
 
     columns = devices(200) | {"seen": ["2026-03-02"] * 200, "asked": ["2026-03-01"] * 200}
     path = csv(tmp_path / "t.csv", columns)

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import numpy.typing as npt
 
-from analysis.calibration_figures import Row, row_of
+from analysis.calibration.figures import Row, row_of
 from analysis.effect import Contrast
 from analysis.looks import Taken
 from analysis.report import Report, build_report

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.boundaries import critical_values
-from analysis.calibration_looks import FOUND
-from analysis.calibration_readers import (
+from analysis.calibration.looks import FOUND
+from analysis.calibration.readers import (
     ARTICLES,
     CONVERSIONS,
     KEYS,
@@ -28,7 +28,7 @@ from analysis.calibration_readers import (
     sums_of,
     value,
 )
-from analysis.calibration_rows import BEFORE, adjusted_of, share_contrast_of, with_past
+from analysis.calibration.rows import BEFORE, adjusted_of, share_contrast_of, with_past
 from analysis.effect import Contrast, Value, compare, interval_at
 from analysis.moments import Moments
 from analysis.sequential import LEAST_READERS, anytime_critical

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from scipy.special import gammaln, ndtri
 
 from analysis.boundaries import Look, Plan, boundary_now, critical_values, crossings
-from analysis.calibration_figures import POWER_OFF, Row, error_of, tails_row
-from analysis.calibration_readers import LEVEL, VISITS
+from analysis.calibration.figures import POWER_OFF, Row, error_of, tails_row
+from analysis.calibration.readers import LEVEL, VISITS
 from analysis.checks import BEFORE_BLOCK, SPLIT_BLOCK, STRENGTH
 from analysis.sequential import LEAST_READERS, anytime_critical, planned_readers
 

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from analysis.bayes import Prior, posterior
-from analysis.calibration_figures import Row, error_of
-from analysis.calibration_readers import LEVEL, VISITS, values
+from analysis.calibration.figures import Row, error_of
+from analysis.calibration.readers import LEVEL, VISITS, values
 from experiments.experiment import Arm
 
 __all__ = ["belief_row", "bins_of"]

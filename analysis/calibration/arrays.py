@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.stats import chisquare
 
 from analysis.adjustment import Columns, adjust, adjusted_contrast
-from analysis.calibration_requests import PLAN, Visitors, draw_visitors, report_of, store
+from analysis.calibration.requests import PLAN, Visitors, draw_visitors, report_of, store
 from analysis.checks import split_evidence
 from analysis.comparison import Effect, pairs_of
 from analysis.effect import Contrast, Value, arm_value, compare

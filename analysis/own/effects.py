@@ -17,7 +17,7 @@ from analysis.comparison import FEW, Effect, Family, Role
 from analysis.effect import LEAST_READERS, Contrast, Value, arm_value, compare
 from analysis.moments import Moments
 from analysis.multiplicity import exploratory, family_level
-from analysis.own_plan import ONE, Wanted
+from analysis.own.plan import ONE, Wanted
 from analysis.skew import Skew
 from analysis.small_counts import binary_counts, is_small, share_contrast
 from analysis.verdict import Verdict

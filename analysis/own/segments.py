@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from analysis.own_effects import Outcome, contrast_of
+from analysis.own.effects import Outcome, contrast_of
 from analysis.segments import Group, Segment, interaction, with_q
 from experiments.errors import DataError
 from experiments.experiment import MOST_SEGMENTS

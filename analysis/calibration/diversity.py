@@ -9,8 +9,8 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from analysis.calibration_figures import Row, tails_row
-from analysis.calibration_readers import LEVEL
+from analysis.calibration.figures import Row, tails_row
+from analysis.calibration.readers import LEVEL
 from analysis.diversity import diversity
 
 __all__ = ["diversity_rows"]

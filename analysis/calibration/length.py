@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.bayes import Posterior, Prior, posterior
-from analysis.calibration_figures import Row
-from analysis.calibration_readers import VISITS, moments, sums_of, value
+from analysis.calibration.figures import Row
+from analysis.calibration.readers import VISITS, moments, sums_of, value
 from analysis.information import Study, best_length
 from experiments.experiment import Arm
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from analysis.own_data import Analysis, analyse
-from analysis.own_plan import dates_of, wanted
+from analysis.own.data import Analysis, analyse
+from analysis.own.plan import dates_of, wanted
 from experiments.errors import DataError
-from tests.analysis.test_own_data import command, csv, parquet, readers
+from tests.analysis.own.test_data import command, csv, parquet, readers
 from web.cli.commands import install
 from web.cli.main import app
 

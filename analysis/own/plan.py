@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from analysis.words import count
 from experiments.errors import DataError, MetricError, nearest
 from experiments.metric import Measure, Metric
 
 if TYPE_CHECKING:
     from experiments.events.reader_dates import Dates
 
-__all__ = ["ONE", "Wanted", "dates_of", "shares_of", "wanted"]
+__all__ = ["ONE", "Wanted", "arms_of", "dates_of", "shares_of", "wanted"]
 
 ONE = "one reader"  # the denominator of a mean
+SHARES_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +134,40 @@ def dates_of(
     if faults:
         raise DataError("the dates cannot be checked as asked:", faults=faults)
     return Dates(column, last, exposed_at, known)
+
+
+def arms_of(path: Path, readers: Mapping[str, int], control: str, shares: Mapping[str, float] | None) -> list[str]:
+    """Return the arms of a file and its plan, the control first.
+
+    Raises
+    ------
+    DataError
+        The control has no reader, shares do not fit the arms or do not add up to 1, two names differ in spaces or capitals
+        only, or there is one arm; all at once.
+    """
+    from experiments.events.reader_file import refuse
+
+    faults = []
+    if control not in {*readers, *(shares or {})}:
+        faults.append(f"no reader is in the control '{control}'; {nearest(control, sorted(readers))}")
+    if shares is not None:
+        faults += [
+            f"arm '{arm}' ({count(n, 'reader')}) has no planned share; {nearest(arm, sorted(shares))}"
+            for arm, n in readers.items()
+            if arm not in shares
+        ]
+        if abs(sum(shares.values()) - 1) > SHARES_TOLERANCE or min(shares.values()) < 0:
+            faults.append(f"the planned shares add up to {sum(shares.values()):.6g}; they must add up to 1 and none may be below 0.")
+    faults += _alike(readers)
+    arms = [control, *sorted({*readers, *(shares or {})} - {control})]
+    if len(arms) < 2 and not faults:
+        faults.append(f"there is only one arm, '{arms[0]}'; at least two are needed.")
+    refuse(path, faults)
+    return arms
+
+
+def _alike(arms: Iterable[str]) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for arm in sorted(arms):
+        found.setdefault(arm.strip().casefold(), []).append(f"'{arm}'")
+    return [f"arms {' and '.join(names)} differ in spaces or capitals only." for names in found.values() if len(names) > 1]

@@ -15,10 +15,10 @@ from analysis import shape
 from analysis.checks import Check, heavy_reader
 from analysis.comparison import Effect
 from analysis.moments import LOPSIDED, Distinct, Moments
-from analysis.own_checks import below_zero, known_before, one_arm, split_as_planned
-from analysis.own_effects import Outcome, effects_of, records, written
-from analysis.own_plan import ONE, Wanted
-from analysis.own_segments import check_segments, segments_of
+from analysis.own.checks import below_zero, known_before, one_arm, split_as_planned
+from analysis.own.effects import Outcome, effects_of, records, written
+from analysis.own.plan import ONE, Wanted, arms_of
+from analysis.own.segments import check_segments, segments_of
 from analysis.recompute import Recomputed, again, agreement
 from analysis.saving import as_html
 from analysis.segments import MOST_GROUPS, OTHER, Segment
@@ -27,7 +27,7 @@ from analysis.skew import largest_shift, skew_of
 from analysis.trust import failed
 from analysis.verdict import Candidate, Progress, Verdict, decide
 from analysis.words import count
-from experiments.errors import DataError, nearest
+from experiments.errors import DataError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from experiments.events.reader_dates import Dates
 
 __all__ = ["Analysis", "analyse"]
-
-SHARES_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +96,16 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What was read of the file: the metrics, distinct rows of the goal if they are few enough, rows below zero per column,
-    the goal per segment and group."""
+    """What was read of the file: the metrics, distinct rows of the goal if they are few enough, rows below zero per column
+    (how many, and the first in words), the goal per segment and group."""
 
     rows: int
     crossed: int
+    crossed_rows: str
     readers: Mapping[str, int]
     outcomes: tuple[Outcome, ...]
     distinct: tuple[Distinct, ...]
-    below_zero: Mapping[str, int]
+    below_zero: Mapping[str, tuple[int, str]]
     groups: Mapping[str, Mapping[str, Outcome]] = field(default_factory=dict)
 
 
@@ -141,11 +140,11 @@ def analyse(
     """  # fmt: skip
     _check_dates(path, dates)
     found = _read(path, metrics, reader=reader, arm=arm, segments=tuple(dict.fromkeys(segments)))
-    arms = _arms(path, found.readers, control, shares)
+    arms = arms_of(path, found.readers, control, shares)
     pairs = [(a, control) for a in arms if a != control]
     effects = effects_of(found.outcomes, pairs, level=level)
     checks = (
-        *split_as_planned(found.readers, shares), *one_arm(found.readers, found.crossed),
+        *split_as_planned(found.readers, shares), *one_arm(found.readers, found.crossed, found.crossed_rows),
         *known_before(metrics, dates, segments), *below_zero(found.below_zero),
     )  # fmt: skip
     checks = (*checks, _again(found, effects), *_heavy(found, effects))
@@ -175,6 +174,8 @@ def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str, segme
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise DataError(f"two metrics are called '{twice[0]}'.", "Give each a name of its own.")
+    if reader == arm:
+        raise DataError(f"column '{arm}' cannot say both who a reader is and which arm it got.", "Name two columns.")
     check_segments(segments, taken=(reader, arm))
     sums = tuple(dict.fromkeys(c for m in metrics for c in (m.numerator, m.denominator) if c))
     before = tuple(dict.fromkeys(m.pre for m in metrics if m.pre))
@@ -188,7 +189,8 @@ def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str, segme
         skews = [skew_of(rows) if lopsided and rows else None for rows in distinct]
         outcomes = tuple(Outcome(m, own, _zero_or_one(table, m), skew) for m, own, skew in zip(metrics, cells, skews, strict=True))
         parts = {name: _groups(table, name, outcomes[0], groups[0], lopsided=lopsided) for name in segments}
-        return _Found(table.rows, table.crossed, dict(table.readers), outcomes, distinct[0], _negative_rows(table, metrics), parts)
+        crossed, below = (table.crossed, table.crossed_rows), _negative_rows(table, metrics)
+        return _Found(table.rows, *crossed, dict(table.readers), outcomes, distinct[0], below, parts)
 
 
 def _groups(table: Any, segment: str, goal: Outcome, columns: Sequence[str], *, lopsided: bool) -> dict[str, Outcome]:
@@ -217,13 +219,13 @@ def _zero_or_one(table: Any, metric: Wanted) -> bool:
     return rows is not None and {top for _, top, _, _ in rows} <= {0, 1}
 
 
-def _negative_rows(table: Any, metrics: Sequence[Wanted]) -> dict[str, int]:
-    from experiments.events.reader_file import quoted
+def _negative_rows(table: Any, metrics: Sequence[Wanted]) -> dict[str, tuple[int, str]]:
+    from experiments.events.reader_file import first_rows, quoted
 
     names = list(dict.fromkeys(m.numerator for m in metrics))
     wanted = ", ".join(f"count(*) FILTER (WHERE {quoted(name)} < 0)" for name in names)
     counts = table.connection.execute(f"SELECT {wanted} FROM file").fetchone()
-    return {name: int(n) for name, n in zip(names, counts, strict=True) if n}
+    return {name: (int(n), first_rows(table.connection, f"{quoted(name)} < 0")) for name, n in zip(names, counts, strict=True) if n}
 
 
 def _moments(row: Any, names: Sequence[str], scales: Mapping[str, Any]) -> Moments:
@@ -232,25 +234,6 @@ def _moments(row: Any, names: Sequence[str], scales: Mapping[str, Any]) -> Momen
     exact = Moments.from_sums(row.n, names, [row.sums[name] for name in names], products)
     unit, shift = (np.array([getattr(scales[name], part) for name in names]) for part in ("unit", "shift"))
     return Moments(row.n, tuple(names), shift + exact.mean * unit, exact.cross * np.outer(unit, unit)).with_ones(ONE)
-
-
-def _arms(path: Path, readers: Mapping[str, int], control: str, shares: Mapping[str, float] | None) -> list[str]:
-    faults = []
-    if control not in {*readers, *(shares or {})}:
-        faults.append(f"no reader is in the control '{control}'; {nearest(control, sorted(readers))}")
-    if shares is not None:
-        strangers = [f"arm '{a}' ({count(n, 'reader')}) has no planned share" for a, n in readers.items() if a not in shares]
-        faults += [f"{stranger}; {nearest(stranger.split(chr(39))[1], sorted(shares))}" for stranger in strangers]
-        if abs(sum(shares.values()) - 1) > SHARES_TOLERANCE or min(shares.values()) < 0:
-            faults.append(f"the planned shares add up to {sum(shares.values()):.6g}; they must add up to 1 and none may be below 0.")
-    arms = [control, *sorted({*readers, *(shares or {})} - {control})]
-    if len(arms) < 2 and not faults:
-        faults.append(f"there is only one arm, '{arms[0]}'; at least two are needed.")
-    if len(faults) == 1:
-        raise DataError(f"{path}: {faults[0]}")
-    if faults:
-        raise DataError(f"{path} cannot be analysed:", faults=faults)
-    return arms
 
 
 def _again(found: _Found, effects: Sequence[Effect]) -> Check:

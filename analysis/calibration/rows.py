@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analysis.adjustment import Adjusted, Columns, adjust, adjusted_contrast
-from analysis.calibration_figures import Part, Row, planned_power, row_of
-from analysis.calibration_readers import KEYS, LEVEL, VISITS, WHOLE, Process, value
+from analysis.calibration.figures import Part, Row, planned_power, row_of
+from analysis.calibration.readers import KEYS, LEVEL, VISITS, WHOLE, Process, value
 from analysis.effect import LEAST_READERS, Contrast, compare
 from analysis.moments import Moments
 from analysis.quantile import Quantile, quantile_contrast, quantile_value

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.calibration_arrays import from_requests, largest_gap
-from analysis.calibration_requests import draw_visitors, path_row
+from analysis.calibration.arrays import from_requests, largest_gap
+from analysis.calibration.requests import draw_visitors, path_row
 from analysis.comparison import compare_all
 from analysis.effect import arm_value, compare
 from analysis.moments import Moments

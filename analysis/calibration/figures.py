@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from analysis.calibration_readers import KEYS, LEVEL, Process, moments, sums_of
+from analysis.calibration.readers import KEYS, LEVEL, Process, moments, sums_of
 from analysis.effect import Contrast
 from analysis.power import Design, blinded_cv2, readers_needed
 

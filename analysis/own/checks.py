@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from analysis.checks import Check, exposure, split
-from analysis.own_plan import Wanted
+from analysis.own.plan import Wanted
 from analysis.words import count
 
 if TYPE_CHECKING:
@@ -36,17 +37,21 @@ def split_as_planned(readers: Mapping[str, int], shares: Mapping[str, float] | N
     return (split("split", {0: dict(readers)}, {0: dict(shares)}, ended=True),)
 
 
-def one_arm(readers: Mapping[str, int], crossed: int) -> tuple[Check, ...]:
-    """Check that hardly any reader was seen in two arms (``crossed``, who are not among ``readers``)."""
+def one_arm(readers: Mapping[str, int], crossed: int, rows: str) -> tuple[Check, ...]:
+    """Check that hardly any reader was seen in two arms (``crossed``, who are not among ``readers``; ``rows``: of theirs the first)."""
     exposed = sum(readers.values()) + crossed
-    return tuple(c for c in exposure(crossed=crossed, exposed=exposed, unknown_arms=0, clicks_without_exposure=0) if c.name == "one_arm")
+    (found,) = (c for c in exposure(crossed=crossed, exposed=exposed, unknown_arms=0, clicks_without_exposure=0) if c.name == "one_arm")
+    return (replace(found, says=f"{found.says.removesuffix('.')} ({rows})."),) if crossed else (found,)
 
 
-def below_zero(rows: Mapping[str, int]) -> tuple[Check, ...]:
-    """Say which numerators are below zero in how many rows."""
+def below_zero(rows: Mapping[str, tuple[int, str]]) -> tuple[Check, ...]:
+    """Say which numerators are below zero in how many rows, and in which first."""
     if not rows:
         return ()
-    (first, n), *others = rows.items()
-    says = ", ".join([f"'{first}' is below zero in {count(n, 'row')}", *(f"'{column}' in {count(m, 'row')}" for column, m in others)])
-    total = float(sum(rows.values()))
+    (first, *others) = (f"{count(n, 'row')} ({where})" for n, where in rows.values())
+    name, *names = rows
+    says = ", ".join(
+        [f"'{name}' is below zero in {first}", *(f"'{column}' in {found}" for column, found in zip(names, others, strict=True))]
+    )
+    total = float(sum(n for n, _ in rows.values()))
     return (Check("below_zero", "warn", total, 0.0, None, f"{says}; refunds are fine, counts are not."),)

@@ -17,8 +17,8 @@ from statsmodels.regression.linear_model import OLS, WLS
 from statsmodels.stats.multitest import multipletests
 from typer.testing import CliRunner
 
-from analysis.own_data import Analysis, analyse
-from analysis.own_plan import shares_of, wanted
+from analysis.own.data import Analysis, analyse
+from analysis.own.plan import shares_of, wanted
 from analysis.small_counts import small_count_contrast
 from analysis.words import change
 from experiments.errors import DataError, MetricError
@@ -168,6 +168,60 @@ def test_values_that_are_empty_infinite_or_below_zero_are_named_with_rows_and_ar
     assert "'visits' is below zero in 1 row (new: 1): row 3." in says
 
 
+@pytest.mark.parametrize("empty", [None, math.nan, "", "  "])
+@pytest.mark.parametrize("column", ["uid", "arm"])
+def test_a_reader_or_arm_that_is_blank_or_not_a_number_is_empty(tmp_path: Path, column: str, empty: Any) -> None:
+    columns = readers(40)
+    columns["arm"] = [float(a == "new") for a in columns["arm"]] if isinstance(empty, float) else columns["arm"]
+    columns["uid"] = [float(i) for i in range(40)] if isinstance(empty, float) else columns["uid"]
+    columns[column][6] = columns[column][7] = empty
+    says = refusal(parquet(tmp_path / "t.parquet", columns), control="0.0" if isinstance(empty, float) else "control")
+    assert f"the {column.replace('uid', 'reader')} is empty in 2 rows" in says
+    assert ": row 7, 8." in says
+
+
+def test_a_number_whose_square_is_none_is_refused_with_its_row(tmp_path: Path) -> None:
+    columns = readers(40)
+    columns["views"] = [float(v) for v in columns["views"]]
+    columns["views"][4] = -1e300
+    assert "'views' is beyond 1e+60 in 1 row" in refusal(csv(tmp_path / "t.csv", columns))
+    assert "row 5." in refusal(parquet(tmp_path / "t.parquet", columns))
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-12, 1e-40, 1e40])
+def test_the_unit_of_a_column_changes_no_p_value(tmp_path: Path, unit: float) -> None:
+    columns = readers(uplift=0.2)
+    plain = run(csv(tmp_path / "a.csv", columns), "views=views").effects[0].contrast.absolute
+    columns["views"] = [value * unit for value in columns["views"]]
+    scaled = run(csv(tmp_path / "b.csv", columns), "views=views").effects[0].contrast.absolute
+    assert plain is not None
+    assert scaled is not None
+    assert scaled.p == pytest.approx(plain.p, rel=1e-8)
+    assert scaled.estimate == pytest.approx(plain.estimate * unit, rel=1e-9)
+
+
+def test_what_is_counted_and_not_refused_names_its_first_rows(tmp_path: Path) -> None:
+    columns = readers(40)
+    columns["uid"][5], columns["arm"][4], columns["arm"][5], columns["views"][9] = "u4", "control", "new", -1
+    says = {check.name: check.says for check in run(csv(tmp_path / "t.csv", columns), "views=views").checks}
+    assert "1 of 39 readers saw two arms (row 5, 6)." in says["one_arm"]
+    assert "'views' is below zero in 1 row (row 10)" in says["below_zero"]
+
+
+def test_arms_that_look_alike_are_refused(tmp_path: Path) -> None:
+    columns = readers(40)
+    columns["arm"][3:5] = ["new ", "New"]
+    assert "arms 'New' and 'new' and 'new ' differ in spaces or capitals only." in refusal(csv(tmp_path / "t.csv", columns))
+
+
+def test_a_column_that_is_no_reader_is_said_to_be_none(tmp_path: Path) -> None:
+    columns = readers(40)
+    path = csv(tmp_path / "t.csv", {**columns, "uid": ["everybody"] * 40})
+    assert "every reader is in more than one arm. Is 'uid' the column of the reader?" in refusal(path)
+    with pytest.raises(DataError, match="cannot say both who a reader is and which arm it got"):
+        analyse(path, [DEPTH], reader="arm", arm="arm", control="control")
+
+
 def test_words_among_numbers_are_named_with_their_lines(tmp_path: Path) -> None:
     columns = readers(50)
     columns["views"][30] = "many"
@@ -192,6 +246,10 @@ def test_a_file_that_is_not_what_its_suffix_says_is_refused(tmp_path: Path) -> N
     assert "inside it is no Parquet file" in refusal(tmp_path / "u.parquet")
     (tmp_path / "cut.parquet").write_bytes(table[:-20])
     assert "not readable" in refusal(tmp_path / "cut.parquet")
+    (tmp_path / "damaged.parquet").write_bytes(table[:4] + bytes(100) + table[104:])
+    assert "not readable" in refusal(tmp_path / "damaged.parquet")
+    (tmp_path / "latin.csv").write_bytes(csv(tmp_path / "v.csv", {**readers(4), "uid": ["é", "a", "b", "c"]}).read_text().encode("latin-1"))
+    assert "inside it is no UTF-8 text" in refusal(tmp_path / "latin.csv")
     (tmp_path / "empty.csv").write_text("uid,arm,views,visits\n")
     assert "has no row" in refusal(tmp_path / "empty.csv")
     assert "there is no such file" in refusal(tmp_path / "nowhere.csv")
@@ -355,7 +413,9 @@ def test_numerators_below_zero_are_counted_in_words_and_do_not_stop_anything(tmp
     columns["fines"] = [-1 if i == 5 else 2 + i % 3 for i in range(400)]
     checks = {c.name: c for c in run(csv(tmp_path / "t.csv", columns), "paid=paid", "fines=fines", "more=paid/visits").checks}
     assert checks["below_zero"].state == "warn"
-    assert checks["below_zero"].says == "'paid' is below zero in 12 rows, 'fines' in 1 row; refunds are fine, counts are not."
+    assert checks["below_zero"].says == (
+        "'paid' is below zero in 12 rows (row 1, 2, 3, 4, 5, ...), 'fines' in 1 row (row 6); refunds are fine, counts are not."
+    )
     assert checks["below_zero"].figure == 13
     assert "below_zero" not in {c.name for c in run(tmp_path / "t.csv", "views=views").checks}
 
@@ -413,7 +473,7 @@ def test_a_notebook_needs_one_import_and_importing_the_folder_loads_nothing() ->
     assert (analysis.analyse, analysis.wanted, analysis.Analysis, analysis.Wanted) == (notebook.analyse, wanted, Analysis, type(DEPTH))
     with pytest.raises(AttributeError, match="no attribute 'analyze'"):
         _ = analysis.analyze
-    code = "import sys, analysis; print({'numpy', 'analysis.own_data'} & set(sys.modules))"
+    code = "import sys, analysis; print({'numpy', 'analysis.own.data'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 
