@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from experiments.errors import DataError
 from experiments.events.engine import Store
@@ -20,17 +19,9 @@ Decoded = tuple[list[StoredRow], list[tuple[int, str, bytes]]]  # rows; number, 
 
 
 def decoded(entries: Entries, *, at_once: int) -> Iterator[Decoded]:
-    """Yield what entries say, ``at_once`` at a time; another thread reads on while these are stored (engines let it run)."""
-    parts = [entries[start : start + at_once] for start in range(0, len(entries), at_once)]
-    if len(parts) == 1:
-        yield _decoded(parts[0])
-        return
-    with ThreadPoolExecutor(1) as thread:
-        coming = [thread.submit(_decoded, part) for part in parts[:1]]
-        for part in parts[1:]:
-            ready, coming = coming[0].result(), [thread.submit(_decoded, part)]
-            yield ready
-        yield from (last.result() for last in coming)
+    """Yield what entries say, ``at_once`` at a time."""
+    for start in range(0, len(entries), at_once):
+        yield _decoded(entries[start : start + at_once])
 
 
 def _decoded(entries: Entries) -> Decoded:
