@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
-from experiments.events.wire import StoredRow
+from experiments.events.wire import Columns
 
 __all__ = ["ADD_OUTCOME", "ADD_TALLY", "EPOCH", "FOLD_TALLY", "SET_OFFSET", "Rows", "Store"]
 
@@ -66,7 +66,7 @@ class Store(Protocol):
     def leads(self) -> bool:
         """Whether this is the one connection that may seal and delete days (asking makes it so if nobody else is)."""
 
-    def insert(self, rows: Sequence[StoredRow]) -> bool:
+    def insert(self, columns: Columns) -> bool:
         """Store events under the next sequence numbers, in this order and without a gap; none and False if an id is not new."""
 
     def last_seq(self) -> int:

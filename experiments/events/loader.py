@@ -14,23 +14,22 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from operator import itemgetter
+from itertools import compress
 from pathlib import Path
 from zlib import crc32
 
 from experiments.errors import BusyError
 from experiments.events.engine import ADD_OUTCOME, ADD_TALLY, EPOCH, FOLD_TALLY, SET_OFFSET, Store
 from experiments.events.outbox_file import Part, outbox_files, owner_alive, read_part, remove, sweep, wal_tail
-from experiments.events.rows import Outcome, decoded, insert_new
+from experiments.events.rows import Entries, Outcome, decoded, insert_new
 from experiments.events.sealed import late_for_their_day
 from experiments.events.store import OutcomeKey, erase_key, open_store, reader_key, store_path
-from experiments.events.wire import COLUMNS, StoredRow, kind_and_arm, reader_of
+from experiments.events.wire import COLUMNS, Columns, kind_and_arm, reader_of
 
 __all__ = ["Loaded", "Loader"]
 
 CHECKPOINT_BYTES = 16 << 20
 KIND, READER, ARM = (COLUMNS.index(name) for name in ("kind", "reader", "arm"))
-KIND_AND_ARM = itemgetter(KIND, ARM)
 Letter = tuple[str, int, int, str, str, str, bytes]  # a row of dead_letter
 
 
@@ -199,9 +198,9 @@ class Loader:
 
     def _store_part(self, path: Path, progress: _Progress, part: Part, *, final: bool, more: bool) -> Loaded:
         good, progress = _chained(part.rows, progress)
-        alarm = "" if len(good) == len(part.rows) else f"entry {progress.seq + 1} is missing or damaged"
+        alarm = "" if good == len(part.rows) else f"entry {progress.seq + 1} is missing or damaged"
         with self.transaction() as store:
-            loaded, counts = self.insert(store, self._name(path), good)
+            loaded, counts = self.insert(store, self._name(path), part.rows[:good])
             rows = [(self._name(path), *key, part.tally.get(key, 0), counts[key]) for key in {*part.tally, *counts}]
             store.executemany(ADD_TALLY, rows)
             if final and not alarm:
@@ -212,18 +211,18 @@ class Loader:
             remove(path)
         return loaded + Loaded(alarms=int(bool(alarm)), pending_files=int(more and not alarm))
 
-    def insert(self, store: Store, outbox: str, entries: Sequence[tuple[int, bytes]]) -> tuple[Loaded, Counter[OutcomeKey]]:
+    def insert(self, store: Store, outbox: str, entries: Entries) -> tuple[Loaded, Counter[OutcomeKey]]:
         """Store entries; return what became of them, and how many there were per kind and arm."""
         if store.execute("SELECT count(*) FROM erased").fetchone()[0] != len(self._refused):  # another machine erases, too
             self._refused = {key for (key,) in store.execute("SELECT key FROM erased")}
             self._key = erase_key(self._home)
         total, counts = Loaded(), Counter[OutcomeKey]()
         others = Counter[Outcome]()
-        for rows, refused in decoded(entries, at_once=store.most_rows):
+        for columns, refused in decoded(entries, at_once=store.most_rows):
             dead = [(outbox, seq, self.clock(), reason, *kind_and_arm(body), body) for seq, reason, body in refused]
-            counts.update(map(KIND_AND_ARM, rows))
+            counts.update(zip(columns[KIND], columns[ARM], strict=True))
             counts.update((kind, arm) for _, _, _, _, kind, arm, _ in dead)
-            erased, kept, dead = self._without_erased(rows, dead)
+            erased, kept, dead = self._without_erased(columns, dead)
             stored, late, again = insert_new(store, late_for_their_day(store, kept))
             store.executemany("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", dead)
             others.update(erased + again)
@@ -234,16 +233,18 @@ class Loader:
             named[name] += n
         return total + Loaded(**named), counts
 
-    def _without_erased(self, rows: Sequence[StoredRow], dead: list[Letter]) -> tuple[Counter[Outcome], Sequence[StoredRow], list[Letter]]:
+    def _without_erased(self, columns: Columns, dead: list[Letter]) -> tuple[Counter[Outcome], Columns, list[Letter]]:
         """Count what is of readers whose events are erased on arrival; return all else, too."""
         if not self._refused:
-            return Counter(), rows, dead
-        refused = {reader for reader in {row[READER] for row in rows} if self.is_refused(reader)}
-        erased = Counter((row[KIND], row[ARM], "erased") for row in rows if row[READER] in refused)
+            return Counter(), columns, dead
+        refused = {reader for reader in set(columns[READER]) if self.is_refused(reader)}
+        wanted = [reader not in refused for reader in columns[READER]]
+        rows = zip(columns[KIND], columns[ARM], wanted, strict=True)
+        erased = Counter((kind, arm, "erased") for kind, arm, is_wanted in rows if not is_wanted)
         gone = [self.is_refused(reader_of(letter[-1])) for letter in dead]
         erased.update((letter[4], letter[5], "erased") for letter, is_gone in zip(dead, gone, strict=True) if is_gone)
         left = [letter for letter, is_gone in zip(dead, gone, strict=True) if not is_gone]
-        return erased, [row for row in rows if row[READER] not in refused], left
+        return erased, [list(compress(column, wanted)) for column in columns], left
 
     def is_refused(self, reader: str) -> bool:
         return reader != "" and reader_key(self._key, reader) in self._refused
@@ -290,11 +291,11 @@ class Loader:
             self._store.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if idle else 'PASSIVE'})")
 
 
-def _chained(rows: Sequence[tuple[int, bytes, int]], progress: _Progress) -> tuple[list[tuple[int, bytes]], _Progress]:
-    """Return the entries up to the first gap or damage, and where that leaves the file."""
+def _chained(rows: Sequence[tuple[int, bytes, int]], progress: _Progress) -> tuple[int, _Progress]:
+    """Return how many entries there are up to the first gap or damage, and where that leaves the file."""
     good, chain = 0, progress.chain
     for seq, (number, body, check) in enumerate(rows, progress.seq + 1):
         if number != seq or crc32(body, chain) != check:
             break
         good, chain = good + 1, check
-    return [(seq, body) for seq, body, _ in rows[:good]], _Progress(progress.seq + good, chain)
+    return good, _Progress(progress.seq + good, chain)

@@ -19,7 +19,7 @@ from experiments.events.engine import Rows
 from experiments.events.reading import LONGEST_S
 from experiments.events.sealed import shard_of
 from experiments.events.sqlite_store import SCHEMA, VERSION, WHOLE
-from experiments.events.wire import COLUMNS, StoredRow
+from experiments.events.wire import COLUMNS, Columns
 from experiments.files import read_json
 from experiments.settings import database_named
 
@@ -109,16 +109,16 @@ class PostgresStore:
         (leads,) = self.execute("SELECT pg_try_advisory_lock(hashtextextended(?, 0))", (self._id,)).fetchone()
         return bool(leads)
 
-    def insert(self, rows: Sequence[StoredRow]) -> bool:
+    def insert(self, columns: Columns) -> bool:
         last = self.last_seq()
         with self._answering() as connection:
             try:
                 with connection.transaction(), connection.cursor() as cursor:  # a savepoint: what was done before stays
                     with cursor.copy(f"COPY event({', '.join(EVENT)}) FROM STDIN (FORMAT BINARY)") as copy:
                         copy.set_types(TYPES)
-                        for seq, row in enumerate(rows, last + 1):
+                        for seq, row in enumerate(zip(*columns, strict=True), last + 1):
                             copy.write_row((seq, *row))
-                    cursor.execute("UPDATE last_event SET seq = %s", (last + len(rows),))
+                    cursor.execute("UPDATE last_event SET seq = %s", (last + len(columns[0]),))
             except psycopg.errors.UniqueViolation:
                 return False
         return True

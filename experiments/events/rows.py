@@ -1,85 +1,80 @@
-"""Rows on their way into the store: the first of each id is kept, every other is counted."""
+"""Events on their way into the store, column by column: the first of each id is kept, every other is counted."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from typing import Any
 
 from experiments.errors import DataError
 from experiments.events.engine import Store
-from experiments.events.wire import COLUMNS, RefusedError, StoredRow, decode, decode_all, payload
+from experiments.events.wire import COLUMNS, Columns, RefusedError, StoredRow, decode, decode_all, payload
 
-__all__ = ["Outcome", "decoded", "insert_new"]
+__all__ = ["Entries", "Outcome", "decoded", "insert_new"]
 
 ID, KIND, ARM, LATE = (COLUMNS.index(name) for name in ("id", "kind", "arm", "late"))
 AT_ONCE = 250  # entries that are decoded at once, or one by one if any of them is refused
-Entries = Sequence[tuple[int, bytes]]  # number and what was written
+Entries = Sequence[tuple[Any, ...]]  # number, what was written, and what else is known of it
 Outcome = tuple[str, str, str]  # kind, arm, what became of an event
-Decoded = tuple[list[StoredRow], list[tuple[int, str, bytes]]]  # rows; number, reason and what was written of those that are refused
+Decoded = tuple[Columns, list[tuple[int, str, bytes]]]  # what is good; of what is refused its number, the reason and what was written
 
 
 def decoded(entries: Entries, *, at_once: int) -> Iterator[Decoded]:
-    """Yield what entries say, ``at_once`` at a time; another thread reads on while these are stored (engines let it run)."""
-    parts = [entries[start : start + at_once] for start in range(0, len(entries), at_once)]
-    if len(parts) == 1:
-        yield _decoded(parts[0])
-        return
-    with ThreadPoolExecutor(1) as thread:
-        coming = [thread.submit(_decoded, part) for part in parts[:1]]
-        for part in parts[1:]:
-            ready, coming = coming[0].result(), [thread.submit(_decoded, part)]
-            yield ready
-        yield from (last.result() for last in coming)
+    """Yield what entries say, ``at_once`` at a time."""
+    for start in range(0, len(entries), at_once):
+        some = entries[start : start + at_once]
+        parts, dead = zip(*[_decoded(some[first : first + AT_ONCE]) for first in range(0, len(some), AT_ONCE)], strict=True)
+        yield _one_below_the_other(parts), list(chain.from_iterable(dead))
 
 
 def _decoded(entries: Entries) -> Decoded:
     rows: list[StoredRow] = []
     dead: list[tuple[int, str, bytes]] = []
-    for start in range(0, len(entries), AT_ONCE):
-        some = entries[start : start + AT_ONCE]
-        try:
-            rows += decode_all([body for _, body in some])
-        except RefusedError:
-            for seq, body in some:
-                try:
-                    rows.append(decode(body))
-                except RefusedError as refused:
-                    dead.append((seq, str(refused), body))
-    return rows, dead
+    try:
+        return decode_all([entry[1] for entry in entries]), dead
+    except RefusedError:
+        for seq, body, *_ in entries:
+            try:
+                rows.append(decode(body))
+            except RefusedError as refused:
+                dead.append((seq, str(refused), body))
+    return _columns(rows), dead
 
 
-def insert_new(store: Store, rows: Sequence[StoredRow]) -> tuple[int, int, Counter[Outcome]]:
-    """Store the rows whose id is new, in their order; call it inside a transaction.
+def _columns(rows: Sequence[StoredRow]) -> Columns:
+    return list(zip(*rows, strict=True)) if rows else [()] * len(COLUMNS)
+
+
+def _one_below_the_other(parts: Sequence[Columns]) -> Columns:
+    return parts[0] if len(parts) == 1 else [list(chain.from_iterable(column)) for column in zip(*parts, strict=True)]
+
+
+def insert_new(store: Store, columns: Columns) -> tuple[int, int, Counter[Outcome]]:
+    """Store the rows whose id is new, in their order, at most ``store.most_rows``; call it inside a transaction.
 
     Returns
     -------
     how many were stored, how many of these are late, and the others per kind, arm and ``duplicate`` or ``conflict``.
     """
-    stored = late = 0
     others: Counter[Outcome] = Counter()
-    for start in range(0, len(rows), store.most_rows):
-        new = rows[start : start + store.most_rows]
-        if not store.insert(new):  # an event came again: rare enough to look for it only now
-            new, again = _sorted_out(store, new)
-            others += again
-            if new and not store.insert(new):
-                raise DataError("the store refuses events whose ids are new.", "Look at its log.")
-        stored += len(new)
-        late += sum(row[LATE] for row in new)
-    return stored, late, others
+    if columns[ID] and not store.insert(columns):  # an event came again: rare enough to look for it only now
+        columns, others = _sorted_out(store, columns)
+        if columns[ID] and not store.insert(columns):
+            raise DataError("the store refuses events whose ids are new.", "Look at its log.")
+    return len(columns[ID]), sum(columns[LATE]), others
 
 
-def _sorted_out(store: Store, rows: Sequence[StoredRow]) -> tuple[list[StoredRow], Counter[Outcome]]:
-    query = f"SELECT {', '.join(COLUMNS)} FROM event WHERE id IN ({', '.join('?' * len(rows))})"
-    known = {row[ID]: payload(row) for row in store.execute(query, [row[ID] for row in rows])}
+def _sorted_out(store: Store, columns: Columns) -> tuple[Columns, Counter[Outcome]]:
+    query = f"SELECT {', '.join(COLUMNS)} FROM event WHERE id IN ({', '.join('?' * len(columns[ID]))})"
+    known = {row[ID]: payload(row) for row in store.execute(query, columns[ID])}
     new: list[StoredRow] = []
     again: Counter[Outcome] = Counter()
-    for row in rows:
+    for row in zip(*columns, strict=True):
         first = known.get(row[ID])
         if first is None:
             known[row[ID]] = payload(row)
             new.append(row)
         else:
             again[row[KIND], row[ARM], "duplicate" if first == payload(row) else "conflict"] += 1
-    return new, again
+    return _columns(new), again

@@ -17,7 +17,7 @@ from zlib import crc32
 from experiments.errors import DataError
 from experiments.events.engine import Store
 from experiments.events.event import KINDS
-from experiments.events.wire import COLUMNS, StoredRow
+from experiments.events.wire import COLUMNS, Columns
 
 __all__ = [
     *("DAY_US", "OF_THE_DAY", "SHARDS", "Partition", "damaged", "faults", "late_for_their_day", "locked", "of_the_day", "partitions"),
@@ -140,13 +140,15 @@ def sweep(store: Store, home: Path) -> int:
     return len(stray)
 
 
-def late_for_their_day(store: Store, rows: Sequence[StoredRow]) -> list[StoredRow]:
-    """Return the rows, those of sealed days marked late: they are kept and counted, and enter no analysis."""
-    oldest = min((row[ISSUED] for row in rows), default=0) // DAY_US
+def late_for_their_day(store: Store, columns: Columns) -> Columns:
+    """Return the same rows, those of sealed days marked late: they are kept and counted, and enter no analysis."""
+    oldest = min(columns[ISSUED], default=0) // DAY_US
     closed = set(store.execute("SELECT day, source FROM sealed WHERE day >= ?", (oldest,)))
     if not closed:
-        return list(rows)
-    return [(*row[:LATE], 1, *row[LATE + 1 :]) if (row[ISSUED] // DAY_US, row[SOURCE]) in closed else row for row in rows]
+        return columns
+    rows = zip(columns[LATE], columns[ISSUED], columns[SOURCE], strict=True)
+    late = [1 if (issued // DAY_US, source) in closed else already for already, issued, source in rows]
+    return (*columns[:LATE], late, *columns[LATE + 1 :])
 
 
 def _fault(one: Partition) -> str:

@@ -8,7 +8,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,12 +16,13 @@ from experiments.errors import BusyError, DataError, NotFoundError
 from experiments.events.outbox_file import fsync_folder
 from experiments.events.reading import BriefConnection
 from experiments.events.sealed import shard_of
-from experiments.events.wire import COLUMNS, StoredRow
+from experiments.events.wire import COLUMNS, Columns
 
 __all__ = ["SCHEMA", "VERSION", "WHOLE", "SqliteStore", "open_sqlite", "read_sqlite", "upgrade_sqlite"]
 
 VERSION = 2
 WHOLE = frozenset({"seq", "issued_at", "received_at", "client_at", "sent_at", "bot", "schema", "late"})  # columns that hold whole numbers
+ID, *CLIENT_TIMES = (COLUMNS.index(name) for name in ("id", "client_at", "sent_at"))
 # Days that went into Parquet. Rows of the store up to ``through_seq`` are in the file; they are deleted afterwards, in
 # chunks, and ``fresh`` leaves them out from the moment the catalogue names the file, so that none is ever seen twice.
 SEALED = """
@@ -81,12 +81,17 @@ class SqliteStore(sqlite3.Connection):
     def leads(self) -> bool:
         return True
 
-    def insert(self, rows: Sequence[StoredRow]) -> bool:
-        values = list(chain.from_iterable(rows))
-        every_id = slice(None, None, len(COLUMNS))
-        values[every_id] = map(bytearray, values[every_id])  # the sqlite3 module looks for an adapter of every bytes, and of no bytearray
+    def insert(self, columns: Columns) -> bool:
+        width, many = len(COLUMNS), len(columns[0])
+        values: list[Any] = [None] * (width * many)
+        for place, column in enumerate(columns):
+            values[place::width] = column
+        # the sqlite3 module looks for an adapter of every bytes and every None, which takes three times as long as binding anything else
+        values[ID::width] = map(bytearray, columns[ID])
+        for place in CLIENT_TIMES:
+            values[place::width] = [-1 if at is None else at for at in columns[place]]
         try:
-            self.execute(_insert(len(rows)), values)
+            self.execute(_insert(many), values)
         except sqlite3.IntegrityError:
             return False
         return True
@@ -112,7 +117,7 @@ class SqliteStore(sqlite3.Connection):
 
 @cache
 def _insert(rows: int) -> str:
-    row = f"({', '.join('?' * len(COLUMNS))})"
+    row = f"({', '.join('nullif(?, -1)' if place in CLIENT_TIMES else '?' for place in range(len(COLUMNS)))})"
     return f"INSERT INTO event({', '.join(COLUMNS)}) VALUES {', '.join([row] * rows)}"
 
 

@@ -17,6 +17,7 @@ from experiments.events.event import Event, Kind, Source
 
 __all__ = [
     "COLUMNS",
+    "Columns",
     "MOST_BODY_BYTES",
     "MOST_ENTRY_BYTES",
     "RefusedError",
@@ -42,6 +43,7 @@ LARGEST = 2**62
 WITHOUT_PAGE = frozenset({"conversion", "arm_health", "job_health", "edge_count", "canary"})
 
 StoredRow = tuple[Any, ...]
+Columns = Sequence[Sequence[Any]]  # rows of the store, column by column
 Whole = Annotated[int, msgspec.Meta(ge=0, lt=LARGEST)]
 Name = Annotated[str, msgspec.Meta(max_length=MOST_NAME)]
 Envelope = tuple[
@@ -69,7 +71,7 @@ REASONS = (
 PLACE, FIELD = re.compile(r"`\$\[(\d+)\]`"), re.compile(r"`\$\.(\w+)|field `(\w+)")
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     """What every body may carry; fields the rules do not name are kept as they are."""
 
     dead: Any = msgspec.UNSET  # the reason of a web process that could not trust the event, but keeps it for the count
@@ -164,11 +166,12 @@ def _written(head: tuple[object, ...], body: object) -> bytes:
 
 def decode(entry: bytes) -> StoredRow:
     """Return an entry as a row of the store (order of :data:`COLUMNS`); raises :class:`RefusedError` with the reason."""
-    return decode_all([entry])[0]
+    (row,) = zip(*decode_all([entry]), strict=True)
+    return row
 
 
-def decode_all(entries: Sequence[bytes]) -> list[StoredRow]:
-    """Return one or more entries as rows, or raise :class:`RefusedError` if any of them is refused.
+def decode_all(entries: Sequence[bytes]) -> Columns:
+    """Return one or more entries as columns of the store, or raise :class:`RefusedError` if any of them is refused.
 
     Every rule is asked of all entries at once, which takes half of the time; the reason is that of :func:`decode` only
     for an entry that is alone.
@@ -180,8 +183,8 @@ def decode_all(entries: Sequence[bytes]) -> list[StoredRow]:
     _check_names(list(map("".join, zip(arms, readers, experiments, devices, configs, strict=True))))
     _check_bodies(kinds, bodies)
     late = [int(came - issue > LATE_US) for came, issue in zip(received, issued, strict=True)]
-    front = (map(bytes.fromhex, ids), kinds, page_views, readers, experiments, arms, issued, received, clients, sent)
-    return list(zip(*front, sources, devices, map(int, bots), configs, schemas, late, bodies, strict=True))
+    front = (list(map(bytes.fromhex, ids)), kinds, page_views, readers, experiments, arms, issued, received, clients, sent)
+    return (*front, sources, devices, list(map(int, bots)), configs, schemas, late, bodies)
 
 
 def payload(row: StoredRow) -> StoredRow:
@@ -214,22 +217,19 @@ def _name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= MOST_NAME and value.isprintable()
 
 
-def _halves(entries: Sequence[bytes]) -> tuple[list[tuple[Any, ...]], list[str]]:
+def _halves(entries: Sequence[bytes]) -> tuple[list[tuple[Any, ...]], Sequence[str]]:
     """The envelopes, read, and the bodies as they are written."""
-    heads, bodies = [], []
     try:
-        for entry in entries:
-            line, _, body = str(entry, "ascii").partition("\n")
-            if not (line[:1] == "[" and line[-1:] == "]" and body[:1] == "{" and body[-1:] == "}"):  # no spaces around
-                raise RefusedError("not readable")
-            heads.append(_envelope(line))
-            bodies.append(body)
+        lines, _, bodies = zip(*[str(entry, "ascii").partition("\n") for entry in entries], strict=True)
+        both = zip(lines, bodies, strict=True)
+        if [0 for line, body in both if line[:1] != "[" or line[-1:] != "]" or body[:1] != "{" or body[-1:] != "}"]:  # no spaces around
+            raise RefusedError("not readable")
+        return list(map(_envelope, lines)), bodies
     except UnicodeDecodeError as wrong:
         raise RefusedError("not readable") from wrong
     except (msgspec.DecodeError, RecursionError) as wrong:
         place = PLACE.search(str(wrong))
         raise RefusedError(REASONS[int(place[1])] if place else "not readable") from wrong
-    return heads, bodies
 
 
 def _check_ids(kinds: Sequence[str], ids: Sequence[str], page_views: Sequence[str]) -> None:
