@@ -53,6 +53,7 @@ class Site:
     reads: Reads
     signal_rules: SignalRules = field(default_factory=SignalRules)
     slate_rules: SlateRules = field(default_factory=SlateRules)
+    refresh_s: float = HOUR
     texts: Texts = field(default_factory=Texts.none)
 
     @cached_property
@@ -113,7 +114,7 @@ def _place_in_session(reads: Reads, order: npt.NDArray[np.intp]) -> npt.NDArray[
 
 
 def contexts(requests: Sequence[Request], site: Site) -> Iterator[tuple[Request, Context]]:
-    """Yield each request with the context of its moment: signals as of the full hour before it, never later.
+    """Yield each request with the context of its moment: signals as last published before it, never later.
 
     Parameters
     ----------
@@ -121,9 +122,10 @@ def contexts(requests: Sequence[Request], site: Site) -> Iterator[tuple[Request,
     """
     signals: Signals | None = None
     for request in requests:
-        published = request.at // HOUR * HOUR
+        published = request.at // site.refresh_s * site.refresh_s
         if signals is None or signals.at != published:
-            signals = with_texts(build_signals(site.past, site.catalogue, at=published, rules=site.signal_rules), site.texts)
+            log = site.past if published % HOUR == 0 else site.reads
+            signals = with_texts(build_signals(log, site.catalogue, at=published, rules=site.signal_rules), site.texts)
         pool = pool_at(site.catalogue, request.at, article=request.article, rules=site.slate_rules)
         if len(request.reads):
             pool = pool[~np.isin(pool, request.reads)]
