@@ -216,8 +216,7 @@ class Loader:
         if store.execute("SELECT count(*) FROM erased").fetchone()[0] != len(self._refused):  # another machine erases, too
             self._refused = {key for (key,) in store.execute("SELECT key FROM erased")}
             self._key = erase_key(self._home)
-        total, counts = Loaded(), Counter[OutcomeKey]()
-        others = Counter[Outcome]()
+        total, counts, others = Loaded(), Counter[OutcomeKey](), Counter[Outcome]()
         for columns, refused in decoded(entries, at_once=store.most_rows):
             dead = [(outbox, seq, self.clock(), reason, *kind_and_arm(body), body) for seq, reason, body in refused]
             counts.update(zip(columns[KIND], columns[ARM], strict=True))
