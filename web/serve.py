@@ -19,6 +19,7 @@ __all__ = ["check_address", "serve", "server_options"]
 NUMERIC_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PR_SET_PDEATHSIG = 1
+M_ARENA_MAX = -8
 
 
 def check_address(settings: Settings) -> None:
@@ -79,13 +80,20 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "loglevel": "warning",
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
         "control_socket_disable": True,
-        "post_fork": _end_with_the_master,
+        "post_fork": _begin,
         "post_worker_init": _watch,
         "worker_exit": _close,
     }
 
 
-def _end_with_the_master(_arbiter: Any, worker: Any) -> None:
+def _begin(_arbiter: Any, worker: Any) -> None:
+    """Before a web process has threads or an application."""
+    _end_with_the_master(worker)
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 1)  # glibc gives every thread a heap of its own, and each keeps the most it ever needed
+
+
+def _end_with_the_master(worker: Any) -> None:
     """Let the kernel end this process when the master is killed; it would hold the port for another 10 s.
 
     SIGKILL: a gentle end waits for connections that are merely kept open, and what was acknowledged is on disk.
