@@ -21,7 +21,7 @@ from tests.events.story import START, view
 from tests.events.test_erase import hits
 from tests.events.test_loader import abandoned, rows
 
-pytestmark = pytest.mark.usefixtures("either_engine")
+pytestmark = pytest.mark.usefixtures("either_engine_long")
 
 
 def damaged(home: Path, change: Callable[[OutboxFile], object], *, events: int = 6) -> OutboxFile:
