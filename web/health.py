@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -30,9 +30,14 @@ ENOUGH_CALLS, LEAST_OWN = 100, 0.95  # slates, and the share an arm must fill it
 NO_EDGE: dict[str, Any] = {"seen": 0, "accepted": 0, "rejected": {}, "refused": {}}
 
 
-def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any]:
-    """Return ``{state, says, checks, balance, versions}``; ``says`` names the first broken thing."""
-    rows, edge, arms, stores = _events(stored)
+def health_of(stored: Stored, published: Published, fault: str, missing: Callable[[Path], str] = lambda _: "") -> dict[str, Any]:
+    """Return ``{state, says, checks, balance, versions}``; ``says`` names the first broken thing.
+
+    Parameters
+    ----------
+    fault : why the event that was just written is not durable. missing : says that an earlier one is not in the store.
+    """
+    rows, edge, arms, stores = _events(stored, missing)
     checks = [*_checks(stored, published, fault, exact=all(row.exact for row in rows))]
     checks[1:1] = stores
     checks += _answers(arms)
@@ -53,7 +58,9 @@ def health_of(stored: Stored, published: Published, fault: str) -> dict[str, Any
     }
 
 
-def _events(stored: Stored) -> tuple[list[BalanceRow], dict[str, Any], dict[str, Any], list[dict[str, str]]]:
+def _events(
+    stored: Stored, missing: Callable[[Path], str]
+) -> tuple[list[BalanceRow], dict[str, Any], dict[str, Any], list[dict[str, str]]]:
     """The balance, what arrived at the edge, how arms answered, whether store and outboxes can be read; nothing is counted while the store cannot."""
     path, says = store_path(stored.home), "Nothing was loaded yet."
     try:
@@ -65,7 +72,13 @@ def _events(stored: Stored) -> tuple[list[BalanceRow], dict[str, Any], dict[str,
             balance(stored.home),
             edge_counts(stored.home, until_us=now),
             arm_health(stored.home, until_us=now),
-            [_check("event store", True, says, ""), _outboxes(alarms(stored.home))],
+            [
+                _check("event store", True, says, ""),
+                _check(
+                    "events arrive", not (lost := missing(stored.home)), "What this process wrote two minutes ago is in the store.", lost
+                ),
+                _outboxes(alarms(stored.home)),
+            ],
         )
     except StoreDownError as error:
         return [], NO_EDGE, {}, [_check("event store", False, "", str(error))]

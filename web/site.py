@@ -17,8 +17,7 @@ from flask import Request, Response
 from experiments.assignment import Assignment, assign, reader_key
 from experiments.clock import Clock, clock_of, moment
 from experiments.errors import OutboxError
-from experiments.events.event import Event
-from experiments.events.ids import PageClaims, PageViews, TokenError, event_id
+from experiments.events.ids import PageClaims, PageViews, TokenError
 from experiments.events.outbox import Outbox
 from experiments.experiment import Experiment
 from experiments.serving.level_shares import levels_of
@@ -28,6 +27,7 @@ from experiments.serving.slate import SlateRules, pool_at, slate_seed
 from experiments.settings import Settings
 from web import reasons
 from web.arm_health import ArmHealth
+from web.canary import Canary
 from web.degraded import leave_degraded
 from web.desk import Desk, load_desk
 from web.edge import Edge
@@ -89,6 +89,7 @@ class NewsSite:
         self.objections = Objections(self.outbox, self.page_views, self.clock)
         self.arm_health = ArmHealth(self.outbox, self.page_views, self.clock, opened=self.picker.opened)
         self.edge = Edge(self.outbox, self.page_views, self.clock)
+        self.canary = Canary(self.outbox, self.page_views, self.clock)
         held, stored = Held(self), Stored(settings, self.clock)
         self.export, self.erase, self.why = held.export, held.erase, held.why
         self.report, self.reports, self.jobs, self.run_job = stored.report, stored.reports, stored.jobs, stored.run_job
@@ -278,17 +279,11 @@ class NewsSite:
 
     def health(self) -> dict[str, Any]:
         """Return what is well and what is not, worst first."""
-        return health_of(self._stored, self.published, self.fault())
+        return health_of(self._stored, self.published, self.fault(), self.canary.missing)
 
     def fault(self) -> str:
         """Return in words why this process is not ready, or an empty string: a canary event must become durable."""
-        page_view = self.page_views(now := self.clock())
-        canary = Event(event_id(page_view, "canary"), "canary", page_view, "", now, now, source="canary")
-        try:
-            self.outbox.append([canary])
-        except OutboxError as error:
-            return str(error)
-        return ""
+        return self.canary.fault()
 
 
 def _referrer(request: Request) -> str:

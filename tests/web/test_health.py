@@ -22,3 +22,17 @@ def test_a_damaged_outbox_file_is_named_with_what_to_do_until_it_is_removed(home
     owner.path.unlink()
     assert "Every file could be read." in stand.client().get("/console/en/health", headers=PHONE).text
     stand.site.close()
+
+
+def test_an_event_that_does_not_reach_the_store_is_named_until_it_does(home: Path) -> None:
+    stand = Stand(home)
+    stand.site.canary.longest_s = 0.0
+
+    def arrives() -> dict[str, str]:
+        return next(check for check in stand.site.health()["checks"] if check["name"] == "events arrive")  # type: ignore[no-any-return]
+
+    assert arrives()["state"] == "block"
+    assert "is not in the store: is there a worker" in arrives()["says"]
+    stand.events()
+    assert arrives()["state"] == "ok"
+    stand.site.close()
