@@ -19,7 +19,7 @@ from experiments.events.tail import FACTS, SLOT_KINDS, Tail
 __all__ = ["arrow", "bound", "compiled", "evaluate", "query", "run", "sql"]
 
 MEMORY = "2GB"  # of DuckDB; beyond it intermediate results go to disk
-EVENTS_AT_ONCE = 16_000_000  # more are worked through in parts, each with some of the readers; small parts read row groups twice
+EVENTS_AT_ONCE = 8_000_000  # more are worked through in parts, each with some of the readers; 12.5 million did not fit the memory
 MARKS = ("experiment", "bot", "late")
 
 
@@ -47,14 +47,25 @@ def evaluate(tail: Tail, rule: Any, needs: Mapping[str, Collection[str]]) -> Any
         are worked through in parts, each with some of the readers.
     needs : kinds of events, and the columns of each that the rule looks at (all if empty).
     """
-    parts = _parts(tail)
-    text = rule if isinstance(rule, str) else compiled(rule)
-    with _engine(tail, needs, sharded=len(parts) > 1) as engine:
-        found = []
-        for first, last in parts:
-            _define(engine, tail, needs, shards=(first, last) if len(parts) > 1 else None)
-            found.append(engine.sql(text).to_arrow_table())
+    text, parts = rule if isinstance(rule, str) else compiled(rule), _parts(tail)
+    while not (found := _in_parts(tail, text, needs, parts)):
+        parts *= 2
     return _narrow(pa.concat_tables(found))
+
+
+def _in_parts(tail: Tail, text: str, needs: Mapping[str, Collection[str]], parts: int) -> list[Any]:
+    """The result of every part; nothing when they do not fit the memory and smaller ones might."""
+    width, found = SHARDS // parts, []
+    with _engine(tail, needs, sharded=parts > 1) as engine:
+        for first in range(0, SHARDS, width):
+            _define(engine, tail, needs, shards=(first, first + width - 1) if parts > 1 else None)
+            try:
+                found.append(engine.sql(text).to_arrow_table())
+            except duckdb.OutOfMemoryException:
+                if width == 1:
+                    raise
+                return []
+    return found
 
 
 def query(tail: Tail, text: str, needs: Mapping[str, Collection[str]]) -> list[tuple[Any, ...]]:
@@ -90,26 +101,26 @@ def sql(query: str, rows: Any) -> list[tuple[Any, ...]]:
         return engine.sql(query).fetchall()  # type: ignore[no-any-return]
 
 
-def _parts(tail: Tail) -> list[tuple[int, int]]:
-    """The first and last shard of every part; one part holds a power of two of them."""
+def _parts(tail: Tail) -> int:
+    """Into how many parts readers are divided, a power of two."""
     n, events = 1, tail.size()
     while n < SHARDS and events > n * EVENTS_AT_ONCE:
         n *= 2
-    return [(i * SHARDS // n, (i + 1) * SHARDS // n - 1) for i in range(n)]
+    return n
 
 
 def _cursor(spill: Path | None = None) -> Any:
     """A connection with tables and views of its own; with ``spill``, events are read through it."""
-    return _opened(spill).cursor()
+    return _opened(spill, MEMORY).cursor()
 
 
 @lru_cache(maxsize=2)
-def _opened(spill: Path | None) -> Any:
+def _opened(spill: Path | None, memory: str) -> Any:
     """DuckDB, opened once for many queries: opening it costs 25 ms of CPU, a cursor 0.1 ms."""
     engine = duckdb.connect()
     engine.execute("SET enable_progress_bar = false")
     if spill:
-        engine.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false; SET temp_directory = {_quoted(str(spill))}")
+        engine.execute(f"SET memory_limit = '{memory}'; SET preserve_insertion_order = false; SET temp_directory = {_quoted(str(spill))}")
         engine.execute("SET parquet_metadata_cache = true")  # every part, kind and query reads the same footers
     return engine
 

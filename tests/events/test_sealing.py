@@ -24,7 +24,7 @@ from experiments.events.erase import erase_reader
 from experiments.events.event import Event
 from experiments.events.export import export_reader
 from experiments.events.lake_shown import clicks_without_exposure, exposure_groups, exposures_left_out
-from experiments.events.lake_tables import arrow, query
+from experiments.events.lake_tables import arrow, evaluate, query
 from experiments.events.loader import Loader
 from experiments.events.retention import expire
 from experiments.events.sealed import Partition, partitions, sealed_folder
@@ -156,6 +156,22 @@ def test_many_events_are_worked_through_in_parts_with_the_same_result(tmp_path: 
     before = everything(tmp_path)
     monkeypatch.setattr("experiments.events.lake_tables.EVENTS_AT_ONCE", 100)
     assert everything(tmp_path) == before
+
+
+def test_what_does_not_fit_the_memory_is_worked_through_in_smaller_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every page view takes a megabyte of the text of its reader; all readers together take more than there is."""
+    story = Story()
+    for i in range(120):
+        story.page(f"reader{i}", i)
+    send(tmp_path, story.events)
+    sealed_until(tmp_path, 1)
+    monkeypatch.setattr("experiments.events.lake_tables.MEMORY", "100MB")
+    long = "SELECT reader, strlen(string_agg(repeat(page_view, 30000), '')) AS n FROM \"view\" GROUP BY reader"
+    with open_tail(tmp_path, until_us=LATER, source="live") as tail:
+        found = evaluate(tail, long, {"view": ("page_view", "reader")})
+        assert sorted(found["reader"].to_pylist()) == sorted(f"reader{i}" for i in range(120))
+        with pytest.raises(DataError, match="the events could not be read: Out of Memory"):
+            evaluate(tail, long.replace("30000", "30000000"), {"view": ("page_view", "reader")})
 
 
 def test_a_day_is_sealed_two_days_later_and_said_so(tmp_path: Path) -> None:
