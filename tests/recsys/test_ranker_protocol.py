@@ -172,3 +172,14 @@ def test_the_real_log_gives_the_documented_figures() -> None:
     assert rates["als"] == pytest.approx(0.143, abs=0.012)
     assert rates["ranked_without_context"] == pytest.approx(0.519, abs=0.006)
     assert rates["ranked_without_recent"] == pytest.approx(0.503, abs=0.01)  # the reference ranker's features
+
+
+@pytest.mark.slow
+def test_on_the_real_log_rules_find_more_with_signals_of_ten_minutes() -> None:
+    log, rates = needs("globo/globo_clicks_h000_191.parquet"), {}
+    for minutes in (60, 10):
+        told = evaluate(log, protocol="ranker", arms=["co_read_heat", "heat"], since=150, until=152, signals_minutes=minutes)
+        assert (told["queries"], told["signals_minutes"]) == (500, minutes)
+        rates |= {(row["arm"], minutes): row["hit_rate_at_10"] for row in told["arms"]}
+    expected = {("co_read_heat", 60): 0.510, ("co_read_heat", 10): 0.568, ("heat", 60): 0.398, ("heat", 10): 0.446}
+    assert rates == pytest.approx(expected, abs=0.003)
