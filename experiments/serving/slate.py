@@ -109,6 +109,8 @@ def ascending(positions: Ints) -> Ints:
     >>> ascending(np.array([7, 3, 7], np.int32)).tolist()
     [3, 7]
     """
+    if (positions[1:] > positions[:-1]).all():
+        return positions  # a pool nearly always is
     ordered = np.sort(positions)
     again = ordered[1:] == ordered[:-1]
     return np.delete(ordered, np.flatnonzero(again)) if again.any() else ordered

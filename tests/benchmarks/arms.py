@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
@@ -70,12 +71,13 @@ def slates(folder: Path, sizes: tuple[int, ...] = (46_000, 1_000_000)) -> Iterat
     for articles in sizes:
         site, port, other = ManyArticles(folder / f"home{articles}", articles), free_port(), free_port()
         site.build(folder)
-        with site_process("web", "serve", "--home", str(site.home), "--port", str(port)):
+        with site_process("web", "serve", "--home", str(site.home), "--port", str(port)) as server:
             patiently(port, "/-/ready")
             requests = site.requests()
             load(folder, port, requests, connections=8, per_second=50)  # caches fill
-            begun = time.time_ns() // 1_000
+            begun, ran = time.time_ns() // 1_000, on_cores(server.pid)
             found = [load(folder, port, requests, connections=32, per_second=200) for _ in range(ROUNDS)]
+            ran = on_cores(server.pid) - ran
             waits = slate_waits(site.home, begun)
         for file in folder.glob("peer-*.txt"):
             file.unlink()
@@ -91,8 +93,17 @@ def slates(folder: Path, sizes: tuple[int, ...] = (46_000, 1_000_000)) -> Iterat
             figure = f"{quantiles([ms for ms, _ in waits[arm]])} of {len(waits[arm]):,}, {served:.1%} by the arm itself"
             yield f"slate of {arm}, {articles:,} articles, {FRESH:,} fresh, 200/s", figure, beside
         yield from slate_work(site)
-        codes = {code for one in found for code in one["codes"]}
-        yield f"whole page, {articles:,} articles", f"p99 {statistics.median(one['p99'] for one in found):.1f} ms", f"status {codes}"
+        codes = sum((Counter(one["codes"]) for one in found), Counter())
+        cpu_ms, waited_ms = ran / codes.total() / 1e6
+        beside = f"{cpu_ms:.2f} ms of CPU and {waited_ms:.2f} ms of waiting for a core a request; status {dict(codes)}"
+        yield f"whole page, {articles:,} articles", f"p99 {statistics.median(one['p99'] for one in found):.1f} ms", beside
+
+
+def on_cores(server: int) -> npt.NDArray[np.int64]:
+    """Nanoseconds that the worker processes of a server ran, and that they could have run but all cores were taken (Linux)."""
+    children = Path(f"/proc/{server}/task/{server}/children").read_text().split()
+    told = [path.read_text().split()[:2] for child in children for path in Path(f"/proc/{child}/task").glob("*/schedstat")]
+    return np.array(told, np.int64).sum(axis=0)
 
 
 def patiently(port: int, path: str) -> None:
