@@ -99,7 +99,7 @@ def test_d02_a_loader_killed_a_hundred_times(tmp_path: Path) -> None:
 
 
 def check_killed_loaders(tmp_path: Path, *, events: int, kills: int) -> None:
-    acknowledged = until_it_dies(start("writer", tmp_path, "FULL", 0, events))
+    acknowledged = until_it_dies(start("writer", tmp_path, "FULL", 0, events, 60_000 + 60 * events))  # a hundred files or so
     chance = random.Random(2)
     for _ in range(kills):
         kill_after(start("load", tmp_path), lines=chance.randrange(4))  # from before its first pass to within its fourth

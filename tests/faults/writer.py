@@ -1,6 +1,6 @@
 """A process that appends events and says which ones were acknowledged; the fault tests kill it.
 
-``python -m tests.faults.writer HOME MODE SEED BATCHES``, MODE one of
+``python -m tests.faults.writer HOME MODE SEED BATCHES [ROTATE]``, a new file after ROTATE bytes of log, MODE one of
 
 - ``FULL``, ``OFF`` : the outbox with that ``synchronous``; a line is printed after ``append`` has returned.
 - ``hasty`` : says "acknowledged" before it appends, and appends at the very end. Broken on purpose: the harness must
@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.events.event import Event
 from experiments.events.outbox import Outbox, OutboxLimits
 from tests.events.story import START, view
 
-LIMITS = OutboxLimits(reserve_bytes=0, rotate_bytes=60_000, tick_s=0.01)
+LIMITS = OutboxLimits(reserve_bytes=0, tick_s=0.01)
 PER_BATCH = 5
 
 
@@ -26,8 +27,9 @@ def batch(seed: int, number: int) -> list[Event]:
     return [view(n, f"reader-{n % 17}") for n in range(first, first + PER_BATCH)]
 
 
-def main(home: str, mode: str, seed: str, batches: str) -> None:
-    outbox = Outbox(Path(home) / "outbox", clock=lambda: START, limits=LIMITS, synchronous="OFF" if mode == "OFF" else "FULL")
+def main(home: str, mode: str, seed: str, batches: str, rotate: str = "60000") -> None:
+    limits = replace(LIMITS, rotate_bytes=int(rotate))
+    outbox = Outbox(Path(home) / "outbox", clock=lambda: START, limits=limits, synchronous="OFF" if mode == "OFF" else "FULL")
     held: list[Event] = []
     for number in range(int(batches)):
         events = batch(int(seed), number)
