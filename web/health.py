@@ -75,7 +75,7 @@ def _events(
             [
                 _check("event store", True, says, ""),
                 _check(
-                    "events arrive", not (lost := missing(stored.home)), "What this process wrote two minutes ago is in the store.", lost
+                    "events arrive", not (lost := missing(stored.home)), "No event of this process waits for longer than two minutes.", lost
                 ),
                 _outboxes(alarms(stored.home)),
             ],
