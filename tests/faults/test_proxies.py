@@ -55,6 +55,13 @@ def caddy(folder: Path, port: int, site: int) -> tuple[str, list[str]]:
     return head + text, ["caddy", "run", "--adapter", "caddyfile", "--config", f"{folder}/proxy"]
 
 
+def caddy_version() -> tuple[int, ...]:
+    said = subprocess.run(["caddy", "version"], check=True, capture_output=True, text=True).stdout
+    found = re.match(r"v?(\d+)\.(\d+)\.(\d+)", said)
+    assert found, said
+    return tuple(map(int, found.groups()))
+
+
 def _placed(text: str, folder: Path, site: int) -> str:
     text = text.replace("127.0.0.1:8750", f"127.0.0.1:{site}")
     return re.sub(r"/etc/ssl/news\.example\.(pem|key)", f"{folder}/both.pem", text)
@@ -102,6 +109,8 @@ def fronted(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Itera
     proxy: Callable[[Path, int, int], tuple[str, list[str]]] = request.param
     if not shutil.which(proxy.__name__):
         pytest.skip(f"needs {proxy.__name__} (not installed)")
+    if proxy is caddy and (version := caddy_version()) < (2, 8):
+        pytest.skip(f"needs Caddy 2.8 or newer, as docs/running.md says (installed: {'.'.join(map(str, version))})")
     with_experiment(home)
     (home / "presslab.toml").write_text(f'trusted_hosts = ["127.0.0.1", "{NAME}"]\nsecure_cookies = true\nthreads = {THREADS}\n')
     certificate = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
