@@ -172,10 +172,11 @@ def salvage(
     for path, why in damaged.items():
         say(f"{path}: {why}")
     if not damaged and not done:
-        say("Every outbox file can be read.")
+        say("No loader has found a damaged outbox file. (One looks at every file while a worker runs.)")
     elif not yes:
         say("Load what can be read of them, and remove them, with --yes (a copy stays with --aside FOLDER).")
     else:
         names = ("stored", "duplicate", "conflict", "erased", "dead", "unsure", "lost")
-        cells = [(one.outbox, *("is still written" if one.busy else f"{getattr(one, name):,}" for name in names)) for one in done]
+        still = ("still written", *[""] * (len(names) - 1))
+        cells = [(one.outbox, *(still if one.busy else (f"{getattr(one, name):,}" for name in names))) for one in done]
         print_table("Salvaged", ("outbox", *(f"{name} " for name in names)), cells)
