@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtr, ndtri
+from scipy.special import gammaincc, ndtr, ndtri
 from scipy.stats import multivariate_normal
 
 from experiments.experiment import Arm
@@ -20,6 +21,7 @@ from experiments.experiment import Arm
 __all__ = ["Measured", "Posterior", "Prior", "Shrunken", "expected_gain", "measured", "posterior"]
 
 Floats = npt.NDArray[np.float64]
+Shape = Literal["normal", "fat_tailed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Posterior:
     covariance : (k, k).
     sampling : (k, k) covariance of the measured log ratios, before the prior.
     measured : what was measured, if the belief was made of it.
+    shape : of the prior, ``normal`` or ``fat_tailed``.
     """
 
     control: str
@@ -70,6 +73,7 @@ class Posterior:
     covariance: Floats
     sampling: Floats
     measured: Measured | None = None
+    shape: Shape = "normal"
 
     def contrast(self, arm: str, against: str) -> tuple[float, float]:
         """Return mean and standard deviation of one log ratio."""
@@ -156,6 +160,17 @@ class Measured:
     contrast: Floats
     logs: Floats
     sampling: Floats
+
+    def foretold(self, prior: Prior) -> float:
+        """Return the chance, under the prior, of effects at least as far from what it expects as those measured.
+
+        References
+        ----------
+        Prior predictive p-value (Box 1980): Mahalanobis distance with k degrees of freedom.
+        """
+        total = self.contrast @ prior_covariance(self.known, prior) @ self.contrast.T + self.sampling
+        apart = self.logs - self.contrast @ _prior_mean(self.known, prior)
+        return float(gammaincc(len(apart) / 2, apart @ np.linalg.pinv(total, hermitian=True) @ apart / 2))
 
     def given(self, prior: Prior) -> tuple[Posterior, float]:
         """Return the posterior, and the logarithm of how well the prior foretold what was measured (up to a constant)."""

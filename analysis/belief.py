@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.bayes import Measured, Posterior, Prior
+from analysis.bayes import Measured, Posterior, Prior, Shape
 from analysis.fat_tails import fat_tailed
 from analysis.roi import Roi, expected_worth
 from analysis.verdict import Candidate, Verdict
@@ -20,6 +20,7 @@ __all__ = ["Belief", "believed", "finished_effects"]
 
 Decide = Callable[[Sequence[Candidate]], Verdict]
 ADVICE = {"ship": "ship", "keep": "keep", "equal": "take"}
+OTHER = {"normal": "more common", "fat_tailed": "rarer"}  # shape of the prior -> large effects under the other one
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,14 @@ class Belief:
     Parameters
     ----------
     p_best : arm -> chance that no other arm is better for the goal, whatever it costs.
-    otherwise : the advice under a prior with fat tails, where it differs; says tells it in words.
+    shape : of the prior behind it, ``normal`` or ``fat_tailed``. foretold : chance that the normal prior gave such effects.
+    otherwise : the advice under the prior's other shape, where it differs; says tells it in words.
     measured : ``interest`` and ``learning`` -> (log ratio, its variance), for the prior of later tests.
     """
 
     p_best: Mapping[str, float]
+    shape: Shape = "normal"
+    foretold: float = 1.0
     otherwise: Verdict | None = None
     says: str = ""
     measured: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -42,7 +46,8 @@ class Belief:
         """Return plain JSON values."""
         other = {"key": self.otherwise.key, "arm": self.otherwise.arm} if self.otherwise else None
         measured = {key: {"log_ratio": ratio, "variance": variance} for key, (ratio, variance) in self.measured.items()}
-        return {"p_best": dict(self.p_best), "otherwise": other, "says": self.says, "measured": measured}
+        told = {"p_best": dict(self.p_best), "shape": self.shape, "foretold": self.foretold}
+        return {**told, "otherwise": other, "says": self.says, "measured": measured}
 
 
 def believed(
@@ -63,20 +68,16 @@ def believed(
     if posterior is None or posterior.measured is None:
         return None
     better = metric(experiment.goal).direction
-    found = Belief(posterior.p_best(better=better), measured=finished_effects(posterior.measured))
+    seen = posterior.measured
+    found = Belief(posterior.p_best(better=better), posterior.shape, seen.foretold(prior), measured=finished_effects(seen))
     if any(candidate.worth is not None for candidate in candidates):
-        thin, fat = (
-            decide(_worth_under(shape, experiment, candidates, roi=roi)) for shape in (posterior, fat_tailed(posterior.measured, prior))
-        )
-        if (thin.key, thin.arm) != (fat.key, fat.arm) and fat.key in ADVICE:
-            return replace(found, otherwise=fat, says=_otherwise(fat))
+        another = fat_tailed(seen, prior) if posterior.shape == "normal" else seen.given(prior)[0]
+        now, then = (decide(_worth_under(shape, experiment, candidates, roi=roi)) for shape in (posterior, another))
+        if (now.key, now.arm) != (then.key, then.arm) and then.key in ADVICE:
+            advice = f"{ADVICE[then.key]} {name(then.arm or '')}"
+            says = f"This hangs on how rare large effects are: were they {OTHER[posterior.shape]}, the advice would be to {advice}."
+            return replace(found, otherwise=then, says=says)
     return found
-
-
-def _otherwise(fat: Verdict) -> str:
-    return (
-        f"This hangs on how rare large effects are: were they more common, the advice would be to {ADVICE[fat.key]} {name(fat.arm or '')}."
-    )
 
 
 def _worth_under(shape: Any, experiment: Experiment, candidates: Sequence[Candidate], *, roi: Roi | None) -> list[Candidate]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from analysis.adjustment import Adjusted, Adjustment, Columns, adjust, adjusted_contrast
-from analysis.bayes import Posterior, Prior, Shrunken, posterior
+from analysis.bayes import Posterior, Prior, Shrunken
 from analysis.beside import Beside, beside, quantile_of
 from analysis.effect import LEAST_READERS as LEAST_READERS_OF_A_MEAN
 from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
+from analysis.fat_tails import believe
 from analysis.looks import Taken, plan_of, sequential_range
 from analysis.moments import Totals
 from analysis.multiplicity import exploratory, family_level
@@ -232,7 +233,7 @@ def _belief(experiment: Experiment, values: Mapping[tuple[str, str], Value], pla
             logs[arm.name] = contrast.log_variance[0]
             logs[control] = max(logs.get(control, 0.0), contrast.log_variance[1])
     estimates = {arm: values[goal, arm].estimate for arm in logs}
-    return posterior(experiment.arms, control, estimates, log_variances=logs, prior=prior)
+    return believe(experiment.arms, control, estimates, log_variances=logs, prior=prior)
 
 
 def _family_level(experiment: Experiment, values: Mapping[tuple[str, str], Value], plain: Plain) -> float:

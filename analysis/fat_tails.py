@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,13 +11,15 @@ import numpy.typing as npt
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import ndtr
 
-from analysis.bayes import Measured, Posterior, Prior, Shrunken, expected_gain
+from analysis.bayes import Measured, Posterior, Prior, Shrunken, expected_gain, measured
 from experiments.errors import DataError
+from experiments.experiment import Arm
 
-__all__ = ["LEAST_FINISHED", "FatTailed", "fat_tailed", "learnt_prior"]
+__all__ = ["CONFLICT", "LEAST_FINISHED", "FatTailed", "believe", "fat_tailed", "learnt_prior"]
 
 FREEDOM = 3.0  # degrees of freedom of the fat-tailed prior (STATISTICS 9)
 SCALES = np.exp(np.arange(-18.0, 4.0, 0.5))  # of the mixture; the trapezoid rule on the logarithm, ends weigh below 1e-11
+CONFLICT = 0.01  # below this chance of what was measured, the normal prior is not believed
 LEAST_FINISHED = 20  # tests from which on their effects decide how wide the prior is
 WIDEST = 5.0  # log units
 Effect = tuple[float, float]  # (log ratio, its sampling variance)
@@ -45,6 +47,45 @@ class FatTailed:
             mix(lambda mu, s: math.expm1(mu + s * s / 2)), math.expm1(quantile(half)), math.expm1(quantile(1 - half)),
             mix(lambda mu, s: float(ndtr(sign * mu / s))), mix(lambda mu, s: expected_gain(-sign * mu, s)),
         )  # fmt: skip
+
+    def normal(self) -> Posterior:
+        """Return the normal belief with the mixture's mean and covariance."""
+        first = self.parts[0][1]
+        means, weights = np.array([part.mean for _, part in self.parts]), np.array([weight for weight, _ in self.parts])
+        mean = weights @ means
+        spread = np.einsum("i,ijk->jk", weights, np.array([part.covariance for _, part in self.parts]))
+        apart = means - mean
+        return replace(first, mean=mean, covariance=spread + (weights * apart.T) @ apart, shape="fat_tailed")
+
+
+def believe(
+    arms: Sequence[Arm], control: str, estimates: Mapping[str, float], *, log_variances: Mapping[str, float], prior: Prior
+) -> Posterior | None:
+    """Return what to believe about every arm against the control, or None when the control has no estimate.
+
+    Where the prior gave effects as large as those measured less than one chance in a hundred, its normal shape is at odds with
+    the readers: it would share a large effect of one arm out among the others. The belief is then that of fat tails.
+
+    Parameters
+    ----------
+    arms, control, estimates, log_variances, prior : as of :func:`analysis.bayes.posterior`.
+
+    Examples
+    --------
+    A model is a third better, the rule no better than nothing:
+
+    >>> arms = (Arm("s", "status_quo", 1 / 3), Arm("h", "heuristic", 1 / 3), Arm("m", "model", 1 / 3))
+    >>> seen, spread = {"s": 1.0, "h": 1.0, "m": 1.4}, dict.fromkeys("shm", 0.001)
+    >>> found = believe(arms, "s", seen, log_variances=spread, prior=Prior())
+    >>> found.shape, round(found.shrunken("h", "s", level=0.95).p_better, 2)
+    ('fat_tailed', 0.57)
+    >>> round(measured(arms, "s", seen, log_variances=spread).given(Prior())[0].shrunken("h", "s", level=0.95).p_better, 2)
+    0.99
+    """
+    found = measured(arms, control, estimates, log_variances=log_variances)
+    if found is None:
+        return None
+    return fat_tailed(found, prior).normal() if found.foretold(prior) < CONFLICT else found.given(prior)[0]
 
 
 def fat_tailed(found: Measured, prior: Prior) -> FatTailed:

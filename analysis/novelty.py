@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.bayes import Posterior, Prior, posterior
+from analysis.bayes import Posterior, Prior
 from analysis.checks import Check
 from analysis.effect import Contrast, Value, arm_value, compare, phase_shares
+from analysis.fat_tails import believe
 from analysis.moments import Moments
 from analysis.words import change, name
 from experiments.experiment import Experiment
@@ -130,4 +131,4 @@ def late_belief(experiment: Experiment, halves: Halves | None, *, prior: Prior) 
             logs[f.arm] = f.late.log_variance[0]
             logs[experiment.control] = max(logs.get(experiment.control, 0.0), f.late.log_variance[1])
     estimates = {arm: values[arm].estimate for arm in logs}
-    return posterior(experiment.arms, experiment.control, estimates, log_variances=logs, prior=prior)
+    return believe(experiment.arms, experiment.control, estimates, log_variances=logs, prior=prior)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analysis.calibration.belief import belief_row
+from analysis.calibration.belief import belief_row, beside_row
 from analysis.calibration.diversity import diversity_rows
 from analysis.calibration.figures import Part, Row, planned_power, row_of, tails_row
 from analysis.calibration.length import length_row
@@ -52,6 +52,7 @@ def calibrate(*, seed: int = 1, quick: bool = False, runs: int | None = None) ->
         lambda rng: before_row(rng, looks=28, a_look=30, runs=few),
         lambda rng: length_row(rng, runs=few),
         *diversity_rows(readers=400, runs=max(20, runs // 10)),
+        *(lambda rng, model=model: beside_row(rng, readers=400, model=model, runs=fewest) for model in (1.1, 1.33)),
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(simulations))  # a row of its own draws the same whatever stands before it
     return [simulate(np.random.default_rng(own)).to_dict() for simulate, own in zip(simulations, seeds, strict=True)]

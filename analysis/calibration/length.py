@@ -9,9 +9,10 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
-from analysis.bayes import Posterior, Prior, posterior
+from analysis.bayes import Posterior, Prior
 from analysis.calibration.figures import Row
 from analysis.calibration.readers import VISITS, moments, sums_of, value
+from analysis.fat_tails import believe
 from analysis.information import Study, best_length
 from experiments.experiment import Arm
 
@@ -99,6 +100,6 @@ def _earns(site: Site, estimate: float, days: float) -> bool:
     if not days:
         return math.expm1(PRIOR.interest_mean + PRIOR.interest**2 / 2) > site.cost
     variances = dict.fromkeys(("s", "h"), site.a_day / days)
-    belief = posterior(ARMS, "s", {"s": 1.0, "h": math.exp(estimate)}, log_variances=variances, prior=PRIOR)
+    belief = believe(ARMS, "s", {"s": 1.0, "h": math.exp(estimate)}, log_variances=variances, prior=PRIOR)
     mean, s = belief.contrast("h", "s") if belief else (0.0, 0.0)
     return math.expm1(mean + s * s / 2) > site.cost

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from analysis.bayes import Prior, expected_gain, measured, posterior, prior_covariance
-from analysis.fat_tails import fat_tailed, learnt_prior
+from analysis.fat_tails import CONFLICT, believe, fat_tailed, learnt_prior
 from analysis.multiplicity import family_level
 from experiments.errors import DataError
 from experiments.experiment import Arm
@@ -178,6 +178,59 @@ def test_fat_tails_pull_large_effects_less_and_small_ones_more():
     large, small = both(0.4), both(0.02)
     assert large[0] > large[1]
     assert small[0] < small[1]
+
+
+def test_how_likely_the_prior_held_the_effects_by_drawing_from_it():
+    """Two arms share readers of the control, so their effects hang together."""
+    values, variances = (
+        {"status_quo": 1.0, "front": math.exp(0.08), "als": math.exp(0.16)},
+        dict.fromkeys(("status_quo", "front", "als"), 1e-3),
+    )
+    found, prior = measured(ARMS, "status_quo", values, log_variances=variances), Prior(interest_mean=0.01)
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(0.01, 0.05, 200_000), rng.normal(0.0, 0.03, 200_000)
+    errors = rng.normal(0.0, math.sqrt(1e-3), (3, 200_000))
+    drawn = np.array([a + errors[1] - errors[0], a + b + errors[2] - errors[0]])
+    inverse, mean = np.linalg.inv(np.cov(drawn)), np.array([[0.01], [0.01]])
+    apart, seen = drawn - mean, found.logs - mean[:, 0]
+    further = np.einsum("ir,ij,jr->r", apart, inverse, apart) >= seen @ inverse @ seen
+    assert found.foretold(prior) == pytest.approx(further.mean(), abs=0.004)
+
+
+def test_the_belief_of_fat_tails_keeps_mean_and_covariance_of_the_mixture():
+    values, variances = {"status_quo": 1.0, "front": 1.1, "als": 1.3}, dict.fromkeys(("status_quo", "front", "als"), 1e-3)
+    mixture = fat_tailed(measured(ARMS, "status_quo", values, log_variances=variances), Prior())
+    rng = np.random.default_rng(6)
+    which = rng.choice(len(mixture.parts), 40_000, p=[weight for weight, _ in mixture.parts])
+    parts = {i: mixture.parts[i][1] for i in set(which.tolist())}
+    drawn = np.concatenate([rng.multivariate_normal(p.mean, p.covariance, (which == i).sum()) for i, p in parts.items()])
+    found = mixture.normal()
+    assert found.shape == "fat_tailed"
+    assert found.mean == pytest.approx(drawn.mean(axis=0), abs=1e-3)
+    assert found.covariance == pytest.approx(np.cov(drawn.T), rel=0.05)
+
+
+def test_effects_the_prior_foretold_are_believed_as_before():
+    values, variances = {"status_quo": 1.0, "front": 1.04, "als": 1.07}, dict.fromkeys(("status_quo", "front", "als"), 1e-3)
+    found, before = believe(ARMS, "status_quo", values, log_variances=variances, prior=Prior()), belief(values, variances)
+    assert (found.shape, found.mean.tolist(), found.covariance.tolist()) == ("normal", before.mean.tolist(), before.covariance.tolist())
+    assert found.measured.foretold(Prior()) > CONFLICT
+    assert believe(ARMS, "status_quo", {}, log_variances={}, prior=Prior()) is None
+
+
+def test_a_rule_without_effect_is_not_believed_to_work_because_the_model_beside_it_does():
+    """300 tests: the rule is worth nothing, the model a third. The normal prior alone was sure of the rule in two thirds of them."""
+    rng, sure, plain, held = np.random.default_rng(7), 0, 0, 0
+    for luck in rng.normal(0.0, math.sqrt(1e-3), (300, 3)):
+        values = dict(zip(("status_quo", "front", "als"), np.exp(luck + np.log([1.0, 1.0, 4 / 3])).tolist(), strict=True))
+        found = believe(ARMS, "status_quo", values, log_variances=dict.fromkeys(values, 1e-3), prior=Prior())
+        sure += found.shrunken("front", "status_quo", level=0.95).p_better >= 0.95
+        plain += found.measured.given(Prior())[0].shrunken("front", "status_quo", level=0.95).p_better >= 0.95
+        mean, s = found.contrast("als", "front")
+        held += abs(mean - math.log(4 / 3)) <= 1.96 * s
+    assert plain > 150
+    assert sure <= 15
+    assert held >= 265
 
 
 def test_from_twenty_finished_tests_on_their_effects_decide_the_width_of_the_prior():

@@ -7,6 +7,7 @@ import pytest
 
 from analysis.bayes import Prior, measured
 from analysis.belief import believed, finished_effects
+from analysis.fat_tails import CONFLICT, fat_tailed
 from analysis.verdict import Candidate, Progress, decide
 from experiments.experiment import Arm
 from tests.analysis.tables import ARMS, plan
@@ -53,10 +54,10 @@ def two_arms(effect: float, spread: float):
     return plan(arms), found
 
 
-def hanging(effect: float, *, cost: float):
+def hanging(effect: float, *, cost: float, believed_as=None):
     """The belief of a test of one arm with an uncertain large effect that has to earn ``cost`` (as a relative change)."""
     experiment, found = two_arms(effect, 0.06)
-    posterior = found.given(Prior())[0]
+    posterior = believed_as or found.given(Prior())[0]
     base = report(world(front=1.4, als=1.4)).roi
     assert base is not None
     unit = base.stakes
@@ -72,6 +73,24 @@ def test_a_line_appears_only_where_fat_tails_change_the_advice():
     assert (sure.says, sure.otherwise, never.says) == ("", None, "")
     assert (hangs.otherwise.key, hangs.otherwise.arm) == ("ship", "front")
     assert hangs.says == "This hangs on how rare large effects are: were they more common, the advice would be to ship front."
+
+
+def test_where_effects_are_larger_than_the_prior_held_possible_the_line_names_the_other_side():
+    """Measured +0.35 ± 0.06 and believed with fat tails: +30 % earns 22 %; the normal prior's +15 % would not."""
+    _, found = two_arms(0.35, 0.06)
+    assert found.foretold(Prior()) < CONFLICT
+    hangs = hanging(0.35, cost=0.22, believed_as=fat_tailed(found, Prior()).normal())
+    assert (hangs.shape, hangs.foretold) == ("fat_tailed", found.foretold(Prior()))
+    assert (hangs.otherwise.key, hangs.otherwise.arm) == ("keep", "status_quo")
+    assert hangs.says == "This hangs on how rare large effects are: were they rarer, the advice would be to keep status quo."
+
+
+def test_a_rule_that_changed_nothing_is_not_sure_to_earn_money_because_the_model_did():
+    found = report(world(seed=3, als=1.5)).to_dict()
+    money = {scenario["arm"]: scenario["p_positive"] for scenario in found["roi"]["scenarios"]}
+    assert found["belief"]["shape"] == "fat_tailed"
+    assert money["als"] > 0.99
+    assert money["front"] < 0.9
 
 
 def test_nothing_is_said_where_nothing_was_measured():

@@ -45,6 +45,16 @@ def test_the_page_says_how_many_finished_tests_the_assumption_comes_from(client:
     assert "what recommending changes 2.1% (as 24 finished tests found)" in page.one("main").text
 
 
+@pytest.mark.parametrize(("foretold", "rare"), [(0.004, "once in 250 tests"), (1e-30, "less than once in a thousand million tests")])
+def test_the_page_says_when_effects_were_larger_than_was_assumed(
+    client: FlaskClient, preview: PreviewSite, foretold: float, rare: str
+) -> None:
+    page = show(client, preview, stored(shape="fat_tailed", foretold=foretold))
+    assert f"would come {rare}, so large ones were taken to be more common" in page.one("main").text
+    page = show(client, preview, stored(shape="normal", foretold=0.4))
+    assert "would come" not in page.one("main").text
+
+
 @pytest.mark.parametrize(("says", "seen"), [(HANGS, True), ("", False)])
 def test_that_the_advice_hangs_on_the_tails_is_said_where_it_does(
     client: FlaskClient, preview: PreviewSite, capsys: pytest.CaptureFixture[str], says: str, seen: bool

@@ -25,7 +25,10 @@ A row passes within three simulation errors of what is promised: 5 % and 95 %, b
 it must not promise too little either. Methods that may be cautious pass on the safe side.
 
 Checks block at 1 in 1,000; power: how often they find the fault. Length of a test: false alarms are the share of six sites on
-which the length chosen by what knowing is worth forgoes more than fourteen days do (none may); power is how much of that it saves."""
+which the length chosen by what knowing is worth forgoes more than fourteen days do (none may); power is how much of that it saves.
+
+Belief beside a model: the rule does nothing, the model makes so many times as much. False alarms: after how many tests one would
+believe with 97.5 % or more that the rule takes something away (down) or adds something (up)."""
 PEERS = """The same readers, handed over as sums, in other tools' own environments. Every tool is used as its documentation says, with its
 defaults, on 4,000 runs (1,000 where one looks again and again); spotify-confidence, being slow, on the first 1,000 (250) of them.
 Simulation error at 4,000 runs: 0.2 points for a tail of 2.5 %, 0.3 points for coverage of 95 %.

@@ -34,4 +34,10 @@ def assumed(report: Mapping[str, Any]) -> str:
             ("what learning adds", prior["learning"], tests[1]),
         )
     ]
-    return f"Expected before the test, as the usual size of an effect: {', '.join(parts)}."
+    expected = f"Expected before the test, as the usual size of an effect: {', '.join(parts)}."
+    belief = report.get("belief") or {}
+    if belief.get("shape") != "fat_tailed":
+        return expected
+    chance = belief["foretold"]
+    rare = f"once in {number(round(1 / chance))} tests" if chance > 1e-9 else "less than once in a thousand million tests"
+    return f"{expected} Effects as far from that as the measured ones would come {rare}, so large ones were taken to be more common."

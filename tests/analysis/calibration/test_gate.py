@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom
 
 from analysis.boundaries import critical_values
-from analysis.calibration.belief import belief_row
+from analysis.calibration.belief import belief_row, beside_row
 from analysis.calibration.figures import planned_power, row_of
 from analysis.calibration.gate import calibrate, pair_row
 from analysis.calibration.length import SITES, Site, chosen_length, forgone, length_row
@@ -223,6 +223,12 @@ def test_believed_chances_come_true():
     assert row.passed
     assert sum(n for _, _, n in row.bins) == 500
     assert all(low <= chance <= low + 0.1 for low, (chance, _, _) in zip(np.arange(10) / 10, row.bins, strict=False) if len(row.bins) == 10)
+
+
+def test_a_rule_that_does_nothing_is_seldom_believed_to_matter_beside_a_model_that_wins(monkeypatch):
+    assert beside_row(np.random.default_rng(2), readers=400, model=1.33, runs=60).passed
+    monkeypatch.setattr("analysis.fat_tails.CONFLICT", 0.0)  # the normal prior whatever was measured
+    assert not beside_row(np.random.default_rng(2), readers=400, model=1.33, runs=60).passed
 
 
 def test_a_length_chosen_by_what_it_teaches_forgoes_no_more_than_fourteen_days_anywhere():
