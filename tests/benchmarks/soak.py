@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from experiments.events.store import balance
 from tests.benchmarks.serving import articles, demo_home, free_port, page, reader_cookie, served, site_process
@@ -46,12 +47,17 @@ def main(minutes: float) -> int:
                 time.sleep(EVERY_S)
             answered = json.loads(client.communicate()[0])
         exact = all(row.exact for row in balance(home))
-    settled = np.array(samples[len(samples) // 4 :])  # caches fill in the first quarter
-    slope = float(np.polyfit(settled[:, 0], settled[:, 1], 1)[0]) if len(settled) > 2 else float("nan")
-    sys.stdout.write(
-        f"slope {slope:+.2f} MB/h over the last three quarters; balance {'exact' if exact else 'off'}; {json.dumps(answered)}\n"
-    )
+    quarters = [_slope(np.array(part)) for part in np.array_split(np.array(samples), 4)]
+    slope = _slope(np.array(samples[len(samples) // 4 :]))  # caches fill in the first quarter
+    by_quarter = ", ".join(f"{one:+.2f}" for one in quarters)
+    sys.stdout.write(f"slope {slope:+.2f} MB/h over the last three quarters ({by_quarter} by quarter); ")
+    sys.stdout.write(f"balance {'exact' if exact else 'off'}; {json.dumps(answered)}\n")
     return 0 if slope < 1.0 and exact and set(answered["codes"]) == {"200"} else 1
+
+
+def _slope(samples: npt.NDArray[np.float64]) -> float:
+    """Megabytes an hour, from rows of (hours, megabytes)."""
+    return float(np.polyfit(samples[:, 0], samples[:, 1], 1)[0]) if len(samples) > 2 else float("nan")
 
 
 def _megabytes(process: subprocess.Popen[bytes]) -> float:
