@@ -146,7 +146,7 @@ class ReadingAhead:
         while self._link is not None and request in self._asked:
             try:
                 answer = _receive(self._link)
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, ValueError, TypeError) as error:  # the last two are of what is no message
                 self._give_up(error)
                 return None
             if self._asked.popleft() == request:

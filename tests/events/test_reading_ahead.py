@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,44 +15,20 @@ import pytest
 
 from experiments.errors import BusyError
 from experiments.events import reading_ahead
-from experiments.events.event import Event
 from experiments.events.loader import Loaded, Loader
-from experiments.events.outbox_file import OutboxFile, outbox_files
-from experiments.events.store import balance, open_store, read_store, store_path
+from experiments.events.outbox_file import outbox_files
+from experiments.events.reading_ahead import ReadingAhead, Request
+from experiments.events.store import open_store, read_store, store_path
 from experiments.events.wire import encode
+from tests.events.backlog import ENTRIES, FILES, backlog, exact, readers
 from tests.events.story import START, view
 
-FILES, ENTRIES, MOST = 4, 25, 10
+MOST = 10
 
 
 @pytest.fixture(autouse=True)
 def two_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading_ahead, "ONE_CORE", False)
-
-
-def events() -> Iterator[Event]:
-    """Good ones, one in ten that is refused, and some that come again, the same or changed."""
-    for n in range(FILES * ENTRIES):
-        event = view(n % 90, arm="als")
-        yield replace(event, kind="click") if n % 10 == 3 else replace(event, body={"page_type": "front"}) if n == 94 else event
-
-
-def backlog(home: Path) -> None:
-    """Files whose owners have died."""
-    (home / "outbox").mkdir(parents=True)
-    some = events()
-    for number in range(FILES):
-        file = OutboxFile(home / "outbox", f"dead-{number}")
-        for event in islice(some, ENTRIES):
-            file.write([encode(event)], {(event.kind, event.arm): 1})
-        os.close(file._lock)
-        file._connection.close()
-
-
-def readers() -> list[int]:
-    """The processes that read ahead for this one."""
-    mine = [int(child) for path in Path("/proc/self/task").glob("*/children") for child in path.read_text().split()]
-    return [child for child in mine if b"reading_ahead" in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 def stored(home: Path) -> list[list[tuple[Any, ...]]]:
@@ -68,10 +43,6 @@ def stored(home: Path) -> list[list[tuple[Any, ...]]]:
         return [[tuple(row) for row in store.execute(f"SELECT * FROM {table}")] for table in tables]
     finally:
         store.close()
-
-
-def exact(home: Path) -> bool:
-    return all(row.exact and not row.pending for row in balance(home))
 
 
 @pytest.fixture
@@ -94,28 +65,28 @@ def test_what_is_read_ahead_is_stored_as_if_the_loader_had_read_it(tmp_path: Pat
         backlog(home)
         with Loader(home, clock=lambda: START, backlog=waits) as loader:
             loader.load(most=MOST)
-            assert len(readers()) == (waits == MOST)
+            assert len(readers(os.getpid())) == (waits == MOST)
             assert rest(loader).conflict == 1
         assert outbox_files(home / "outbox") == []
     assert stored(tmp_path / "alone") == stored(tmp_path / "helped")
 
 
 def test_the_second_process_lives_as_long_as_the_backlog(tmp_path: Path, loader: Loader) -> None:
-    assert readers() == []
+    assert readers(os.getpid()) == []
     loader.load(most=MOST)
-    (reader,) = readers()
+    (reader,) = readers(os.getpid())
     loader.load(most=MOST)
-    assert readers() == [reader]
+    assert readers(os.getpid()) == [reader]
     assert rest(loader).moved == FILES * ENTRIES - 2 * FILES * MOST
-    assert readers() == []
+    assert readers(os.getpid()) == []
     assert exact(tmp_path)
 
 
 def test_a_loader_that_is_closed_ends_its_second_process(loader: Loader) -> None:
     loader.load(most=MOST)
-    assert readers() != []
+    assert readers(os.getpid()) != []
     loader.close()
-    assert readers() == []
+    assert readers(os.getpid()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
@@ -125,12 +96,12 @@ def test_when_it_dies_or_hangs_the_loader_reads_for_itself_and_says_so(
     loader.load(most=MOST)
     assert loader._ahead._link is not None
     loader._ahead._link.settimeout(0.2 if number == signal.SIGSTOP else 60)
-    os.kill(readers()[0], number)
+    os.kill(readers(os.getpid())[0], number)
     with caplog.at_level(logging.WARNING):
         loaded = rest(loader)
     assert loaded.moved == FILES * ENTRIES - FILES * MOST
     assert [("reads for itself" in message) for message in caplog.messages] == [True]
-    assert readers() == []
+    assert readers(os.getpid()) == []
     assert exact(tmp_path)
 
 
@@ -143,11 +114,14 @@ def test_a_program_on_the_disk_that_says_something_else_is_not_asked(
     assert exact(tmp_path)
 
 
-def test_a_damaged_file_raises_an_alarm_and_leaves_the_others_alone(tmp_path: Path, loader: Loader) -> None:
+def test_a_damaged_file_raises_an_alarm_and_leaves_the_others_alone(
+    tmp_path: Path, loader: Loader, caplog: pytest.LogCaptureFixture
+) -> None:
     loader.load(most=MOST)
     outbox_files(tmp_path / "outbox")[2].write_bytes(b"no database at all" * 1000)
     loaded = rest(loader)
     assert (loaded.moved, len(outbox_files(tmp_path / "outbox"))) == ((FILES - 1) * (ENTRIES - MOST), 1)
+    assert caplog.messages == []
 
 
 def test_an_entry_that_was_changed_breaks_the_chain(tmp_path: Path, loader: Loader) -> None:
@@ -169,3 +143,20 @@ def test_what_was_read_for_a_pass_that_failed_is_stored_by_the_next(tmp_path: Pa
     store.close()
     assert rest(loader).moved == FILES * ENTRIES - FILES * MOST
     assert exact(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"\0\0", (9).to_bytes(8, "big") + b"half", (1).to_bytes(8, "big") + b"!", (1).to_bytes(8, "big") + b"0"]
+)
+def test_an_answer_that_is_cut_or_no_message_is_not_believed(tmp_path: Path, said: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    backlog(tmp_path)
+    ahead = ReadingAhead(backlog=MOST)
+    ahead._link, other = socket.socketpair()
+    request = Request(str(outbox_files(tmp_path / "outbox")[0]), 0, 0, most=MOST, at_once=MOST, final=True)
+    ahead.ask(request)
+    other.recv(1_000)
+    other.sendall(said)
+    other.close()
+    found = ahead.take(request)
+    assert (found.entries, found.good, len(list(found.groups))) == (MOST, MOST, 1)
+    assert (len(caplog.messages), readers(os.getpid())) == (1, [])
