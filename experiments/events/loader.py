@@ -11,17 +11,17 @@ import os
 import sqlite3
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from itertools import compress
+from itertools import compress, zip_longest
 from pathlib import Path
-from zlib import crc32
 
 from experiments.errors import BusyError
 from experiments.events.engine import ADD_OUTCOME, ADD_TALLY, EPOCH, FOLD_TALLY, SET_OFFSET, Store
-from experiments.events.outbox_file import Part, outbox_files, owner_alive, read_part, remove, sweep, wal_tail
-from experiments.events.rows import Entries, Outcome, decoded, insert_new
+from experiments.events.outbox_file import outbox_files, owner_alive, remove, sweep, wal_tail
+from experiments.events.reading_ahead import Found, ReadingAhead, Request
+from experiments.events.rows import Decoded, Outcome, insert_new
 from experiments.events.sealed import late_for_their_day
 from experiments.events.store import OutcomeKey, erase_key, open_store, reader_key, store_path
 from experiments.events.wire import COLUMNS, Columns, kind_and_arm, reader_of
@@ -29,6 +29,7 @@ from experiments.events.wire import COLUMNS, Columns, kind_and_arm, reader_of
 __all__ = ["Loaded", "Loader"]
 
 CHECKPOINT_BYTES = 16 << 20
+MOST = 20_000
 KIND, READER, ARM = (COLUMNS.index(name) for name in ("kind", "reader", "arm"))
 Letter = tuple[str, int, int, str, str, str, bytes]  # a row of dead_letter
 
@@ -61,13 +62,6 @@ class Loaded:
         return self.stored + self.duplicate + self.conflict + self.dead + self.erased
 
 
-@dataclass(frozen=True, slots=True)
-class _Progress:
-    seq: int = 0
-    chain: int = 0
-    state: str = "open"
-
-
 class Loader:
     """The one writer of the event store; safe to share between threads of the worker.
 
@@ -75,6 +69,7 @@ class Loader:
     ----------
     home : its ``outbox`` is read, its ``events.db`` written (and created).
     clock : UTC microseconds, stamps dead letters.
+    backlog : entries of one file, with more behind them, that start a second process which reads ahead.
 
     Raises
     ------
@@ -89,7 +84,7 @@ class Loader:
     0
     """
 
-    def __init__(self, home: Path, *, clock: Callable[[], int]) -> None:
+    def __init__(self, home: Path, *, clock: Callable[[], int], backlog: int = MOST) -> None:
         self._home = home
         self._outbox = home / "outbox"
         self.clock = clock
@@ -108,6 +103,7 @@ class Loader:
         self._store.execute("INSERT INTO lease VALUES (?, 1) ON CONFLICT(name) DO UPDATE SET epoch = lease.epoch + 1", self._lease)
         self._epoch = self._store.execute(EPOCH, self._lease).fetchone()[0]
         self._refused, self._key = set[bytes](), b""
+        self._ahead = ReadingAhead(backlog=backlog)
 
     def __enter__(self) -> Loader:
         return self
@@ -119,11 +115,12 @@ class Loader:
         """Close the store after the transaction that runs, and let another loader work."""
         with self._turn:
             if self._lock >= 0:
+                self._ahead.end()
                 self._store.close()
                 os.close(self._lock)
                 self._lock = -1
 
-    def load(self, *, most: int = 20_000) -> Loaded:
+    def load(self, *, most: int = MOST) -> Loaded:
         """Make one pass over all outboxes, at most ``most`` entries of each; call it in a loop.
 
         Each pass over a file recovers its log anew, and each file is one transaction: fewer entries cost more a row, more
@@ -137,8 +134,12 @@ class Loader:
         with self._turn:
             total = Loaded()
             sweep(self._outbox)
-            for path in outbox_files(self._outbox):
-                total += self._load_file(path, most)
+            requests = list(self._requests(most))
+            for request, following in zip_longest(requests, requests[1:]):
+                self._ahead.ask(following)
+                total += self._load_file(request)
+            if not total.pending_files:
+                self._ahead.end()
             self._retire()
             self._checkpoint(idle=not total.moved)
             return total
@@ -178,46 +179,49 @@ class Loader:
         with self._turn:
             return self._store.wipe()
 
-    def _load_file(self, path: Path, most: int) -> Loaded:
-        progress = self._progress(self._name(path))
-        if progress.state == "done":  # killed between the commit and the removal
-            remove(path)
-            return Loaded()
-        if progress.state == "kept":
-            return Loaded()
-        final = not owner_alive(path)  # before reading: what is read then is all there will ever be
+    def _requests(self, most: int) -> Iterator[Request]:
+        """What to read of each file; removes those that are done."""
+        query = "SELECT seq, chain, state FROM outbox_offset WHERE outbox = ?"
+        for path in outbox_files(self._outbox):
+            seq, chain, state = self._store.execute(query, (self._name(path),)).fetchone() or (0, 0, "open")
+            if state == "done":  # killed between the commit and the removal
+                remove(path)
+            elif state == "open":
+                yield Request(str(path), seq, chain, most, self._store.most_rows, final=not owner_alive(path))
+
+    def _load_file(self, request: Request) -> Loaded:
         try:
-            part = read_part(path, after=progress.seq, most=most)
+            found = self._ahead.take(request)
         except (sqlite3.OperationalError, FileNotFoundError):
             return Loaded(alarms=1)  # out of descriptors, say: the next pass tries again
         except sqlite3.DatabaseError as error:
-            return self._keep(path, progress, f"damaged: {error}")
-        if not part.rows and not final:
+            return self._keep(request, f"damaged: {error}")
+        if not found.entries and not request.final:
             return Loaded()
-        return self._store_part(path, progress, part, final=final and len(part.rows) < most, more=len(part.rows) == most)
+        return self._store_found(Path(request.path), request, found)
 
-    def _store_part(self, path: Path, progress: _Progress, part: Part, *, final: bool, more: bool) -> Loaded:
-        good, progress = _chained(part.rows, progress)
-        alarm = "" if good == len(part.rows) else f"entry {progress.seq + 1} is missing or damaged"
+    def _store_found(self, path: Path, request: Request, found: Found) -> Loaded:
+        name, last, more = self._name(path), request.after + found.good, found.entries == request.most
+        final = request.final and not more
+        alarm = "" if found.good == found.entries else f"entry {last + 1} is missing or damaged"
         with self.transaction() as store:
-            loaded, counts = self.insert(store, self._name(path), part.rows[:good])
-            rows = [(self._name(path), *key, part.tally.get(key, 0), counts[key]) for key in {*part.tally, *counts}]
-            store.executemany(ADD_TALLY, rows)
+            loaded, counts = self.insert(store, name, found.groups)
+            store.executemany(ADD_TALLY, [(name, *key, found.tally.get(key, 0), counts[key]) for key in {*found.tally, *counts}])
             if final and not alarm:
-                alarm = self._doubt(store, path, part, progress)
+                alarm = self._doubt(store, path, found, last)
             state = "kept" if alarm else "done" if final else "open"
-            store.execute(SET_OFFSET, (self._name(path), progress.seq, progress.chain, state, alarm))
+            store.execute(SET_OFFSET, (name, last, found.chain, state, alarm))
         if state == "done":
             remove(path)
         return loaded + Loaded(alarms=int(bool(alarm)), pending_files=int(more and not alarm))
 
-    def insert(self, store: Store, outbox: str, entries: Entries) -> tuple[Loaded, Counter[OutcomeKey]]:
-        """Store entries; return what became of them, and how many there were per kind and arm."""
+    def insert(self, store: Store, outbox: str, groups: Iterable[Decoded]) -> tuple[Loaded, Counter[OutcomeKey]]:
+        """Store entries, each group at most ``store.most_rows``; return what became of them, and how many there were per kind and arm."""
         if store.execute("SELECT count(*) FROM erased").fetchone()[0] != len(self._refused):  # another machine erases, too
             self._refused = {key for (key,) in store.execute("SELECT key FROM erased")}
             self._key = erase_key(self._home)
         total, counts, others = Loaded(), Counter[OutcomeKey](), Counter[Outcome]()
-        for columns, refused in decoded(entries, at_once=store.most_rows):
+        for columns, refused in groups:
             dead = [(outbox, seq, self.clock(), reason, *kind_and_arm(body), body) for seq, reason, body in refused]
             counts.update(zip(columns[KIND], columns[ARM], strict=True))
             counts.update((kind, arm) for _, _, _, _, kind, arm, _ in dead)
@@ -252,22 +256,18 @@ class Loader:
         """Of an outbox in the store, which several machines may share."""
         return self._store.prefix + path.stem
 
-    def _progress(self, outbox: str) -> _Progress:
-        row = self._store.execute("SELECT seq, chain, state FROM outbox_offset WHERE outbox = ?", (outbox,)).fetchone()
-        return _Progress(*row) if row else _Progress()
-
-    def _keep(self, path: Path, progress: _Progress, alarm: str) -> Loaded:
+    def _keep(self, request: Request, alarm: str) -> Loaded:
         with self.transaction() as store:
-            store.execute(SET_OFFSET, (self._name(path), progress.seq, progress.chain, "kept", alarm))
+            store.execute(SET_OFFSET, (self._name(Path(request.path)), request.after, request.chain, "kept", alarm))
         return Loaded(alarms=1)
 
-    def _doubt(self, store: Store, path: Path, part: Part, progress: _Progress) -> str:
+    def _doubt(self, store: Store, path: Path, found: Found, last: int) -> str:
         """Why a final file cannot be taken for complete; empty if it can."""
         uneven = store.execute("SELECT count(*) FROM tally WHERE outbox = ? AND received <> loaded", (self._name(path),)).fetchone()[0]
         if uneven:
             return "the writer's tally differs from the entries"
-        if part.sealed is not None:
-            return "" if part.sealed == progress.seq else f"sealed at entry {part.sealed}, ends at {progress.seq}"
+        if found.sealed is not None:
+            return "" if found.sealed == last else f"sealed at entry {found.sealed}, ends at {last}"
         tail = wal_tail(path)
         return f"{tail} bytes behind the last commit" if tail else ""
 
@@ -288,13 +288,3 @@ class Loader:
         size = log.stat().st_size if log.exists() else 0
         if size and (idle or size > CHECKPOINT_BYTES):
             self._store.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if idle else 'PASSIVE'})")
-
-
-def _chained(rows: Sequence[tuple[int, bytes, int]], progress: _Progress) -> tuple[int, _Progress]:
-    """Return how many entries there are up to the first gap or damage, and where that leaves the file."""
-    good, chain = 0, progress.chain
-    for seq, (number, body, check) in enumerate(rows, progress.seq + 1):
-        if number != seq or crc32(body, chain) != check:
-            break
-        good, chain = good + 1, check
-    return good, _Progress(progress.seq + good, chain)

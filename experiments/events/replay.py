@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.events.loader import Loaded, Loader
+from experiments.events.rows import decoded
 from experiments.events.store import read_store, store_path
 
 __all__ = ["DeadLetters", "Replayed", "dead_letters", "replay"]
@@ -96,7 +97,7 @@ def _some(loader: Loader, reason: str, *, after: Letter, dry_run: bool) -> tuple
         for outbox, seq, _, entry in letters:
             by_outbox[outbox].append((seq, entry))
         for outbox, entries in by_outbox.items():
-            loaded += loader.insert(store, outbox, entries)[0]
+            loaded += loader.insert(store, outbox, decoded(entries, at_once=store.most_rows))[0]
         store.executemany(  # what is dead again has been dead since then
             "UPDATE dead_letter SET at = ? WHERE outbox = ? AND seq = ?", [(at, outbox, seq) for outbox, seq, at, _ in letters]
         )

@@ -11,7 +11,7 @@ from experiments.errors import DataError
 from experiments.events.engine import Store
 from experiments.events.wire import COLUMNS, Columns, RefusedError, StoredRow, decode, decode_all, payload
 
-__all__ = ["Entries", "Outcome", "decoded", "insert_new"]
+__all__ = ["Decoded", "Entries", "Outcome", "decoded", "insert_new"]
 
 ID, KIND, ARM, LATE = (COLUMNS.index(name) for name in ("id", "kind", "arm", "late"))
 AT_ONCE = 250  # entries that are decoded at once, or one by one if any of them is refused

@@ -21,6 +21,7 @@ from zlib import crc32
 from experiments.events.engine import ADD_TALLY, SET_OFFSET
 from experiments.events.loader import Loaded, Loader
 from experiments.events.outbox_file import Reading, owner_alive, remove
+from experiments.events.rows import decoded
 from experiments.events.store import OutcomeKey
 from experiments.events.wire import kind_and_arm, reader_of
 from experiments.files import replace_file
@@ -98,7 +99,7 @@ def _finish(loader: Loader, known: tuple[str, int, int], path: Path, alarm: str)
     found = _read(path, after=seq, chain=chain)
     with loader.transaction() as store:
         told = {(kind, arm): (received, loaded) for kind, arm, received, loaded in store.execute(TOLD, (name,))}
-        loaded, counts = loader.insert(store, name, found.good)
+        loaded, counts = loader.insert(store, name, decoded(found.good, at_once=store.most_rows))
         received = Counter[OutcomeKey]({key: one[0] for key, one in told.items()}) | found.tally
         short = received - counts - Counter({key: one[1] for key, one in told.items()})
         unsure = [(number, body) for number, body in found.unsure if not _of_erased(loader, body)]

@@ -93,16 +93,22 @@ def test_d02_a_loader_killed_again_and_again_loads_everything_once(tmp_path: Pat
     check_killed_loaders(tmp_path, events=400, kills=4)
 
 
+@pytest.mark.long
+def test_d02_a_loader_killed_while_a_second_process_reads_loads_everything_once(tmp_path: Path) -> None:
+    check_killed_loaders(tmp_path, events=400, kills=8, most=4)
+
+
 @pytest.mark.slow
-def test_d02_a_loader_killed_a_hundred_times(tmp_path: Path) -> None:
-    check_killed_loaders(tmp_path, events=15_000, kills=100)
+@pytest.mark.parametrize("most", [100, 20])
+def test_d02_a_loader_killed_a_hundred_times(tmp_path: Path, most: int) -> None:
+    check_killed_loaders(tmp_path, events=15_000, kills=100, most=most)
 
 
-def check_killed_loaders(tmp_path: Path, *, events: int, kills: int) -> None:
+def check_killed_loaders(tmp_path: Path, *, events: int, kills: int, most: int = 100) -> None:
     acknowledged = until_it_dies(start("writer", tmp_path, "FULL", 0, events, 60_000 + 60 * events))  # a hundred files or so
     chance = random.Random(2)
     for _ in range(kills):
-        kill_after(start("load", tmp_path), lines=chance.randrange(4))  # from before its first pass to within its fourth
+        kill_after(start("load", tmp_path, -1, most), lines=chance.randrange(4))  # from before its first pass to within its fourth
     found = verdict(tmp_path, acknowledged)
     assert (found.lost, found.stored, found.duplicates, found.exact) == (0, len(acknowledged), 0, True)
     assert outbox_files(tmp_path / "outbox") == []
