@@ -108,7 +108,8 @@ def candidates(context: Context, reader: Folded | None, shelf: Shelf | None = No
     for code, (_, places) in enumerate(lists):
         source[places] = code  # the later list wins
     chosen = np.flatnonzero(source >= 0)
-    return Union(pool[chosen], als[chosen], tuple(lists[code][0] for code in source[chosen].tolist()))
+    names = [name for name, _ in lists]
+    return Union(pool[chosen], als[chosen], tuple([names[code] for code in source[chosen].tolist()]))
 
 
 def _best(values: npt.NDArray[np.floating[Any]], most: int, above: float = -np.inf) -> npt.NDArray[np.intp]:

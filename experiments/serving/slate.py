@@ -245,18 +245,20 @@ class _Builder:
         yield from (row for place, row in enumerate(rows) if place not in seen)
 
     def fill(self, rows: Iterable[Row], *, capped: bool) -> None:
+        missing = self.missing
         for row in rows:
-            if not self.missing and len(self.spare) >= self.rules.explore_among:
+            if not missing and len(self.spare) >= self.rules.explore_among:
                 return
             if not self._acceptable(row, capped=capped):
                 continue
-            if not self.missing:
+            if not missing:
                 self.spare.append(row)
                 continue
             article = row[0]
             self.chosen.append(row)
             self.taken.add(article)
             self._count(article)
+            missing = self.missing
 
     def _acceptable(self, row: Row, *, capped: bool) -> bool:
         article = row[0]
