@@ -80,9 +80,9 @@ def compute_features(context: Context, union: npt.NDArray[np.int32], als: npt.ND
     if context.article is not None:
         together = signals.read_with(context.article, union).astype(np.float64)
         total = float(signals.co_total[context.article])
-    age = np.clip((context.at - signals.catalogue.published[union]) / HOUR, 0.0, OLDEST_H)
+    age = np.minimum(np.maximum((context.at - signals.catalogue.published[union]) / HOUR, 0.0), OLDEST_H)  # np.clip takes twice as long
     k = len(union)
-    columns_ = [
+    columns = [
         *reads_in,
         hourly / max(float(signals.site_reads[1]), 1.0),
         _ranks(hourly),
@@ -101,7 +101,7 @@ def compute_features(context: Context, union: npt.NDArray[np.int32], als: npt.ND
         np.full(k, float(context.session_position)),
         np.full(k, context.at % (24 * HOUR) // HOUR),
     ]
-    return np.stack(columns_, axis=1)
+    return np.array(columns).T  # column by column in memory, as trees read them
 
 
 def _paired(context: Context, union: npt.NDArray[np.int32]) -> list[npt.NDArray[np.float64]]:
@@ -131,11 +131,9 @@ def _by_level(context: Context, union: npt.NDArray[np.int32]) -> list[npt.NDArra
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """0 for the largest; equal values share the lowest rank; NaN stays NaN."""
-    known = np.isfinite(values)
-    ordered = np.sort(-values[known])
-    ranks = np.full(len(values), np.nan)
-    ranks[known] = np.searchsorted(ordered, -values[known])
-    return ranks
+    cost = -values
+    ordered = np.sort(cost)  # NaN last
+    return np.where(np.isfinite(values), ordered.searchsorted(cost), np.nan)
 
 
 def _affinity(context: Context, union: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:

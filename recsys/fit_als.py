@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,8 @@ class AlsRecipe:
         200 and 900 readers: hit rate at 10 of 0.64 and 0.33 against 0.41 and 0.10).
     half_life_h : of a read, hours.
     recent_reads : when folding a reader in, the k-th last read weighs ``0.5 ** (k / recent_reads)``.
+    again : iterations of a fit that begins at the vectors of an earlier one (:class:`Trainer`); 0 begins every fit anew. None chooses
+        3 on a busy site, else 0: a small site is fitted in no time.
     """
 
     factors: int | None = None
@@ -40,25 +42,30 @@ class AlsRecipe:
     half_life_h: float = 24.0
     recent_reads: float = 10.0
     threads: int = 1
+    again: int | None = None
 
 
-BUSY = AlsRecipe(factors=64, regularization=0.1, window_h=72.0)
-SMALL = AlsRecipe(factors=16, regularization=10.0, window_h=336.0)
+BUSY = AlsRecipe(factors=64, regularization=0.1, window_h=72.0, again=3)
+SMALL = AlsRecipe(factors=16, regularization=10.0, window_h=336.0, again=0)
 
 
 def for_site(recipe: AlsRecipe, reads: Reads, *, until: float) -> AlsRecipe:
     """Return the recipe with every choice made, for a site as busy as this one."""
     usual = BUSY if len(reads.before(until, until - 72 * HOUR)) >= 72 * 2_000 else SMALL
-    open_choices = ("factors", "regularization", "window_h")
+    open_choices = ("factors", "regularization", "window_h", "again")
     return replace(recipe, **{name: getattr(usual, name) for name in open_choices if getattr(recipe, name) is None})
 
 
-def article_vectors(data: Interactions, recipe: AlsRecipe, *, seed: int) -> npt.NDArray[np.float32]:
-    """Return (articles, factors) float32; articles nobody read have zero rows. Same data and seed: same bits.
+def article_vectors(
+    data: Interactions, recipe: AlsRecipe, *, seed: int, begin: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
+    """Return (articles, factors) float32; articles nobody read have zero rows. Same data, seed and beginning: same bits.
 
     Parameters
     ----------
     recipe : with every choice made (:func:`for_site`).
+    begin : (articles, factors) of an earlier fit, from which ``recipe.again`` iterations lead on; without it ``recipe.iterations``
+        lead on from small random vectors, as they do for articles whose row in ``begin`` is zero.
 
     Raises
     ------
@@ -71,17 +78,25 @@ def article_vectors(data: Interactions, recipe: AlsRecipe, *, seed: int) -> npt.
     if not data.matrix.nnz:
         raise DataError("there are no reads to learn from in this window.", "Train on a longer window, or import a log.")
     with threadpool_limits(1, "blas"):  # implicit parallelises itself; nested BLAS threads are slower
-        # a new object per fit: refitting one warm-starts from the old vectors
+        # a new object per fit: refitting one begins at its old vectors, whether they fit the catalogue or not
         model = AlternatingLeastSquares(
             factors=recipe.factors,
             regularization=recipe.regularization,
             alpha=recipe.alpha,
-            iterations=recipe.iterations,
+            iterations=recipe.iterations if begin is None else recipe.again,
             random_state=seed,
             num_threads=recipe.threads,  # 0 would take every core
         )
+        if begin is not None:
+            model.item_factors = _beginning(begin, seed)
         model.fit(data.matrix.astype(np.float32).tocsr(), show_progress=False)
     return np.array(model.item_factors, dtype=np.float32)
+
+
+def _beginning(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
+    """A copy in which articles without a vector have a random one: from zero, where readers are new too, it gets far too long or short."""
+    small = np.random.default_rng(seed).random(vectors.shape, np.float32) * np.float32(0.01)
+    return np.where(vectors.any(axis=1, keepdims=True), vectors, small)
 
 
 def fit(
@@ -94,8 +109,17 @@ def fit(
     reads : only those before ``until`` (unix seconds) are used.
     """
     chosen = for_site(recipe, reads, until=until)
-    data = interactions(reads, len(catalogue), until=until, window_h=chosen.window_h or 0.0, half_life_h=chosen.half_life_h)
-    vectors = article_vectors(data, chosen, seed=seed)
+    data = _window(reads, catalogue, chosen, until=until)
+    return _bundle(article_vectors(data, chosen, seed=seed), data, chosen, catalogue)
+
+
+def _window(reads: Reads, catalogue: Catalogue, chosen: AlsRecipe, *, until: float) -> Interactions:
+    return interactions(reads, len(catalogue), until=until, window_h=chosen.window_h or 0.0, half_life_h=chosen.half_life_h)
+
+
+def _bundle(
+    vectors: npt.NDArray[np.float32], data: Interactions, chosen: AlsRecipe, catalogue: Catalogue
+) -> tuple[dict[str, Any], dict[str, Any]]:
     known = np.flatnonzero(np.abs(vectors).max(axis=1) > 0).astype(np.int32)
     about: Mapping[str, Any] = {
         "parameters": asdict(chosen),
@@ -117,15 +141,20 @@ def als_factors(reads: Reads, catalogue: Catalogue, recipe: AlsRecipe, *, until:
     return Factors(spread, recipe.alpha, float(about["parameters"]["regularization"]))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trainer:
-    """Fits the ``als`` arm as of any moment (see :mod:`recsys.training`)."""
+    """Fits the ``als`` arm as of any moment (see :mod:`recsys.training`).
+
+    On a busy site a fit begins at the vectors of the one before, if that was of an earlier moment: the version to publish at those
+    of the version that was judged a day earlier. Three iterations from there find the next click more often than ten from random ones.
+    """
 
     reads: Reads
     site: Site
     until: float
     seed: int
     recipe: AlsRecipe = AlsRecipe()
+    fitted: tuple[float, npt.NDArray[np.float32]] | None = field(default=None, init=False)
 
     @property
     def ablations(self) -> dict[str, tuple[str, ...]]:
@@ -135,4 +164,12 @@ class Trainer:
         """Return arrays and manifest entries of a model that saw nothing at or after ``until``; ALS has no part to leave out."""
         if without:
             raise DataError(f"'als' has no features to leave out, asked for {', '.join(without)}.")
-        return fit(self.reads, self.site.catalogue, until=until, seed=self.seed, recipe=self.recipe)
+        chosen = for_site(self.recipe, self.reads, until=until)
+        began, begin = self.fitted or (until, None)
+        if not chosen.again or began >= until or begin is None or begin.shape[1] != chosen.factors:
+            begin = None
+        data = _window(self.reads, self.site.catalogue, chosen, until=until)
+        vectors = article_vectors(data, chosen, seed=self.seed, begin=begin)
+        self.fitted = until, vectors
+        arrays, about = _bundle(vectors, data, chosen, self.site.catalogue)
+        return arrays, {**about, "began": round(began * 1e6) if begin is not None else None}

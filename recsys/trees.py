@@ -79,16 +79,19 @@ class _Tables:
     all_open: np.unsignedinteger[Any]
 
     def sums(self, features: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """(rows,) sum of what the trees say about each row; a feature that is the same in all rows is looked up once."""
-        columns = np.ascontiguousarray(features.T)
-        same = ((columns == columns[:, :1]) | (np.isnan(columns) & np.isnan(columns[:, :1]))).all(axis=1)
-        shared, looks = np.full(len(self.starts), self.all_open), []
-        for feature, thresholds, table in self.features:
-            if same[feature] and len(features):
-                shared &= table[np.searchsorted(thresholds, columns[feature, 0])]
-            else:
-                looks.append((table, np.searchsorted(thresholds, columns[feature])))
+        """(rows,) sum of what the trees say about each row; a feature between the same thresholds in all rows is looked up once."""
         sums = np.empty(len(features))
+        if not len(features):
+            return sums
+        columns = np.ascontiguousarray(features.T)
+        places = np.array([thresholds.searchsorted(columns[feature]) for feature, thresholds, _ in self.features])
+        same = (places == places[:, :1]).all(axis=1)
+        shared, looks = np.full(len(self.starts), self.all_open), []
+        for (_, _, table), rows, alike in zip(self.features, places, same.tolist(), strict=True):
+            if alike:
+                shared &= table[rows[0]]
+            else:
+                looks.append((table, rows))
         for start in range(0, len(features), ROWS_AT_ONCE):
             some = slice(start, start + ROWS_AT_ONCE)
             sums[some] = self._values(shared, [(table, rows[some]) for table, rows in looks], len(sums[some])).sum(axis=1)
@@ -96,13 +99,16 @@ class _Tables:
 
     def _values(self, shared: Sets, looks: Sequence[tuple[Sets, npt.NDArray[np.intp]]], rows: int) -> npt.NDArray[np.float64]:
         """(rows, trees) value of the first leaf that is in ``shared`` and in every set that was looked up."""
-        still_open = np.tile(shared, (rows, 1))
+        still_open = np.empty((rows, len(shared)), shared.dtype)
+        still_open[:] = shared
         found = np.empty_like(still_open)
         for table, places in looks:
             table.take(places, axis=0, out=found, mode="clip")  # nothing is clipped; without a mode numpy takes a copy first
             still_open &= found
-        first = np.bitwise_count((still_open & -still_open) - 1)
-        return np.asarray(self.leaf_value.take(first + self.starts))
+        np.negative(still_open, out=found)
+        found &= still_open  # the lowest bit alone
+        found -= 1
+        return np.asarray(self.leaf_value.take(np.bitwise_count(found) + self.starts))
 
 
 def _tables(trees: Trees, tree: Ints, first: Ints, leaves: Ints) -> _Tables:

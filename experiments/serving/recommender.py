@@ -178,7 +178,7 @@ class Ranking:
         if len(values) > most:  # sorting a whole pool takes four times as long
             among = np.flatnonzero(~(cost > np.partition(cost, most - 1)[most - 1]))
         order = among[np.lexsort((positions[among], cost[among]))[:most]]
-        sources = (source,) * len(order) if isinstance(source, str) else tuple(source[i] for i in order)
+        sources = (source,) * len(order) if isinstance(source, str) else tuple([source[i] for i in order.tolist()])
         return cls(positions[order], values[order], sources)
 
 

@@ -151,7 +151,7 @@ class Signals:
         """
         age_h = (at - self.catalogue.published[pool]) / HOUR
         credit_h = 1.0 if self.half_life_h <= 1.0 else 24.0
-        credit = self.typical[self.catalogue.section[pool]] * np.clip(1.0 - age_h / credit_h, 0.0, 1.0)
+        credit = self.typical[self.catalogue.section[pool]] * np.minimum(np.maximum(1.0 - age_h / credit_h, 0.0), 1.0)
         return (self.heat[pool] + credit).astype(np.float32)
 
     def followed_by(self, article: int | None, pool: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:

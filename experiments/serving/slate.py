@@ -97,7 +97,7 @@ def pool_at(catalogue: Catalogue, at: float, *, article: int | None = None, rule
     if len(fresh) < rules.busy_pool:
         fresh = _published(catalogue, at, rules.pool_h)
     lasting = catalogue.lasting[catalogue.published[catalogue.lasting] <= at]
-    pool = ascending(np.concatenate([fresh, lasting]))
+    pool = ascending(np.concatenate([fresh, lasting]) if len(lasting) else fresh)
     return pool if article is None else pool[pool != article]
 
 
@@ -119,7 +119,7 @@ def ascending(positions: Ints) -> Ints:
 def _published(catalogue: Catalogue, at: float, hours: float) -> Ints:
     """Positions of what was published in the last ``hours`` and not withdrawn."""
     times = catalogue.published_in_order
-    found = catalogue.newest_last[np.searchsorted(times, at - hours * HOUR) : np.searchsorted(times, at, side="right")]
+    found = catalogue.newest_last[times.searchsorted(at - hours * HOUR) : times.searchsorted(at, side="right")]
     return np.asarray(found[~catalogue.withdrawn[found]])
 
 
@@ -211,11 +211,11 @@ class _Builder:
         return len(self.chosen) + len(self.pins) < self.n
 
     def _showable(self, article: int) -> bool:
-        out = bool(self.catalogue.published[article] <= self.context.at) and not bool(self.catalogue.withdrawn[article])
+        out = self.catalogue.published.item(article) <= self.context.at and not self.catalogue.withdrawn.item(article)
         return out and article != self.context.article
 
     def _count(self, article: int) -> None:
-        section = int(self.catalogue.section[article])
+        section = self.catalogue.section.item(article)
         self.sections[section] = self.sections.get(section, 0) + 1
         self.stories |= self._story(article)
 
@@ -245,24 +245,28 @@ class _Builder:
         yield from (row for place, row in enumerate(rows) if place not in seen)
 
     def fill(self, rows: Iterable[Row], *, capped: bool) -> None:
+        missing = self.missing
         for row in rows:
-            if not self.missing and len(self.spare) >= self.rules.explore_among:
+            if not missing and len(self.spare) >= self.rules.explore_among:
                 return
             if not self._acceptable(row, capped=capped):
                 continue
-            if not self.missing:
+            if not missing:
                 self.spare.append(row)
                 continue
             article = row[0]
             self.chosen.append(row)
             self.taken.add(article)
             self._count(article)
+            missing = self.missing
 
     def _acceptable(self, row: Row, *, capped: bool) -> bool:
         article = row[0]
-        if article in self.taken or not self._showable(article) or self._story(article) & self.stories:
+        if article in self.taken or not self._showable(article):
             return False
-        return not capped or self.sections.get(int(self.catalogue.section[article]), 0) < self.rules.per_section
+        if self.stories and self._story(article) & self.stories:
+            return False
+        return not capped or self.sections.get(self.catalogue.section.item(article), 0) < self.rules.per_section
 
     def items(self) -> Iterator[Item]:
         """Pins on their places, the others in order, with exploration in the lower places."""

@@ -54,16 +54,15 @@ class Ranked:
 
     def inputs(self, context: Context) -> tuple[Union, npt.NDArray[np.float64]]:
         """Return the candidates of a request and their (k, features) matrix; training calls the same function."""
-        shelf = self._shelf_for(context)
-        union = candidates(context, folded(self.factors, context, self.recent_reads), shelf)
+        union = candidates(context, folded(self.factors, context, self.recent_reads), self._standing(context))
         return union, compute_features(context, union.articles, union.als)
 
-    def _shelf_for(self, context: Context) -> Shelf:
+    def _standing(self, context: Context) -> tuple[Shelf, npt.NDArray[np.intp]]:
         """The shelf of the last request as long as it reaches; replaced whole, so requests at the same time do not disturb each other."""
-        pool = ascending(context.pool)
-        before = self._shelf or Shelf.of(context.signals, self.factors, pool)
-        self._shelf = shelf = before.reaching(context.signals, self.factors, pool)
-        return shelf
+        before = self._shelf or Shelf.of(context.signals, self.factors, ascending(context.pool))
+        shelf, place = before.reaching(context, self.factors)
+        self._shelf = shelf
+        return shelf, place
 
     def rank(self, context: Context) -> Ranking:
         """Rank the candidates by log-odds of being opened next."""

@@ -93,10 +93,14 @@ def test_a_shelf_made_for_other_requests_changes_nothing_and_is_kept_while_it_re
         assert features.shape == (len(union.articles), len(FEATURES))
     context = asked(later, 7)
     shelf = Shelf.of(later, factors, context.pool)
-    assert shelf.reaching(later, factors, context.pool[1:]) is shelf
-    assert shelf.reaching(later, factors, np.arange(SIZE, dtype=np.int32)) is not shelf
-    assert shelf.reaching(signals, factors, context.pool).signals is signals
-    assert shelf.reaching(later, Factors(factors.vectors, 10.0, 0.1), context.pool) is not shelf
+    kept, place = shelf.reaching(replace(context, pool=context.pool[1:]), factors)
+    assert kept is shelf
+    assert place.tolist() == list(range(1, len(context.pool)))
+    wider, place = shelf.reaching(replace(context, pool=np.arange(SIZE, dtype=np.int32)), factors)
+    assert wider is not shelf
+    assert wider.articles[place].tolist() == list(range(SIZE))
+    assert shelf.reaching(replace(context, signals=signals), factors)[0].signals is signals
+    assert shelf.reaching(context, Factors(factors.vectors, 10.0, 0.1))[0] is not shelf
 
 
 def test_no_article_no_reader_and_no_pool_are_served_too() -> None:
