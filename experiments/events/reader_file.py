@@ -39,7 +39,9 @@ def refuse(path: Path, faults: Sequence[str]) -> None:
     if len(faults) == 1:
         raise DataError(f"{path}: {faults[0]}")
     if faults:
-        more = [f"... and {len(faults) - MOST_FAULTS:,} more: only the first {MOST_FAULTS} are listed."] if len(faults) > MOST_FAULTS else []
+        more = (
+            [f"... and {len(faults) - MOST_FAULTS:,} more: only the first {MOST_FAULTS} are listed."] if len(faults) > MOST_FAULTS else []
+        )
         raise DataError(f"{path} cannot be analysed:", faults=[*faults[:MOST_FAULTS], *more])
 
 
@@ -60,7 +62,6 @@ def check_suffix(path: Path) -> None:
     found = inside(path)
     if (found == "a Parquet file") != (path.suffix.lower() != ".csv"):
         raise DataError(f"{path}: inside it is {found or 'no Parquet file'}, whatever its suffix says.", "Rename it, or save it as that.")
-
 
 
 def label(name: str) -> str:
@@ -240,7 +241,9 @@ def _value_faults(connection: Any, types: Mapping[str, str], never_negative: Seq
     counts = ", ".join(f"count(*) FILTER (WHERE {test})" for test in tests.values())
     for (says, test), count in zip(tests.items(), connection.execute(f"SELECT {counts} FROM file").fetchone(), strict=True):
         if count:
-            arms = connection.execute(f"SELECT CASE WHEN {NO_ARM} THEN 'no arm' ELSE trim(arm) END, count(*) FROM file WHERE {test} GROUP BY 1 ORDER BY 1").fetchall()
+            arms = connection.execute(
+                f"SELECT CASE WHEN {NO_ARM} THEN 'no arm' ELSE trim(arm) END, count(*) FROM file WHERE {test} GROUP BY 1 ORDER BY 1"
+            ).fetchall()
             per_arm = ", ".join(f"{arm}: {n:,}" for arm, n in arms)
             yield f"{says} in {count:,} row{'s' * (count > 1)} ({per_arm}): {first_rows(connection, test)}."
 
