@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from experiments.errors import DataError, nearest
 from experiments.events.csv_file import begins, inside, no_text, open_csv
 
@@ -171,7 +173,9 @@ def _csv_as_text(connection: Any, path: Path, names: Sequence[str]) -> list[str]
     if cut or rows + 1 != file.lines:  # lines are no rows: some are cut or empty, or texts hold line ends
         lines = begins(file, left_out={line for line, _ in cut})
         if len(lines) == rows:
-            connection.execute("UPDATE text SET row = $lines[row - 1]", {"lines": lines})
+            connection.register("begun", pa.table({"line": lines}))
+            numbered = "SELECT line, row_number() OVER () + 1 AS place FROM begun"
+            connection.execute(f"UPDATE text SET row = line FROM ({numbered}) WHERE row = place")
         else:
             place = "row"
             connection.execute("UPDATE text SET row = row - 1")
@@ -210,7 +214,7 @@ def _not_numbers(connection: Any, name: str) -> str:
 
 
 def _count(connection: Any, test: str) -> int:
-    return int(connection.execute(f"SELECT count(*) FROM text WHERE {test}").fetchone()[0])
+    return int(connection.execute(f"SELECT count(*) FROM text WHERE {test}").fetchall()[0][0])
 
 
 def literal(text: str) -> str:
