@@ -263,6 +263,6 @@ def _candidate(effect: Effect, metric: Wanted, readers: Mapping[str, int]) -> Ca
     absolute, family, up = effect.contrast.absolute, effect.family, metric.direction == "up"
     share = readers.get(effect.arm, 0) / sum(readers.values())
     if absolute is None or family is None:
-        return Candidate(effect.arm, "heuristic", share=share)
+        return Candidate(effect.arm, "heuristic", share=share, unknown=effect.contrast.reason)
     superior, harmful = (family.low > 0, absolute.high < 0) if up else (family.high < 0, absolute.low > 0)
     return Candidate(effect.arm, "heuristic", share=share, superior=superior, harmful=harmful)

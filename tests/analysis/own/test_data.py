@@ -143,8 +143,11 @@ def test_a_planned_arm_without_readers_has_no_number_and_one_reader_too(tmp_path
 
 def test_all_zero_is_no_variation_and_not_a_zero_effect(tmp_path: Path) -> None:
     columns = {**readers(), "paid": [0] * 400}
-    contrast = run(csv(tmp_path / "t.csv", columns), "paid=paid").effects[0].contrast
+    found = run(csv(tmp_path / "t.csv", columns), "paid=paid")
+    contrast = found.effects[0].contrast
     assert (contrast.status, contrast.absolute) == ("no_variation", None)
+    assert found.verdict.sentence == "Keep control: no other arm could be judged."
+    assert found.verdict.reasons == ("New could not be judged: no reader of either arm has an event.",)
 
 
 def test_every_fault_of_the_columns_is_named_at_once(tmp_path: Path) -> None:
