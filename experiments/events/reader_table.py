@@ -79,11 +79,15 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A value is ``shift + unit * whole number`` (floats: up to half a unit away); ``furthest`` is the largest whole number."""
+    """A value is ``shift + unit * whole number`` (floats: up to half a unit away); ``furthest`` is the largest whole number.
+
+    ``cast`` is a type that holds values and differences; in smaller and unsigned ones differences overflow.
+    """
 
     shift: float
     unit: float
     furthest: float
+    cast: str = "BIGINT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class ReaderTable:
     def _whole(self, name: str) -> str:
         scale = self.scales[name]
         if scale.unit == 1.0:
-            return f"({quoted(name)}::HUGEINT - {int(scale.shift)})::BIGINT"  # small and unsigned types would overflow
+            return f"({quoted(name)}::{scale.cast} - {int(scale.shift)})::BIGINT"
         return f"round(({quoted(name)}::DOUBLE - {scale.shift!r}) * {1 / scale.unit!r})::BIGINT"
 
     def _product(self, a: str, b: str, place: Mapping[str, str]) -> str:
@@ -247,7 +251,7 @@ def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> dict
         shift = float(round(mean))
         furthest = max(high - shift, shift - low, 1.0 if types[name] in WHOLE else SMALLEST)
         if types[name] in WHOLE and furthest < 2**BITS:
-            found[name] = Scale(shift, 1.0, furthest)
+            found[name] = Scale(shift, 1.0, furthest, "HUGEINT" if types[name] in ("UBIGINT", "HUGEINT") else "BIGINT")
         elif values[4 * i + 3] and furthest < 2 ** (BITS - 7):  # money: hundredths, exactly
             found[name] = Scale(shift, 0.01, furthest * 100)
         else:

@@ -73,6 +73,18 @@ def test_small_and_unsigned_columns_say_the_same(tmp_path: Path, kind: str) -> N
     assert run(tmp_path / "t.parquet").effects == run(csv(tmp_path / "t.csv", columns)).effects
 
 
+def test_the_largest_of_unsigned_numbers_are_centred_like_others(tmp_path: Path) -> None:
+    columns = readers(60)
+    far = {**columns, "views": pa.array([2**63 + 4096 * v for v in columns["views"]], pa.uint64())}
+    pq.write_table(pa.table(far), tmp_path / "t.parquet")
+    spread, plain = (
+        run(path, "v=views").effects[0].contrast.absolute for path in (tmp_path / "t.parquet", csv(tmp_path / "t.csv", columns))
+    )
+    assert spread is not None
+    assert plain is not None
+    assert spread.se == pytest.approx(4096 * plain.se, rel=1e-9)
+
+
 def test_a_column_may_be_called_what_we_call_a_reader_but_not_what_a_row_is_called(tmp_path: Path) -> None:
     columns = readers(60)
     path = csv(tmp_path / "t.csv", {**columns, "one reader": columns["views"], "row": columns["arm"]})
