@@ -55,10 +55,10 @@ def peeking(path: Path, *, level: float = 0.95) -> Peeking:
     DataError
         The file is no such archive, or holds no series that can be judged.
     """
-    lines = read_lines(path)
-    if not lines or not set(WIDE) <= set(lines[0][1]):
+    columns, lines, cut = read_lines(path)
+    if not set(WIDE) <= set(columns):
         raise DataError(f"{path}: not an archive of looks.", f"Its columns are {', '.join(WIDE)}.")
-    values, _ = look_values(path, wide_lines(lines, control=CONTROL))
+    values, _ = look_values(path, wide_lines(lines, control=CONTROL), faults=cut)
     called = [_called(looks, level=level) for looks in _series(values).values()]
     if not called:
         raise DataError(f"{path}: no treatment has a control at the same look.")

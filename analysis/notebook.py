@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-import warnings
-from collections import Counter
-from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -17,12 +13,11 @@ from analysis.bayes import Prior
 from analysis.observed import observe
 from analysis.own.data import Analysis
 from analysis.own.data import analyse as analyse_file
+from analysis.own.events import Given, given
 from analysis.report import Report, build_report
 from analysis.totals import totals
 from experiments.clock import moment, system_clock, to_us
-from experiments.errors import DataError, nearest
-from experiments.events.event import Event
-from experiments.events.ids import event_id
+from experiments.errors import DataError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox, OutboxLimits
 from experiments.events.store import balance, last_seq, read_store, store_path
@@ -30,8 +25,6 @@ from experiments.experiment import Experiment
 
 __all__ = ["analyse"]
 
-NEEDED = ("kind", "page_view", "reader", "issued_at")
-KNOWN = (*NEEDED, "id", "received_at", "experiment", "arm", "body", "source", "device", "bot", "config")
 AT_ONCE, MOST_FAULTS = 5_000, 20
 
 
@@ -72,11 +65,14 @@ def _of_events(
     prior: Prior = Prior(),
     seed: int = 1,
 ) -> Report:
+    for name, at in (("until", until), ("start", start)):
+        if at is not None and (not isinstance(at, datetime) or at.tzinfo is None):
+            raise DataError(f"{name} is {at!r}, not a time with a zone.", "For instance datetime(2026, 3, 31, tzinfo=UTC).")
     asked: dict[str, Any] = {"until": until, "start": start, "source": source, "prior": prior, "seed": seed}
     if isinstance(data, str | Path) and Path(data).is_dir():
         return _report(Path(data), experiment, assigned=True, **asked)
     with tempfile.TemporaryDirectory(prefix="presslab-") as name:
-        _store(Path(name), _rows(data))
+        _store(Path(name), given(data))
         return _report(Path(name), experiment, assigned=False, **asked)
 
 
@@ -110,75 +106,15 @@ def _report(
     )  # fmt: skip
 
 
-def _rows(data: Any) -> list[dict[str, Any]]:
-    """Return events as plain values, whatever they came in."""
-    import pyarrow as pa
-
-    if isinstance(data, str | Path):
-        import duckdb
-
-        path = Path(data)
-        reader = {".parquet": "read_parquet", ".csv": "read_csv"}.get(path.suffix)
-        if reader is None or not path.exists():
-            raise DataError(f"{path} is neither a home folder nor a Parquet or CSV file.", "Give a path that exists.")
-        with duckdb.connect() as engine:
-            table = engine.sql(f"SELECT * FROM {reader}(?)", params=[str(path)]).to_arrow_table()
-    elif hasattr(data, "to_pyarrow"):
-        table = data.to_pyarrow()
-    else:
-        with warnings.catch_warnings():  # pyarrow reads times with a zone in a way pandas 3.1 warns of
-            warnings.simplefilter("ignore")
-            table = data if isinstance(data, pa.Table) else pa.Table.from_pandas(data, preserve_index=False)
-    missing, unknown = [c for c in NEEDED if c not in table.column_names], [c for c in table.column_names if c not in KNOWN]
-    if missing or unknown:
-        faults = [*(f"the column '{c}' is missing." for c in missing), *(f"'{c}' is unknown; {nearest(c, KNOWN)}" for c in unknown)]
-        raise DataError("these events cannot be read:", faults=faults)
-    return table.to_pylist()  # type: ignore[no-any-return]
-
-
-def _store(home: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+def _store(home: Path, found: Given) -> None:
     """Take the events through outbox and loader, so that every rule about doubled, late and bad events holds here too."""
-    outbox, bad = Outbox(home / "outbox", clock=system_clock, limits=OutboxLimits(reserve_bytes=0)), Counter[str]()
-    for begun in range(0, len(rows), AT_ONCE):
-        events = []
-        for number, row in enumerate(rows[begun : begun + AT_ONCE], start=begun + 1):
-            try:
-                events.append(_event(row))
-            except (ValueError, TypeError, KeyError) as error:
-                bad[f"row {number}: {error}"] += 1
-        if not bad:
-            outbox.append(events, timeout_s=600)
+    events, bad = found.events()
+    if bad:
+        more = [f"... and {len(bad) - MOST_FAULTS:,} more"] if len(bad) > MOST_FAULTS else []
+        raise DataError("some events cannot be accepted; nothing was analysed:", faults=[*bad[:MOST_FAULTS], *more])
+    outbox = Outbox(home / "outbox", clock=system_clock, limits=OutboxLimits(reserve_bytes=0))
+    for begun in range(0, len(events), AT_ONCE):
+        outbox.append(events[begun : begun + AT_ONCE], timeout_s=600)
     outbox.close()
     with Loader(home, clock=system_clock) as loader:
         loader.drain()
-    with closing(read_store(store_path(home))) as store:
-        bad.update(
-            {f"{n:,} events: {reason}": n for reason, n in store.execute("SELECT reason, count(*) FROM dead_letter GROUP BY reason")}
-        )
-    if bad:
-        raise DataError("some events cannot be accepted; nothing was analysed:", faults=list(bad)[:MOST_FAULTS])
-
-
-def _event(row: Mapping[str, Any]) -> Event:
-    body = row.get("body") or {}
-    body = json.loads(body) if isinstance(body, str) else dict(body)
-    issued = _us(row["issued_at"])
-    received = issued if row.get("received_at") is None else _us(row["received_at"])
-    kind, page_view = str(row["kind"]), str(row["page_view"])
-    given = row.get("id")
-    known = bytes.fromhex(given) if isinstance(given, str) else given
-    identity = known or event_id(page_view, kind, json.dumps([row.get("experiment") or "", body], sort_keys=True))
-    words: dict[str, Any] = {name: str(row.get(name) or "") for name in ("experiment", "arm", "device", "config")}
-    words |= {"source": row.get("source") or "live", "bot": bool(row.get("bot"))}
-    return Event(identity, kind, page_view, str(row["reader"]), issued, received, body, **words)
-
-
-def _us(at: Any) -> int:
-    """UTC microseconds of a time or of a whole number of them."""
-    if isinstance(at, datetime):
-        if at.tzinfo is None:
-            raise ValueError(f"the time {at.isoformat()} has no zone")
-        return to_us(at)
-    if isinstance(at, int):
-        return at
-    raise ValueError(f"'{at!r:.40}' is no time: give UTC microseconds or times with a zone")

@@ -277,7 +277,7 @@ def _candidate(experiment: Experiment, compared: Comparisons, arm: str, *, worth
     known = Candidate(arm, plan.kind, share=plan.share, guardrails=guardrails, worth=worth, cost=cost)
     effect = compared.of(experiment.goal, arm, experiment.control)
     if effect is None or effect.contrast.absolute is None or effect.family is None or early:
-        return known
+        return known if early or effect is None else replace(known, unknown=effect.contrast.reason)
     up, change, limit = effect.metric.direction == "up", effect.contrast.relative, experiment.smallest_uplift
     absolute, family = effect.contrast.absolute, effect.family
     return Candidate(

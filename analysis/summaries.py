@@ -19,7 +19,20 @@ from scipy.stats import binomtest, norm
 from analysis.checks import Check, split
 from analysis.effect import Absolute, Contrast, Relative, compare
 from analysis.shape import number, of_check
-from analysis.summary_files import COUNTS, LOOKS, WIDE, Cell, Line, count_cells, look_values, pair_lines, read_lines, refuse, wide_lines
+from analysis.summary_files import (
+    COUNTS,
+    LOOKS,
+    WIDE,
+    Cell,
+    Line,
+    count_cells,
+    look_values,
+    pair_lines,
+    read_lines,
+    refuse,
+    whole,
+    wide_lines,
+)
 from analysis.words import count
 from experiments.errors import DataError, ExperimentError
 
@@ -31,6 +44,7 @@ PAIR_RATIOS = {  # of a free-trial screener, whose readers enrol and pay after a
     "net conversion": ("Payments", "Clicks"),
 }
 PAIR_SPLITS = ("Pageviews", "Clicks")
+FIRST = 5  # rows that are named of those left out
 POOLED = "difference of two proportions, pooled; every count taken as independent"
 MEANS = "means and variances; Welch, Fieller"
 
@@ -92,21 +106,22 @@ class SummaryEffect:
 class SummaryReport:
     """A finished test as far as its sums tell: effects and split checks, no verdict (readers are not known).
 
-    ``alone`` : periods that not every arm has.
+    ``skipped`` : rows without an outcome, as a person finds them. ``alone`` : periods or looks that not every arm has.
     """
 
     name: str
     control: str
     level: float
     rows: int
-    skipped: int
+    skipped: tuple[str, ...]
     effects: tuple[SummaryEffect, ...]
     checks: tuple[Check, ...] = ()
     alone: tuple[str, ...] = ()
 
     def notes(self) -> tuple[str, ...]:
         """Say what was left out, and what such sums cannot tell."""
-        skipped = f"{self.skipped:,} of {self.rows:,} rows have no outcome and were left out." if self.skipped else ""
+        where = ", ".join([*self.skipped[:FIRST], *(["..."] if len(self.skipped) > FIRST else [])])
+        skipped = f"{len(self.skipped):,} of {self.rows:,} rows have no outcome and were left out ({where})." if self.skipped else ""
         early = "Ranges before the last look are no ground for a decision." if len({effect.look for effect in self.effects}) > 1 else ""
         some = f"{count(len(self.alone), 'period')} not known of every arm, the first: {self.alone[0]}." if self.alone else ""
         return (*filter(None, (skipped, some, early)), *(check.says for check in self.checks))
@@ -121,7 +136,7 @@ class SummaryReport:
             "control": self.control,
             "level": self.level,
             "rows": self.rows,
-            "skipped": self.skipped,
+            "skipped": len(self.skipped),
             "checks": [of_check(check) for check in self.checks],
             "effects": [effect.to_dict() for effect in self.effects],
         }
@@ -148,18 +163,18 @@ def import_summary(path: Path, *, control: str = "control", level: float = 0.95)
     """
     if path.is_dir():
         return _pair(path, control=control, level=level)
-    lines = read_lines(path)
-    columns = tuple(lines[0][1]) if lines else ()
+    columns, lines, cut = read_lines(path)
     if set(COUNTS) <= set(columns):
-        cells, skipped = count_cells(path, lines)
-        effects = _from_counts(cells, control=control, level=level, skipped=len(set(skipped)))
-        return SummaryReport(path.stem, control, level, len(lines), len(skipped), tuple(effects), alone=_alone(cells))
+        cells, skipped = count_cells(path, lines, faults=cut)
+        effects = _from_counts(cells, control=control, level=level, skipped=len({period for _, period in skipped}))
+        where = tuple(f"line {line}" for line, _ in skipped)
+        return SummaryReport(path.stem, control, level, len(lines), where, tuple(effects), alone=_alone(cells))
     if set(LOOKS) <= set(columns):
-        return _from_looks(path, lines, control=control, level=level)
+        return _from_looks(path, lines, cut, control=control, level=level)
     if set(WIDE) <= set(columns):
-        return _from_looks(path, wide_lines(lines, control=control), control=control, level=level)
+        return _from_looks(path, wide_lines(lines, control=control), cut, control=control, level=level)
     raise DataError(
-        f"{path}: the columns {', '.join(columns) or '(none)'} are not those of a summary.",
+        f"{path}: the columns {', '.join(columns)} are not those of a summary.",
         f"Give {', '.join(COUNTS)}, or {', '.join(LOOKS)}, or a folder with one file per arm.",
     )
 
@@ -221,23 +236,30 @@ def _signs(cells: Sequence[Cell], arm: str, control: str) -> SignTest | None:
     return SignTest(len(apart), sum(apart), float(binomtest(sum(apart), len(apart)).pvalue)) if apart else None
 
 
-def _from_looks(path: Path, lines: Sequence[Line], *, control: str, level: float) -> SummaryReport:
-    values, missing = look_values(path, lines)
-    groups: dict[tuple[str, float], list[str]] = {}
+def _from_looks(path: Path, lines: Sequence[Line], cut: Sequence[str], *, control: str, level: float) -> SummaryReport:
+    values, missing = look_values(path, lines, faults=cut)
+    _others((arm for arm, _, _ in values), control)
+    groups: dict[tuple[str, float], set[str]] = {}
+    every: dict[str, dict[str, None]] = {}
     for arm, metric, look in values:
-        groups.setdefault((metric, look), []).append(arm)
+        groups.setdefault((metric, look), set()).add(arm)
+        every.setdefault(metric, {})[arm] = None
     effects = []
     for (metric, look), arms in groups.items():
-        for arm in _others(arms, control):
+        for arm in (arm for arm in every[metric] if {arm, control} <= arms and arm != control):
             contrast = compare(values[arm, metric, look], values[control, metric, look], level=level)
             effects.append(SummaryEffect(metric, arm, control, MEANS, contrast, look=look))
-    return SummaryReport(path.stem, control, level, len(lines), missing, tuple(effects))
+    alone = tuple(
+        f"look {look:g} of {metric}" for (metric, look), arms in groups.items() if arms != set(every[metric]) or control not in arms
+    )
+    where = tuple(f"line {line}" for line in missing)
+    return SummaryReport(path.stem, control, level, len(lines), where, tuple(effects), alone=alone)
 
 
 def _pair(folder: Path, *, control: str, level: float) -> SummaryReport:
     rows = pair_lines(folder, control=control)
     effects: list[SummaryEffect] = []
-    without: set[tuple[str, str]] = set()
+    without: dict[tuple[str, int], None] = {}
     every: list[Cell] = []
     for metric, (top, bottom) in PAIR_RATIOS.items():
         cells: list[Cell] = []
@@ -245,12 +267,13 @@ def _pair(folder: Path, *, control: str, level: float) -> SummaryReport:
         for arm, lines in rows.items():
             shaped = [(line, _long(row, arm, metric, ratio=(top, bottom))) for line, row in lines]
             own, skipped = count_cells(folder / arm, shaped)
-            cells, periods = [*cells, *own], periods | set(skipped)
-            without |= {(arm, period) for period in skipped}
+            cells, periods = [*cells, *own], periods | {period for _, period in skipped}
+            without |= {(arm, line): None for line, _ in skipped}
         effects += _from_counts(cells, control=control, level=level, skipped=len(periods))
         every += cells
     checks = tuple(_split(folder, column, rows) for column in PAIR_SPLITS)
-    return SummaryReport(folder.name, control, level, sum(map(len, rows.values())), len(without), tuple(effects), checks, _alone(every))
+    where = tuple(f"{arm}, line {line}" for arm, line in without)
+    return SummaryReport(folder.name, control, level, sum(map(len, rows.values())), where, tuple(effects), checks, _alone(every))
 
 
 def _long(row: Mapping[str, str], arm: str, metric: str, *, ratio: tuple[str, str]) -> dict[str, str]:
@@ -258,8 +281,13 @@ def _long(row: Mapping[str, str], arm: str, metric: str, *, ratio: tuple[str, st
 
 
 def _split(folder: Path, column: str, rows: Mapping[str, Sequence[Line]]) -> Check:
-    faults = [f"{arm}, line {line}: {column} is '{row[column]}'" for arm in rows for line, row in rows[arm] if not row[column].isdecimal()]
+    faults, seen = [], dict.fromkeys(rows, 0)
+    for arm, lines in rows.items():
+        for line, row in lines:
+            try:
+                seen[arm] += whole(row[column])
+            except ValueError:
+                faults.append(f"{arm}, line {line}: {column} is '{row[column]}'")
     refuse(folder, faults)
-    seen = {arm: sum(int(row[column]) for _, row in lines) for arm, lines in rows.items()}
     check = split(f"split_{column.lower()}", {0: seen}, {0: dict.fromkeys(seen, 0.5)}, ended=True)
     return replace(check, says=check.says.replace("of readers", f"of {column.lower()}"))

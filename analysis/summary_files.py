@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,12 @@ from pathlib import Path
 from analysis.effect import Value
 from analysis.words import count
 from experiments.errors import DataError
+from experiments.events.csv_file import open_csv, records
 
-__all__ = ["COUNTS", "LOOKS", "PAIR", "WIDE", "Cell", "Line", "count_cells", "look_values", "pair_lines", "read_lines", "wide_lines"]
+__all__ = [
+    *("COUNTS", "LOOKS", "PAIR", "WIDE", "Cell", "Line", "count_cells", "look_values", "pair_lines", "read_lines", "refuse", "whole"),
+    "wide_lines",
+]
 
 COUNTS = ("arm", "period", "numerator", "denominator")
 LOOKS = ("arm", "metric", "look", "n", "mean", "variance")
@@ -31,6 +35,9 @@ WIDE = (
 )
 MOST_FAULTS = 20
 LARGEST = 1e60  # squares of it are numbers too
+COUNT = re.compile(r"\+?[0-9]{1,15}(\.0*)?")  # float() would read 1_000 as a thousand, and digits of other scripts
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+MISSING = ("", "nan")
 
 Line = tuple[int, Mapping[str, str]]  # line number in the file, values by column
 
@@ -46,20 +53,17 @@ class Cell:
     denominator: int
 
 
-def read_lines(path: Path) -> list[Line]:
-    """Return the rows of a CSV file with their line numbers; lines with more or fewer values than columns are refused."""
-    if not path.exists():
-        raise DataError(f"{path}: there is no such file.")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
-            rows = [(reader.line_num, [value.strip() for value in row]) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not readable as a CSV file: {error}.") from error
-    refuse(path, [f"line 1: the column '{name}' is named twice" for name in sorted(set(header)) if header.count(name) > 1])
-    refuse(path, [f"line {line}: {len(row)} values, {len(header)} columns" for line, row in rows if len(row) != len(header)])
-    return [(line, dict(zip(header, row, strict=True))) for line, row in rows]
+def read_lines(path: Path) -> tuple[tuple[str, ...], list[Line], list[str]]:
+    """Return columns and rows of a CSV file, each with the line it begins in, and which lines have more or fewer values than columns."""
+    file, rows, cut = open_csv(path), list[Line](), list[str]()
+    for line, row in records(file):
+        if len(row) == len(file.header):
+            rows.append((line, dict(zip(file.header, (value.strip() for value in row), strict=True))))
+        else:
+            cut.append(f"line {line}: {count(len(row), 'value')}, {count(len(file.header), 'column')}")
+    if not rows and not cut:
+        raise DataError(f"{path}: the file has no row.")
+    return file.header, rows, cut
 
 
 def refuse(path: Path, faults: Sequence[str]) -> None:
@@ -70,36 +74,62 @@ def refuse(path: Path, faults: Sequence[str]) -> None:
 
 
 def whole(text: str) -> int:
-    """Read a count; ``134.0`` is one, ``-1`` and ``1.5`` are not (ValueError)."""
-    number = float(text)
-    if not math.isfinite(number) or number != int(number) or number < 0:
+    """Read a count; ``134.0`` is one, ``-1``, ``1.5``, ``1_000`` and more than 15 digits are not (ValueError).
+
+    Examples
+    --------
+    >>> whole("134.0")
+    134
+    """
+    if COUNT.fullmatch(text) is None:
         raise ValueError(text)
-    return int(number)
+    return int(text.partition(".")[0])
 
 
-def count_cells(path: Path, lines: Iterable[Line]) -> tuple[list[Cell], list[str]]:
-    """Return the rows of counts, and the period of every row without an outcome.
+def real(text: str) -> float:
+    """Read a number; empty and ``nan`` are a missing one, anything else is none (ValueError)."""
+    if text.lower() in MISSING:
+        return math.nan
+    if NUMBER.fullmatch(text) is None:
+        raise ValueError(text)
+    return float(text)
+
+
+def count_cells(path: Path, lines: Iterable[Line], *, faults: Iterable[str] = ()) -> tuple[list[Cell], list[tuple[int, str]]]:
+    """Return the rows of counts, and line and period of every row without an outcome.
 
     ``metric`` may be missing. A row given twice, or a numerator above its denominator, is refused.
+
+    Parameters
+    ----------
+    faults : of the file, already known; they are raised together with those found here.
     """
     cells: list[Cell] = []
-    faults: list[str] = []
-    skipped: list[str] = []
-    seen: set[tuple[str, str, str]] = set()
+    skipped: list[tuple[int, str]] = []
+    found, seen, arms = list(faults), set[tuple[str, str, str]](), dict[str, str]()
     for line, row in lines:
         key = (row["arm"], row.get("metric", "") or "conversion", row["period"])
-        if not row["arm"]:
-            faults.append(f"line {line}: the arm is empty")
+        fault = _nameless(arms, arm=row["arm"], period=row["period"])
+        if fault:
+            found.append(f"line {line}: {fault}")
         elif key in seen:
-            faults.append(f"line {line}: arm '{key[0]}', metric '{key[1]}', period '{key[2]}' came before")
+            found.append(f"line {line}: arm '{key[0]}', metric '{key[1]}', period '{key[2]}' came before")
         elif not row["numerator"] or not row["denominator"]:
-            skipped.append(row["period"])
+            skipped.append((line, row["period"]))
         else:
-            fault = _take(cells, key, row["numerator"], denominator=row["denominator"])
-            faults.extend(f"line {line}: {says}" for says in fault)
+            found.extend(f"line {line}: {says}" for says in _take(cells, key, row["numerator"], denominator=row["denominator"]))
         seen.add(key)
-    refuse(path, faults)
+    refuse(path, found)
     return cells, skipped
+
+
+def _nameless(known: dict[str, str], *, arm: str, **named: str) -> str:
+    """Say what has no name, or has nearly that of another arm; ``known`` keeps the arms met so far."""
+    empty = [what for what, name in {"arm": arm, **named}.items() if name.lower() in MISSING]
+    if empty:
+        return f"the {' and the '.join(empty)} {'is' if len(empty) == 1 else 'are'} empty"
+    first = known.setdefault(arm.casefold(), arm)
+    return "" if first == arm else f"arms '{first}' and '{arm}' differ in capitals only"
 
 
 def _take(cells: list[Cell], key: tuple[str, str, str], numerator: str, *, denominator: str) -> list[str]:
@@ -113,26 +143,30 @@ def _take(cells: list[Cell], key: tuple[str, str, str], numerator: str, *, denom
     return []
 
 
-def look_values(path: Path, lines: Sequence[Line]) -> tuple[dict[tuple[str, str, float], Value], int]:
-    """Return the value per (arm, metric, look), and how many rows lack a mean or variance."""
+def look_values(path: Path, lines: Sequence[Line], *, faults: Iterable[str] = ()) -> tuple[dict[tuple[str, str, float], Value], list[int]]:
+    """Return the value per (arm, metric, look), and the lines of rows that lack a mean or variance."""
     values: dict[tuple[str, str, float], Value] = {}
-    missing = 0
-    faults: list[str] = []
+    missing: list[int] = []
+    found, arms = list(faults), dict[str, str]()
     for line, row in lines:
+        fault = _nameless(arms, arm=row["arm"], metric=row["metric"])
         try:
-            key, n = (row["arm"], row["metric"], float(row["look"])), whole(row["n"])
-            mean, variance = float(row["mean"] or "nan"), float(row["variance"] or "nan")
+            key, n = (row["arm"], row["metric"], real(row["look"])), whole(row["n"])
+            mean, variance = real(row["mean"]), real(row["variance"])
         except ValueError:
-            faults.append(f"line {line}: look, n, mean and variance must be numbers, n a count")
-            continue
-        if key in values:
-            faults.append(f"line {line}: arm '{key[0]}', metric '{key[1]}', look {key[2]:g} came before")
+            fault = fault or "look, n, mean and variance must be numbers, n a count"
+        if fault:
+            found.append(f"line {line}: {fault}")
+        elif not math.isfinite(key[2]):
+            found.append(f"line {line}: the look '{row['look']}' is no number")
+        elif key in values:
+            found.append(f"line {line}: arm '{key[0]}', metric '{key[1]}', look {key[2]:g} came before")
         elif variance < 0 or abs(mean) > LARGEST or variance > LARGEST:
-            faults.append(f"line {line}: mean {mean:g} with variance {variance:g} is not possible")
+            found.append(f"line {line}: mean {mean:g} with variance {variance:g} is not possible")
         else:
-            missing += math.isnan(mean) or math.isnan(variance)
+            missing += [line] if math.isnan(mean) or math.isnan(variance) else []
             values[key] = _value(key[0], n, mean, variance=variance)
-    refuse(path, faults)
+    refuse(path, found)
     return values, missing
 
 
@@ -168,9 +202,11 @@ def pair_lines(folder: Path, *, control: str) -> dict[str, list[Line]]:
     named = {control if "control" in file.stem.lower() else "experiment": file for file in files}
     if len(files) != 2 or set(named) != {control, "experiment"}:
         raise DataError(f"{folder}: expected two CSV files, one of them with 'control' in its name; found {len(files)}.")
-    rows = {arm: read_lines(file) for arm, file in sorted(named.items())}
-    for arm, lines in rows.items():
-        lacking = [column for column in PAIR if not lines or column not in lines[0][1]]
+    rows = {}
+    for arm, file in sorted(named.items()):
+        header, rows[arm], cut = read_lines(file)
+        lacking = [column for column in PAIR if column not in header]
         if lacking:
-            raise DataError(f"{named[arm]}: the column {', '.join(lacking)} is missing.")
+            raise DataError(f"{file}: the column {', '.join(lacking)} is missing.")
+        refuse(file, cut)
     return rows

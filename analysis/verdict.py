@@ -32,6 +32,7 @@ class Candidate:
     worth : expected net benefit beyond the control, or None when nobody has stated what a view is worth.
     cost : over the horizon, beyond the control.
     earns : chance that it earns money, 0 to 1, or None when nobody has stated what a view is worth.
+    unknown : why the goal has no number, empty when it has one.
     """
 
     arm: str
@@ -44,6 +45,7 @@ class Candidate:
     worth: float | None = None
     cost: float = 0.0
     earns: float | None = None
+    unknown: str = ""
 
     @property
     def unharmed(self) -> bool:
@@ -172,6 +174,8 @@ def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> str:
         return f"{name(broken.arm)} hurts {name(broken.broken[0])} beyond the agreed limit"
     if unclear is not None:
         return f"{name(unclear.arm)} improves the goal, but harm to {_open(unclear)} cannot be excluded"
+    if candidates and all(c.unknown for c in candidates):
+        return "no other arm could be judged"
     return "no other arm is shown to be better"
 
 
@@ -179,6 +183,8 @@ def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
     who = _title(candidate.arm)
     if candidate.broken:
         return _hurt(candidate)
+    if candidate.unknown:
+        return f"{who} could not be judged: {candidate.unknown}."
     if candidate.harmful:
         return f"{who} makes the goal worse."
     if not candidate.superior:

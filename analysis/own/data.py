@@ -138,8 +138,7 @@ def analyse(
     DataError
         The file cannot be analysed; all its faults are listed.
     """  # fmt: skip
-    _check_dates(path, dates)
-    found = _read(path, metrics, reader=reader, arm=arm, segments=tuple(dict.fromkeys(segments)))
+    found = _read(path, metrics, reader=reader, arm=arm, segments=tuple(dict.fromkeys(segments)), dates=dates)
     arms = arms_of(path, found.readers, control, shares)
     pairs = [(a, control) for a in arms if a != control]
     effects = effects_of(found.outcomes, pairs, level=level)
@@ -157,15 +156,8 @@ def analyse(
     return Analysis(path.name, control, level, found.rows, found.crossed, snapshot, readers, shares or {}, checks, effects, verdict, groups)
 
 
-def _check_dates(path: Path, dates: Dates | None) -> None:
+def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str, segments: tuple[str, ...], dates: Dates | None) -> _Found:
     from experiments.events.reader_dates import date_faults
-    from experiments.events.reader_file import refuse
-
-    if dates is not None:
-        refuse(path, date_faults(path, dates))
-
-
-def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str, segments: tuple[str, ...]) -> _Found:
     from experiments.events.reader_table import Columns, open_reader_table
 
     if not metrics:
@@ -180,7 +172,7 @@ def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str, segme
     sums = tuple(dict.fromkeys(c for m in metrics for c in (m.numerator, m.denominator) if c))
     before = tuple(dict.fromkeys(m.pre for m in metrics if m.pre))
     columns = Columns(reader, arm, sums, before, tuple(dict.fromkeys(m.denominator for m in metrics if m.denominator)), segments)
-    with open_reader_table(path, columns) as table:
+    with open_reader_table(path, columns, faults=date_faults(path, dates) if dates else ()) as table:
         groups = [tuple(dict.fromkeys(c for c in (m.numerator, m.denominator, m.pre) if c)) for m in metrics]
         measured = table.sums(groups)
         cells = [{(row.arm, 0): _moments(row, group, table.scales) for row in measured} for group in groups]
@@ -271,6 +263,6 @@ def _candidate(effect: Effect, metric: Wanted, readers: Mapping[str, int]) -> Ca
     absolute, family, up = effect.contrast.absolute, effect.family, metric.direction == "up"
     share = readers.get(effect.arm, 0) / sum(readers.values())
     if absolute is None or family is None:
-        return Candidate(effect.arm, "heuristic", share=share)
+        return Candidate(effect.arm, "heuristic", share=share, unknown=effect.contrast.reason)
     superior, harmful = (family.low > 0, absolute.high < 0) if up else (family.high < 0, absolute.low > 0)
     return Candidate(effect.arm, "heuristic", share=share, superior=superior, harmful=harmful)

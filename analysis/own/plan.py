@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ONE", "Wanted", "arms_of", "dates_of", "shares_of", "wanted"]
 
-ONE = "one reader"  # the denominator of a mean
+ONE = "one:reader"  # the denominator of a mean; no column can be asked for by such a name
 SHARES_TOLERANCE = 1e-9
 
 

@@ -14,6 +14,9 @@ from experiments.events.reader_file import check_suffix, first_rows, load_text, 
 
 __all__ = ["Dates", "date_faults"]
 
+DAY = r"^\s*\d{4}[-/]\d{1,2}[-/]\d{1,2}"
+EARLIEST = "1990-01-01"  # 1970, 1900 or year 1 is how programs write that they know no date
+
 
 @dataclass(frozen=True, slots=True)
 class Dates:
@@ -42,7 +45,7 @@ def date_faults(path: Path, dates: Dates) -> list[str]:
     Raises
     ------
     DataError
-        The file cannot be read, or has no such column.
+        The file is none of its suffix, or has no such column.
     """
     if not dates.columns:
         return []
@@ -50,8 +53,8 @@ def date_faults(path: Path, dates: Dates) -> list[str]:
     with duckdb.connect() as connection:
         try:
             connection.execute("SET TimeZone = 'UTC'")
-            load_text(connection, path, dates.columns)
-            return list(_faults(connection, dates))
+            cut = load_text(connection, path, dates.columns)
+            return [*_faults(connection, dates), *cut]
         except (duckdb.Error, UnicodeDecodeError) as error:
             raise unreadable(path, error) from error
 
@@ -59,6 +62,7 @@ def date_faults(path: Path, dates: Dates) -> list[str]:
 def _faults(connection: Any, dates: Dates) -> Iterator[str]:
     for name in dates.columns:
         yield from _found(connection, f"{_at(name)} IS NULL", f"'{name}' is no date")
+        yield from _found(connection, f"{_at(name)} < '{EARLIEST}'", f"'{name}' is before {EARLIEST}, as if nobody knew it,")
     if dates.until is not None:
         yield from _found(
             connection, f"{_at(dates.column)}::DATE > DATE '{dates.until}'", f"'{dates.column}' is after the end, {dates.until},"
@@ -69,7 +73,9 @@ def _faults(connection: Any, dates: Dates) -> Iterator[str]:
 
 
 def _at(name: str) -> str:
-    return f"try_cast({quoted(name)} AS TIMESTAMPTZ)"
+    """SQL of the time in a column; null for what does not begin with a day, such as 'epoch' or 'infinity'."""
+    text = quoted(name)
+    return f"CASE WHEN regexp_matches({text}, '{DAY}') THEN try_cast({text} AS TIMESTAMPTZ) END"
 
 
 def _found(connection: Any, test: str, says: str) -> Iterator[str]:

@@ -79,11 +79,15 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A value is ``shift + unit * whole number`` (floats: up to half a unit away); ``furthest`` is the largest whole number."""
+    """A value is ``shift + unit * whole number`` (floats: up to half a unit away); ``furthest`` is the largest whole number.
+
+    ``cast`` is a type that holds values and differences; in smaller and unsigned ones differences overflow.
+    """
 
     shift: float
     unit: float
     furthest: float
+    cast: str = "BIGINT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ class ReaderTable:
     def _whole(self, name: str) -> str:
         scale = self.scales[name]
         if scale.unit == 1.0:
-            return f"({quoted(name)} - {int(scale.shift)})::BIGINT"
+            return f"({quoted(name)}::{scale.cast} - {int(scale.shift)})::BIGINT"
         return f"round(({quoted(name)}::DOUBLE - {scale.shift!r}) * {1 / scale.unit!r})::BIGINT"
 
     def _product(self, a: str, b: str, place: Mapping[str, str]) -> str:
@@ -162,10 +166,14 @@ def _plain(value: Any) -> float:
 
 
 @contextmanager
-def open_reader_table(path: Path, columns: Columns) -> Iterator[ReaderTable]:
+def open_reader_table(path: Path, columns: Columns, *, faults: Sequence[str] = ()) -> Iterator[ReaderTable]:
     """Read and check a CSV or Parquet file and yield it with one row per reader.
 
     Rows of the same reader are added up. Readers seen in two arms are left out and counted.
+
+    Parameters
+    ----------
+    faults : of the file, already known; they are raised together with those found here.
 
     Raises
     ------
@@ -176,17 +184,19 @@ def open_reader_table(path: Path, columns: Columns) -> Iterator[ReaderTable]:
     check_suffix(path)
     with duckdb.connect() as connection:
         try:
-            yield _checked(connection, path, columns)
+            yield _checked(connection, path, columns, faults)
         except (duckdb.Error, UnicodeDecodeError) as error:  # a damaged page of a Parquet file shows when it is read
             raise unreadable(path, error) from error
 
 
-def _checked(connection: Any, path: Path, columns: Columns) -> ReaderTable:
-    types = load_file(connection, path, reader=columns.reader, arm=columns.arm, measured=columns.measured, labels=columns.segments)
-    rows = int(connection.execute("SELECT count(*) FROM file").fetchone()[0])
-    if not rows:
+def _checked(connection: Any, path: Path, columns: Columns, known: Sequence[str]) -> ReaderTable:
+    loaded = load_file(connection, path, reader=columns.reader, arm=columns.arm, measured=columns.measured, labels=columns.segments)
+    types, rows = loaded.types, int(connection.execute("SELECT count(*) FROM file").fetchone()[0])
+    faults = [*known, *loaded.faults]
+    if not rows and not faults:
         raise DataError(f"{path}: the file has no row.")
-    refuse(path, value_faults(connection, types, never_negative=columns.never_negative))
+    # a line that is cut shows when dates are read, too
+    refuse(path, list(dict.fromkeys([*value_faults(connection, types, never_negative=columns.never_negative), *faults])))
     crossed = _gather(connection, path, columns, types)
     where = first_rows(connection, "arms > 1", "numbered JOIN all_readers USING (reader)") if crossed else ""
     readers = dict(connection.execute("SELECT arm, count(*) FROM readers GROUP BY arm ORDER BY arm").fetchall())
@@ -201,21 +211,9 @@ def _gather(connection: Any, path: Path, columns: Columns, types: Mapping[str, s
     if rows == readers:
         connection.execute("CREATE TEMP VIEW readers AS SELECT * FROM file")
         return 0
-    changed = [
-        f"'{name}' differs between rows of the same reader in {count:,} reader{'s' * (count > 1)}, it must be known before exposure."
-        for name in columns.before
-        if (count := connection.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM file GROUP BY reader HAVING min({quoted(name)}) <> max({quoted(name)}))"
-        ).fetchone()[0])
-    ]  # fmt: skip
-    changed += [
-        f"'{name}' differs between rows of the same reader in {count:,} reader{'s' * (count > 1)}, a group must be known before exposure."
-        for name in columns.segments
-        if (count := connection.execute(
-            f"SELECT count(*) FROM (SELECT 1 FROM file GROUP BY reader HAVING count(DISTINCT coalesce({quoted(label(name))}, '')) > 1)"
-        ).fetchone()[0])
-    ]  # fmt: skip
-    refuse(path, changed)
+    unlike = {f"'{name}'": (f"min({quoted(name)}) <> max({quoted(name)})", "it") for name in columns.before}
+    unlike |= {f"'{name}'": (f"count(DISTINCT coalesce({quoted(label(name))}, '')) > 1", "a group") for name in columns.segments}
+    refuse(path, [fault for says, test in unlike.items() if (fault := _changed(connection, says, *test))])
     # a sum of floats depends on their order, so they are added from the smallest on
     sums = [
         f"sum({quoted(name)}{'' if types[name] in WHOLE else f' ORDER BY {quoted(name)}'}) AS {quoted(name)}"
@@ -227,6 +225,16 @@ def _gather(connection: Any, path: Path, columns: Columns, types: Mapping[str, s
     connection.execute(f"CREATE TEMP TABLE all_readers AS {query}")
     connection.execute("CREATE TEMP VIEW readers AS SELECT * FROM all_readers WHERE arms = 1")
     return int(connection.execute("SELECT count(*) FROM all_readers WHERE arms > 1").fetchone()[0])
+
+
+def _changed(connection: Any, says: str, test: str, what: str) -> str:
+    """Say of how many readers a figure that was known before differs between rows, and where; nothing if of none."""
+    found = f"(SELECT reader FROM file GROUP BY reader HAVING {test})"
+    count = int(connection.execute(f"SELECT count(*) FROM {found}").fetchone()[0])
+    if not count:
+        return ""
+    where = first_rows(connection, "true", f"numbered JOIN {found} USING (reader)")
+    return f"{says} differs between rows of the same reader in {count:,} reader{'s' * (count > 1)} ({where}), {what} must be known before exposure."
 
 
 def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> dict[str, Scale]:
@@ -243,7 +251,7 @@ def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> dict
         shift = float(round(mean))
         furthest = max(high - shift, shift - low, 1.0 if types[name] in WHOLE else SMALLEST)
         if types[name] in WHOLE and furthest < 2**BITS:
-            found[name] = Scale(shift, 1.0, furthest)
+            found[name] = Scale(shift, 1.0, furthest, "HUGEINT" if types[name] in ("UBIGINT", "HUGEINT") else "BIGINT")
         elif values[4 * i + 3] and furthest < 2 ** (BITS - 7):  # money: hundredths, exactly
             found[name] = Scale(shift, 0.01, furthest * 100)
         else:

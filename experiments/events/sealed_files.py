@@ -49,8 +49,37 @@ def write(path: Path, batches: Iterable[Any], layout: Any = None) -> None:
     plain = ("id", "page_view", "body")  # hardly ever repeated
     dictionaries = [name for name in layout.names if name not in plain]
     with pq.ParquetWriter(path, layout, compression="zstd", use_dictionary=dictionaries) as writer:
-        for batch in batches:
-            writer.write_table(pa.Table.from_batches([batch]), row_group_size=ROWS_A_GROUP)
+        for group in _groups(batches):
+            writer.write_table(group, row_group_size=ROWS_A_GROUP)
+
+
+def _groups(batches: Iterable[Any]) -> Iterator[Any]:
+    """The same rows as tables, each of one kind and of at most ROWS_A_GROUP rows."""
+    waiting: list[Any] = []
+    for batch in batches:
+        waiting.append(batch)
+        while waiting and (end := _end(rows := pa.Table.from_batches(waiting))):
+            yield rows.slice(0, end)
+            waiting = rows.slice(end).to_batches()
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _end(rows: Any) -> int:
+    """After how many rows a group ends; 0 while more may follow.
+
+    Many readers are worked through in parts of a power of two of shards (``lake_tables``). A group that holds the end of
+    one part and the beginning of the next is unpacked for both, so it ends where the roundest number of shards ends.
+    """
+    kinds, shards = (pc.run_end_encode(rows[name].combine_chunks()) for name in ("kind", "shard"))
+    one_kind = kinds.run_ends[0].as_py()
+    if one_kind < len(rows) and one_kind <= ROWS_A_GROUP:
+        return int(one_kind)
+    if len(rows) <= ROWS_A_GROUP:
+        return 0
+    runs = zip(shards.run_ends.to_pylist(), shards.values.to_pylist()[1:], strict=False)
+    ends = [(after & -after, end) for end, after in runs if ROWS_A_GROUP // 2 <= end <= ROWS_A_GROUP]
+    return max(ends)[1] if ends else ROWS_A_GROUP
 
 
 def publish(hidden: Path, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:

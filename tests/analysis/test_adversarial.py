@@ -68,6 +68,9 @@ def test_what_cannot_be_estimated_has_a_status_and_a_reason_in_the_report(treate
     effect = told["effects"][0]
     assert effect["status"] == status
     assert (effect["absolute"]["estimate"] is not None, effect["relative"]["estimate"] is not None) == exist
+    assert all((effect["absolute"][key] is not None) == exist[0] for key in ("se", "low", "high", "p"))
+    assert all((effect["relative"][key] is not None) == exist[1] for key in ("low", "high"))
+    assert math.isfinite(sum(value or 0.0 for value in (*effect["absolute"].values(), *effect["relative"].values())))
     assert bool(effect["reason"]) == (status != "ok")
     assert effect["n"] == {"front": len(treated), "status_quo": len(control)}
     assert told["verdict"]["key"] != "ship" or status in ("ok", "guarded")

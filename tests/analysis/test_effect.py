@@ -65,10 +65,13 @@ def test_case_2_the_published_relative_range_is_the_delta_method_ours_is_fieller
     assert found.absolute.low > 0
 
 
-def test_case_3_fieller_with_the_normal_critical_value():
+def test_case_3_fieller_with_the_normal_critical_value_and_the_log_ratio_beside_it():
     treated, control = mean_value(2422.7, 134698.29, 3461), mean_value(1396.87, 52377.9767, 3407)
-    found = interval_at(compare(treated, control, level=0.95), treated, control, level=0.95, critical=stats.norm.ppf(0.975)).relative
+    contrast, z = compare(treated, control, level=0.95), stats.norm.ppf(0.975)
+    found = interval_at(contrast, treated, control, level=0.95, critical=z).relative
     assert (round(found.low, 5), round(found.high, 5)) == (0.09417, 1.70840)
+    log, s = math.log1p(found.estimate), math.sqrt(contrast.change_log_variance)
+    assert (round(math.expm1(log - z * s), 5), round(math.expm1(log + z * s), 5)) == (0.10525, 1.63734)
 
 
 def test_case_6_orders_per_session_of_tea_tasting():

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
 from analysis.summaries import import_summary
 from experiments.errors import DataError, ExperimentError
+from web.cli.commands import install
+from web.cli.main import app
 
 DATA = Path(os.environ.get("PRESSLAB_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 
@@ -37,7 +40,7 @@ def test_published_intervals_of_the_free_trial_screener_to_the_last_digit():
     assert round(net.contrast.absolute.estimate, 7) == -0.0048737
     assert (round(net.contrast.absolute.low, 4), round(net.contrast.absolute.high, 4)) == (-0.0116, 0.0019)
     assert (round(gross.sign_test.p, 4), round(net.sign_test.p, 4)) == (0.0026, 0.6776)
-    assert (gross.skipped, found.rows, found.skipped) == (14, 74, 28)
+    assert (gross.skipped, found.rows, len(found.skipped)) == (14, 74, 28)
     assert all(check.state == "ok" for check in found.checks)
 
 
@@ -66,8 +69,8 @@ def test_counts_by_hand(tmp_path):
 
 def test_periods_without_outcome_are_skipped_and_counted(tmp_path):
     found = import_summary(write(tmp_path, LONG + "control,d3,,100\nnew,d3,,100\n"))
-    assert (found.skipped, found.effects[0].skipped) == (2, 1)
-    assert found.to_dict()["notes"] == ["2 of 6 rows have no outcome and were left out."]
+    assert (found.skipped, found.effects[0].skipped) == (("line 6", "line 7"), 1)
+    assert found.to_dict()["notes"] == ["2 of 6 rows have no outcome and were left out (line 6, line 7)."]
     assert found.effects[0].contrast.n == (200, 200)
 
 
@@ -87,6 +90,18 @@ def test_every_faulty_line_is_named(tmp_path):
         (LONG + "control,d3,1\n", "line 6: 3 values, 4 columns"),
         (LONG + "control,d3,1,100,5\n", "line 6: 5 values, 4 columns"),
         ("arm,period,numerator,denominator,arm\ncontrol,d1,1,2,x\n", "line 1: the column 'arm' is named twice"),
+        (LONG + "control,d3,1\nnew,d3,x,1\n", "line 7: 'x' of '1' are not two counts"),
+        (LONG + '\nnew,"d\n3",x,1\n', "line 7: 'x' of '1' are not two counts"),
+        (LONG + 'new,d3,1,"100\n', "the row that begins in line 6 is not readable"),
+        (LONG + "New,d3,1,100\n", "line 6: arms 'new' and 'New' differ in capitals only"),
+        (LONG + "new,,1,100\n", "line 6: the period is empty"),
+        (LONG + "nan,d3,1,100\n", "line 6: the arm is empty"),
+        ("arm,period,numerator,denominator\n", "the file has no row"),
+        ("", "the file is empty"),
+        ("arm,metric,look,n,mean,variance\n,m,1,100,1,1\n", "line 2: the arm is empty"),
+        ("arm,metric,look,n,mean,variance\nnew,,1,100,1,1\n", "line 2: the metric is empty"),
+        ("arm,metric,look,n,mean,variance\nnew,m,nan,100,1,1\n", "line 2: the look 'nan' is no number"),
+        ("arm,metric,look,n,mean,variance\nnew,m,1,1e61,1,1\n", "line 2: look, n, mean and variance must be numbers"),
         ("arm,metric,look,n,mean,variance\nnew,m,1,100,1e300,1\n", "line 2: mean 1e+300 with variance 1 is not possible"),
     ],
 )
@@ -94,6 +109,54 @@ def test_lines_that_are_cut_too_long_or_beyond_all_numbers_are_named(tmp_path, t
     with pytest.raises(DataError) as caught:
         import_summary(write(tmp_path, text))
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("written", ["1_0", "１２", "٣", "0x10", "1e1", "inf", "true", "1.5", "-1", "1000000000000000000"])
+def test_what_only_looks_like_a_count_is_none(tmp_path, written):
+    with pytest.raises(DataError, match=f"line 6: '{written}' of '100' are not two counts"):
+        import_summary(write(tmp_path, LONG + f"new,d3,{written},100\n"))
+    with pytest.raises(DataError, match="line 2: look, n, mean and variance must be numbers"):
+        import_summary(write(tmp_path, f"arm,metric,look,n,mean,variance\nnew,m,1,{written},1,1\n"))
+
+
+@pytest.mark.parametrize("written", ["1_0", "１２", "0x10", "1,0", "inf", "-inf"])
+@pytest.mark.parametrize("column", ["look", "mean", "variance"])
+def test_what_only_looks_like_a_number_is_none(tmp_path, column, written):
+    row = {"arm": "new", "metric": "m", "look": "1", "n": "100", "mean": "1", "variance": "1", column: f'"{written}"'}
+    with pytest.raises(DataError, match="line 2: look, n, mean and variance must be numbers"):
+        import_summary(write(tmp_path, ",".join(row) + "\n" + ",".join(row.values()) + "\n"))
+
+
+def test_semicolons_and_tabs_divide_as_well(tmp_path):
+    plain = import_summary(write(tmp_path, LONG))
+    for delimiter in ";\t|":
+        assert import_summary(write(tmp_path, LONG.replace(",", delimiter))) == plain
+
+
+def test_a_look_without_the_control_is_told_and_compared_with_nothing(tmp_path):
+    text = "arm,metric,look,n,mean,variance\ncontrol,m,1,100,2,1\nnew,m,1,100,3,1\nnew,m,2,200,3,1\n"
+    found = import_summary(write(tmp_path, text))
+    assert [effect.look for effect in found.effects] == [1.0]
+    assert found.notes() == ("1 period not known of every arm, the first: look 2 of m.",)
+    with pytest.raises(ExperimentError, match="control 'old' is not one of the arms: control, new"):
+        import_summary(write(tmp_path, text), control="old")
+
+
+def test_the_command_takes_the_control(tmp_path):
+    install()
+    path = write(tmp_path, LONG.replace("control", "old"))
+    assert isinstance(CliRunner().invoke(app, ["experiment", "import-summary", str(path)]).exception, ExperimentError)
+    told = CliRunner().invoke(app, ["experiment", "import-summary", str(path), "--control", "old", "--json"])
+    assert json.loads(told.stdout)["control"] == "old"
+
+
+def test_counts_of_a_folder_are_counts(tmp_path):
+    header = "Date,Pageviews,Clicks,Enrollments,Payments\n"
+    write(tmp_path, header + "d1,１００,50,10,5\nd2,100,50,,\n", "x_control.csv")
+    write(tmp_path, header + "d1,100,50,12,6\nd2,1_0,50,12,6\n", "x_experiment.csv")
+    with pytest.raises(DataError) as caught:
+        import_summary(tmp_path)
+    assert caught.value.faults == ("control, line 2: Pageviews is '１００'", "experiment, line 3: Pageviews is '1_0'")
 
 
 def test_a_period_that_only_one_arm_has_is_said(tmp_path):
@@ -137,7 +200,10 @@ def test_an_archive_with_both_arms_side_by_side_is_understood(tmp_path):
     one, two = found.effects
     assert (one.metric, one.arm, one.contrast.n, one.contrast.status) == ("x/2/1", "variant 2", (80, 100), "ok")
     assert (two.contrast.absolute, two.contrast.reason) == (None, "the mean or variance of variant 2 is missing")
-    assert found.notes() == ("1 of 4 rows have no outcome and were left out.", "Ranges before the last look are no ground for a decision.")
+    assert found.notes() == (
+        "1 of 4 rows have no outcome and were left out (line 3).",
+        "Ranges before the last look are no ground for a decision.",
+    )
 
 
 def test_impossible_variances_are_refused_with_their_line(tmp_path):
@@ -154,7 +220,7 @@ def test_a_file_of_another_kind_is_refused_in_words(tmp_path):
         import_summary(tmp_path / "absent.csv")
     broken = tmp_path / "broken.csv"
     broken.write_bytes(b"\xff\xfe\x00bad")
-    with pytest.raises(DataError, match="not readable as a CSV"):
+    with pytest.raises(DataError, match="inside it is UTF-16 text"):
         import_summary(broken)
 
 

@@ -24,6 +24,16 @@ def key_of(*candidates, failed=(), progress=DONE, control="status_quo"):
     return found.key, found.arm
 
 
+def test_an_arm_without_a_number_is_not_said_to_have_failed():
+    found = decide([rule(superior=False, unknown="front has 1 reader")], control="status_quo", failed=(), progress=DONE)
+    assert found.sentence == "Keep status quo: no other arm could be judged."
+    assert found.reasons == ("Front could not be judged: front has 1 reader.",)
+    both = decide(
+        [rule(superior=False, unknown="front has 1 reader"), model(superior=False)], control="status_quo", failed=(), progress=DONE
+    )
+    assert both.sentence == "Keep status quo: no other arm is shown to be better."
+
+
 TRUTH = [
     ("a trust check fails", [rule(), model()], {"failed": ["events are missing"]}, ("do_not_use", None)),
     ("a failed check wins over a broken guardrail", [rule(guardrails=BROKE)], {"failed": ["events are missing"]}, ("do_not_use", None)),

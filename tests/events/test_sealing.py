@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -156,6 +157,20 @@ def test_many_events_are_worked_through_in_parts_with_the_same_result(tmp_path: 
     before = everything(tmp_path)
     monkeypatch.setattr("experiments.events.lake_tables.EVENTS_AT_ONCE", 100)
     assert everything(tmp_path) == before
+
+
+def test_no_part_of_the_readers_unpacks_rows_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight parts of eight shards each: every group of rows lies in one of them, is of one kind, and not small."""
+    monkeypatch.setattr(sealed_files, "ROWS_A_GROUP", 64)
+    rows = sorted((kind, shard, number) for kind in ("dwell", "view") for shard in range(64) for number in range(9 + shard % 3))
+    known = {"kind": [row[0] for row in rows], "shard": [row[1] for row in rows], "seq": [row[2] for row in rows]}
+    table = pa.table({field.name: pa.array(known.get(field.name, [None] * len(rows)), field.type) for field in sealed_files.schema()})
+    sealed_files.write(tmp_path / "day.parquet", table.to_batches(max_chunksize=50))
+    with pq.ParquetFile(tmp_path / "day.parquet") as file:
+        assert file.read().equals(table)
+        groups = [file.read_row_group(i, columns=["kind", "shard"]).to_pylist() for i in range(file.num_row_groups)]
+    assert all(len({(row["kind"], row["shard"] // 8) for row in group}) == 1 for group in groups)
+    assert all(32 <= len(group) <= 64 for group in groups)
 
 
 def test_what_does_not_fit_the_memory_is_worked_through_in_smaller_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

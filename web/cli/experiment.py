@@ -188,6 +188,7 @@ def analyse(
 @experiment.command("import-summary")
 def summary(
     path: Annotated[Path, typer.Argument(help="File or folder with counts per arm and period, or n, mean, variance per look.")],
+    control: Annotated[str, typer.Option(help="The arm the others are compared with.")] = "control",
     as_json: Json = False,
 ) -> None:
     """Analyse finished tests from their published sums."""
@@ -195,5 +196,5 @@ def summary(
     from web.cli.output import print_json
     from web.cli.report_table import print_summary
 
-    found = import_summary(path)
+    found = import_summary(path, control=control)
     (print_json if as_json else print_summary)(found.to_dict())

@@ -143,8 +143,11 @@ def test_a_planned_arm_without_readers_has_no_number_and_one_reader_too(tmp_path
 
 def test_all_zero_is_no_variation_and_not_a_zero_effect(tmp_path: Path) -> None:
     columns = {**readers(), "paid": [0] * 400}
-    contrast = run(csv(tmp_path / "t.csv", columns), "paid=paid").effects[0].contrast
+    found = run(csv(tmp_path / "t.csv", columns), "paid=paid")
+    contrast = found.effects[0].contrast
     assert (contrast.status, contrast.absolute) == ("no_variation", None)
+    assert found.verdict.sentence == "Keep control: no other arm could be judged."
+    assert found.verdict.reasons == ("New could not be judged: no reader of either arm has an event.",)
 
 
 def test_every_fault_of_the_columns_is_named_at_once(tmp_path: Path) -> None:
@@ -163,9 +166,9 @@ def test_values_that_are_empty_infinite_or_below_zero_are_named_with_rows_and_ar
         "visits": [1, 1, -2, 1],
     }
     path = csv(tmp_path / "t.csv", columns) if kind == "csv" else parquet(tmp_path / "t.parquet", columns)
-    says = refusal(path)
-    assert "'views' is not a finite number in 2 rows (control: 1, new: 1): row 2, 4." in says
-    assert "'visits' is below zero in 1 row (new: 1): row 3." in says
+    says, (two, one) = refusal(path), {"csv": ("line 3, 5", "line 4"), "parquet": ("row 2, 4", "row 3")}[kind]
+    assert f"'views' is not a finite number in 2 rows (control: 1, new: 1): {two}." in says
+    assert f"'visits' is below zero in 1 row (new: 1): {one}." in says
 
 
 @pytest.mark.parametrize("empty", [None, math.nan, "", "  "])
@@ -204,8 +207,8 @@ def test_what_is_counted_and_not_refused_names_its_first_rows(tmp_path: Path) ->
     columns = readers(40)
     columns["uid"][5], columns["arm"][4], columns["arm"][5], columns["views"][9] = "u4", "control", "new", -1
     says = {check.name: check.says for check in run(csv(tmp_path / "t.csv", columns), "views=views").checks}
-    assert "1 of 39 readers saw two arms (row 5, 6)." in says["one_arm"]
-    assert "'views' is below zero in 1 row (row 10)" in says["below_zero"]
+    assert "1 of 39 readers saw two arms (line 6, 7)." in says["one_arm"]
+    assert "'views' is below zero in 1 row (line 11)" in says["below_zero"]
 
 
 def test_arms_that_look_alike_are_refused(tmp_path: Path) -> None:
@@ -414,7 +417,7 @@ def test_numerators_below_zero_are_counted_in_words_and_do_not_stop_anything(tmp
     checks = {c.name: c for c in run(csv(tmp_path / "t.csv", columns), "paid=paid", "fines=fines", "more=paid/visits").checks}
     assert checks["below_zero"].state == "warn"
     assert checks["below_zero"].says == (
-        "'paid' is below zero in 12 rows (row 1, 2, 3, 4, 5, ...), 'fines' in 1 row (row 6); refunds are fine, counts are not."
+        "'paid' is below zero in 12 rows (line 2, 3, 4, 5, 6, ...), 'fines' in 1 row (line 7); refunds are fine, counts are not."
     )
     assert checks["below_zero"].figure == 13
     assert "below_zero" not in {c.name for c in run(tmp_path / "t.csv", "views=views").checks}

@@ -47,7 +47,8 @@ def test_rows_after_the_last_day_are_refused_by_number(tmp_path: Path, kind: str
     columns = dated()
     columns["day"][6], columns["day"][11] = "2026-04-01", "2026-04-01T00:00:00Z"
     path = WRITE[kind](tmp_path / f"t.{kind}", columns)
-    assert "'day' is after the end, 2026-03-31, in 2 rows: row 7, 12." in refusal(path, column="day", until="2026-03-31")
+    where = {"csv": "line 8, 13", "parquet": "row 7, 12"}[kind]
+    assert f"'day' is after the end, 2026-03-31, in 2 rows: {where}." in refusal(path, column="day", until="2026-03-31")
     assert run(path, column="day", until="2026-04-01").effects
 
 
@@ -56,9 +57,9 @@ def test_a_covariate_known_at_the_exposure_or_later_is_refused_by_row(tmp_path: 
     columns = dated()
     columns["known"][3], columns["known"][4], columns["known"][5] = "2026-03-02 08:00", "2026-03-02 07:59:59", "2026-03-02T08:30:00+02:00"
     path = WRITE[kind](tmp_path / f"t.{kind}", columns)
-    assert "'before' was known at or after the reader's first exposure ('known' against 'seen') in 1 row: row 4." in refusal(
-        path, **COVARIATE
-    )
+    where = {"csv": "line 5", "parquet": "row 4"}[kind]
+    says = refusal(path, **COVARIATE)
+    assert f"'before' was known at or after the reader's first exposure ('known' against 'seen') in 1 row: {where}." in says
 
 
 def test_covariates_that_are_older_pass_and_change_no_effect(tmp_path: Path) -> None:
@@ -81,8 +82,8 @@ def test_what_is_no_date_is_named_with_its_rows(tmp_path: Path) -> None:
     columns = dated()
     columns["day"][1], columns["known"][2] = "yesterday", ""
     says = refusal(csv(tmp_path / "t.csv", columns), column="day", until="2026-03-31", **COVARIATE)
-    assert "'day' is no date in 1 row: row 2." in says
-    assert "'known' is no date in 1 row: row 3." in says
+    assert "'day' is no date in 1 row: line 3." in says
+    assert "'known' is no date in 1 row: line 4." in says
 
 
 def test_a_column_that_is_missing_is_named_with_the_nearest(tmp_path: Path) -> None:
@@ -116,4 +117,4 @@ def test_the_command_takes_dates(tmp_path: Path) -> None:
     assert {c["name"]: c["state"] for c in found["checks"]}["look_ahead"] == "ok"
     refused = CliRunner().invoke(app, [*call, *known, "2026-03-30"])
     assert isinstance(refused.exception, DataError)
-    assert "in 60 rows: row 1, 2, 3, 4, 5, ..." in str(refused.exception)
+    assert "in 60 rows: line 2, 3, 4, 5, 6, ..." in str(refused.exception)

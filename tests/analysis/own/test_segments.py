@@ -81,7 +81,8 @@ def test_rows_of_one_reader_must_agree_on_the_group(tmp_path: Path) -> None:
     columns["device"] = ["phone"] * 100
     twice = {name: [*values, values[0]] for name, values in columns.items()} | {"device": ["phone"] * 100 + ["desktop"]}
     with pytest.raises(
-        DataError, match="'device' differs between rows of the same reader in 1 reader, a group must be known before exposure"
+        DataError,
+        match=r"'device' differs between rows of the same reader in 1 reader \(line 2, 102\), a group must be known before exposure",
     ):
         look(csv(tmp_path / "t.csv", twice), "device")
     again = {name: [*values, values[0]] for name, values in columns.items()}
