@@ -21,7 +21,7 @@ from experiments.events.event import Event
 from experiments.events.ids import PageViews
 from experiments.events.outbox_file import OutboxFile, Synchronous
 from experiments.events.outbox_queue import Batch, Line, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits
-from experiments.events.wire import encode
+from experiments.events.wire import encode_all
 
 __all__ = ["Outbox", "OutboxFailed", "OutboxFull", "OutboxLate", "OutboxLimits", "request_rotation"]
 
@@ -113,7 +113,7 @@ class Outbox:
 
     def _queued(self, events: Sequence[Event]) -> tuple[Line, Batch]:
         try:
-            bodies = [encode(event) for event in events]
+            bodies = encode_all(events)
         except (ValueError, TypeError, AttributeError) as error:
             raise OutboxFailed("invalid", f"an event cannot be written: {error}.", "Nothing of this call was kept.") from error
         batch = Batch(bodies, Counter((event.kind, event.arm) for event in events), sum(map(len, bodies)))

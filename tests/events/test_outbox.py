@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from experiments.errors import OutboxError
 from experiments.events.loader import Loader
@@ -155,9 +156,20 @@ def test_three_failed_commits_within_a_minute_give_up(folder: Path) -> None:
         outbox.append([view(9)])
 
 
+@pytest.mark.parametrize("n", [1, 3, 255, 256, 257, 600])
+def test_entries_of_one_commit_are_kept_in_their_order_however_many(tmp_path: Path, n: int) -> None:
+    file = OutboxFile(tmp_path, "one")
+    bodies = [b"%d" % k for k in range(n)]
+    for _ in range(2):
+        file.write(bodies, {("view", ""): n})
+    part = read_part(file.path, after=0, most=10_000)
+    assert [(row[0], row[1]) for row in part.rows] == list(enumerate([*bodies, *bodies], 1))
+    file.seal()
+
+
 def test_an_event_that_cannot_be_written_fails_its_own_call_only(outbox: Outbox, folder: Path) -> None:
     with pytest.raises(OutboxFailed, match="cannot be written"):
-        outbox.append([view(1), replace(view(2), body={"x": object()})])
+        outbox.append([view(1), structs.replace(view(2), body={"x": object()})])
     outbox.append([view(3)])
     assert entries(folder) == 1
 
