@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Response
 
 from experiments.events.store import balance
 from tests.web.site_fixture import PHONE, Stand
@@ -103,6 +105,14 @@ def test_a_host_that_is_not_ours_is_refused_in_words(stand: Stand, path: str) ->
     assert answer.status_code in (400, 405)
     assert "elsewhere.example" in answer.text
     assert "trusted_hosts" in answer.text
+
+
+@pytest.mark.parametrize(("protocol", "host", "status"), [("1.1", None, 400), ("1.1", "", 400), ("1.1", "localhost", 200), ("1.0", None, 200)])
+def test_a_request_that_names_no_host_is_refused_where_it_must(stand: Stand, protocol: str, host: str | None, status: int) -> None:
+    names = {"SERVER_PROTOCOL": f"HTTP/{protocol}", "SERVER_NAME": "localhost"}
+    environment = {**EnvironBuilder("/en/", headers=PHONE).get_environ(), **names}
+    environment = {key: value for key, value in environment.items() if key != "HTTP_HOST"} | ({} if host is None else {"HTTP_HOST": host})
+    assert Response.from_app(stand.app, environment).status_code == status
 
 
 def test_no_body_sent_to_the_beacon_is_answered_with_a_500(stand: Stand) -> None:
