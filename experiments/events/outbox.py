@@ -216,19 +216,22 @@ class _Files:
 
     def tend(self) -> OutboxError | None:
         """Start a new file when the log is long, the file old, or somebody asked; the new one exists before the old is sealed."""
-        mark = _mark(self._folder)
         old = self._current
-        age = time.monotonic() - self._opened
-        if old is None or (mark == self._mark and old.wal_bytes() < self._limits.rotate_bytes and age < self._limits.rotate_s):
+        if old is None:
             return None
         try:
+            old.check_lock()
+            mark, age = _mark(self._folder), time.monotonic() - self._opened
+            if mark == self._mark and old.wal_bytes() < self._limits.rotate_bytes and age < self._limits.rotate_s:
+                return None
             if old.last_seq:
                 self._current = None
                 self._file()
                 old.seal()
             self._opened, self._mark = time.monotonic(), mark
         except Exception as error:
-            self._poisoned.append(old)
+            if self._current is not old:
+                self._poisoned.append(old)
             return self._poison(error)
         return None
 

@@ -60,6 +60,7 @@ class OutboxFile:
         self.last_seq = 0
         self._chain = 0
         self._lock = _hold(folder / f"{name}.lock")
+        self._held = os.fstat(self._lock).st_ino
         try:
             _lay_out(folder, name)
             self._connection = sqlite3.connect(self.path, isolation_level=None)
@@ -73,7 +74,13 @@ class OutboxFile:
             raise
 
     def write(self, bodies: Iterable[bytes], tally: Mapping[tuple[str, str], int]) -> None:
-        """Commit entries and their counts in one transaction; on return they survive a power cut."""
+        """Commit entries and their counts in one transaction; on return they survive a power cut.
+
+        Raises
+        ------
+        OSError, sqlite3.Error
+            Whatever it was, the file is in doubt: write no more to it.
+        """
         values: list[int | bytes] = []
         seq, chain = self.last_seq, self._chain
         for body in bodies:
@@ -87,7 +94,14 @@ class OutboxFile:
             [(kind, arm, n) for (kind, arm), n in tally.items()],
         )
         run.execute("COMMIT")
+        self.check_lock()
         self.last_seq, self._chain = seq, chain
+
+    def check_lock(self) -> None:
+        """Raise OSError unless the lock file is still the one this file holds: without it a loader takes the file for finished."""
+        lock = self.path.with_suffix(".lock")
+        if os.stat(lock).st_ino != self._held:
+            raise OSError(f"{lock} is not the lock of its owner any more")
 
     def wal_bytes(self) -> int:
         """Size of the write-ahead log."""
@@ -151,11 +165,12 @@ def outbox_files(folder: Path) -> list[Path]:
 
 
 def owner_alive(path: Path) -> bool:
-    """Whether somebody may still write to an outbox file; without a lock file nobody knows, so: yes."""
-    try:
-        descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
+    """Whether somebody may still write to an outbox file.
+
+    A lock file that is missing is made anew: nobody holds it, and an owner that lives acknowledges nothing from then on, as
+    it looks after each commit whether the lock is still its own (:meth:`OutboxFile.check_lock`).
+    """
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -107,7 +107,9 @@ def test_a_host_that_is_not_ours_is_refused_in_words(stand: Stand, path: str) ->
     assert "trusted_hosts" in answer.text
 
 
-@pytest.mark.parametrize(("protocol", "host", "status"), [("1.1", None, 400), ("1.1", "", 400), ("1.1", "localhost", 200), ("1.0", None, 200)])
+@pytest.mark.parametrize(
+    ("protocol", "host", "status"), [("1.1", None, 400), ("1.1", "", 400), ("1.1", "localhost", 200), ("1.0", None, 200)]
+)
 def test_a_request_that_names_no_host_is_refused_where_it_must(stand: Stand, protocol: str, host: str | None, status: int) -> None:
     names = {"SERVER_PROTOCOL": f"HTTP/{protocol}", "SERVER_NAME": "localhost"}
     environment = {**EnvironBuilder("/en/", headers=PHONE).get_environ(), **names}
