@@ -20,7 +20,7 @@ import msgspec
 
 from experiments.errors import ConfigError, PresslabError
 
-__all__ = ["SLOTS", "LinkClaims", "PageClaims", "PageViews", "TokenError", "Tokens", "event_id"]
+__all__ = ["SLOTS", "LinkClaims", "PageClaims", "PageViews", "TokenError", "Tokens", "conversion_id", "event_id"]
 
 SLOTS = ("article.related",)  # well-known slots take one byte in a link; others are spelled out
 TOKEN_LIFE_US = 7 * 86_400_000_000
@@ -94,6 +94,17 @@ def event_id(page_view: str, kind: str, key: str = "") -> bytes:
     (True, 16)
     """
     return bytes.fromhex(page_view)[:6] + blake2b(f"{page_view}|{kind}|{key}".encode(), digest_size=10).digest()
+
+
+def conversion_id(at_us: int, name: str, order: str) -> bytes:
+    """Return the 16-byte id of a conversion: when it was ordered (UTC microseconds), then a hash of its name and order.
+
+    Examples
+    --------
+    >>> conversion_id(0, "subscription", "A-17") == conversion_id(0, "subscription", "A-18"), len(conversion_id(0, "x", "y"))
+    (False, 16)
+    """
+    return (at_us // 1000).to_bytes(6, "big") + blake2b(f"conversion\0{name}\0{order}".encode(), digest_size=10).digest()
 
 
 class PageClaims(msgspec.Struct, frozen=True, gc=False, array_like=True):

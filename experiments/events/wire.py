@@ -116,6 +116,11 @@ class _Dwell(_Body, kw_only=True):
 
 class _Conversion(_Body, kw_only=True):
     value: Annotated[int, msgspec.Meta(gt=-LARGEST, lt=LARGEST)]
+    name: Name = ""
+    order: Name = ""
+
+    def names(self) -> str:
+        return self.name + self.order
 
 
 _envelope = msgspec.json.Decoder(Envelope).decode
