@@ -9,7 +9,7 @@ import msgspec
 __all__ = ["KINDS", "SCHEMA", "SOURCES", "Event", "Kind", "Source"]
 
 SCHEMA = 1
-Kind = Literal["view", "exposure", "impression", "click", "dwell", "conversion", "arm_health", "job_health", "edge_count", "canary"]
+Kind = Literal["view", "exposure", "impression", "click", "dwell", "conversion", "arm_health", "edge_count", "canary"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Source = Literal["live", "simulated", "import", "canary"]
 SOURCES: tuple[Source, ...] = get_args(Source)

@@ -42,7 +42,7 @@ MOST_ENTRY_BYTES = 65_536
 MOST_NAME = 200
 LATE_US = 24 * 3_600_000_000
 LARGEST = 2**62
-WITHOUT_PAGE = frozenset({"conversion", "arm_health", "job_health", "edge_count", "canary"})
+WITHOUT_PAGE = frozenset({"conversion", "arm_health", "edge_count", "canary"})
 
 StoredRow = tuple[Any, ...]
 Columns = Sequence[Sequence[Any]]  # rows of the store, column by column
