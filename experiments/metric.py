@@ -13,9 +13,9 @@ from experiments.errors import MetricError, nearest
 
 __all__ = ["Measure", "Metric", "load_metrics", "metric"]
 
-COUNTS = ("view", "click", "dwell", "impression", "exposure", "session", "bounce", "reader", "returned")
+COUNTS = ("view", "click", "dwell", "impression", "exposure", "conversion", "session", "bounce", "reader", "returned")
 SUMS = ("dwell.active_ms", "impression.latency_us", "conversion.value")
-FIELDS = ("page_type", "referrer", "section", "most_read", "outcome", "depth_percent", "slot")
+FIELDS = ("page_type", "referrer", "section", "most_read", "outcome", "depth_percent", "slot", "name")
 KEYS = ("says", "numerator", "denominator", "quantile", "of", "divide_by", "cap", "direction", "unit", "needs_slot")
 Direction = Literal["up", "down"]
 
@@ -142,7 +142,7 @@ def _ratio(name: str, block: Mapping[str, Any]) -> tuple[Measure, Measure]:
 
 
 def _of_events(name: str, block: Mapping[str, Any]) -> tuple[Measure, Measure]:
-    known = [word for word in SUMS if word.partition(".")[0] in COUNTS]
+    known = [word for word in SUMS if word != "conversion.value"]  # a quantile is taken of what happens on pages
     if block["of"] not in known:
         raise MetricError(f"[metrics.{name}] is a quantile of '{block['of']}'; {nearest(str(block['of']), known)}")
     return Measure(sum=block["of"]), Measure(count=block["of"].partition(".")[0])

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, SecurityError
 from experiments.errors import PresslabError
 from experiments.settings import Settings
 from web.api.beacon import beacon
+from web.api.conversions import conversions
 from web.api.window import Window
 from web.guard import protect
 from web.pages import install_pages
@@ -40,6 +41,7 @@ def create_app(settings: Settings, *, give_up: Callable[[], None] | None = None)
     protect(app)
     _limit(app, settings, site)
     app.register_blueprint(beacon)
+    app.register_blueprint(conversions)
     install_pages(app)
     _errors(app, site)
     _probes(app, site)
@@ -79,7 +81,7 @@ def _errors(app: Flask, site: NewsSite) -> None:
             site.edge.count(refused=str(code)) if code == 429 else site.edge.count(rejected=[str(code)])
         if isinstance(error, SecurityError):  # the name of the host: no link of a page could be written
             return jsonify(error=f"{error.description}; trusted_hosts in presslab.toml says which are."), code
-        if request.path == "/e" or request.path.startswith("/-/"):
+        if request.path == "/e" or request.path.startswith(("/-/", "/api/")):
             answer = jsonify(error=error.description)
             if code == 429:
                 answer.headers["Retry-After"] = "1"

@@ -36,6 +36,8 @@ def protect(app: Flask) -> None:
 
     @app.before_request
     def _check() -> None:
+        if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not request.headers.get("Host"):
+            abort(400, "A request of HTTP/1.1 must name its host (RFC 9112, 3.2).")  # gunicorn would take the address it listens on
         if request.method not in SAFE_METHODS and not same_origin(request):
             abort(403)
 

@@ -20,6 +20,7 @@ __all__ = [
     "Recent",
     "choices_text",
     "identify",
+    "known_reader",
     "read_choices",
     "read_shown",
     "remember",
@@ -171,7 +172,7 @@ def identify(
     nobody = Identity("", False, 0, "live", choices, Recent(), Shown(), bot, prefetch, device)
     if bot or not choices.measured or (regime == "strict" and choices.personal is not True):
         return nobody
-    reader, issued_s, source = _known(tokens.unsign("id", request.cookies.get("pl_id", "")), now_s)
+    reader, issued_s, source = known_reader(tokens, request.cookies.get("pl_id", ""), now_s)
     new = not reader
     if new:
         simulated = tokens.unsign("simulated", request.headers.get("Presslab-Simulated", "")) == "1"
@@ -181,8 +182,9 @@ def identify(
     return replace(nobody, reader=reader, new=new, issued_s=issued_s, source=source, recent=recent, shown=shown)
 
 
-def _known(text: str | None, now_s: int) -> tuple[str, int, Source]:
-    match = re.fullmatch(r"([0-9a-f]{32})\.(\d{1,12})\.([ls])", text or "")
+def known_reader(tokens: Tokens, cookie: str, now_s: int) -> tuple[str, int, Source]:
+    """Return the reader a cookie ``pl_id`` names, when it was issued, and the source; without a reader if it is not ours or too old."""
+    match = re.fullmatch(r"([0-9a-f]{32})\.(\d{1,12})\.([ls])", tokens.unsign("id", cookie) or "")
     if match is None or now_s - int(match[2]) > ID_DAYS * DAY_S:
         return "", 0, "live"
     return match[1], int(match[2]), "simulated" if match[3] == "s" else "live"

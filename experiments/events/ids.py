@@ -7,13 +7,12 @@ Tokens are signed, so that arm, experiment and slate never come from a request b
 from __future__ import annotations
 
 import hmac
-import json
 import re
 import secrets
 import threading
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from hashlib import blake2b, sha256
 from typing import Literal
 
@@ -21,7 +20,7 @@ import msgspec
 
 from experiments.errors import ConfigError, PresslabError
 
-__all__ = ["SLOTS", "LinkClaims", "PageClaims", "PageViews", "TokenError", "Tokens", "event_id"]
+__all__ = ["SLOTS", "LinkClaims", "PageClaims", "PageViews", "TokenError", "Tokens", "conversion_id", "event_id"]
 
 SLOTS = ("article.related",)  # well-known slots take one byte in a link; others are spelled out
 TOKEN_LIFE_US = 7 * 86_400_000_000
@@ -32,7 +31,6 @@ MAC_BYTES = 16
 TO_URL, FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_+/=", b"+/!!!")  # what is no URL spelling decodes to nothing
 RANDOM_BITS = 74  # of a UUIDv7: 12 before the variant, 62 after it
 
-_claims = msgspec.json.Decoder(tuple[str, str, str, int, str, str, str, tuple[str, ...]]).decode
 Reason = Literal["bad", "foreign", "expired"]
 
 
@@ -98,9 +96,19 @@ def event_id(page_view: str, kind: str, key: str = "") -> bytes:
     return bytes.fromhex(page_view)[:6] + blake2b(f"{page_view}|{kind}|{key}".encode(), digest_size=10).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class PageClaims:
-    """What a page token says about the page it was issued with.
+def conversion_id(at_us: int, name: str, order: str) -> bytes:
+    """Return the 16-byte id of a conversion: when it was ordered (UTC microseconds), then a hash of its name and order.
+
+    Examples
+    --------
+    >>> conversion_id(0, "subscription", "A-17") == conversion_id(0, "subscription", "A-18"), len(conversion_id(0, "x", "y"))
+    (False, 16)
+    """
+    return (at_us // 1000).to_bytes(6, "big") + blake2b(f"conversion\0{name}\0{order}".encode(), digest_size=10).digest()
+
+
+class PageClaims(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """What a page token says about the page it was issued with; a token holds it as an array in this order.
 
     Parameters
     ----------
@@ -122,7 +130,7 @@ class PageClaims:
     articles: tuple[str, ...] = ()
 
 
-CLAIMED = tuple(field.name for field in fields(PageClaims))  # the order of a token's claims
+_claims = msgspec.json.Decoder(PageClaims).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +181,7 @@ class Tokens:
 
     def page(self, claims: PageClaims) -> str:
         """Return the token of a page: key id, claims, 128-bit MAC; safe in URLs and attributes."""
-        return self._sealed("page", json.dumps([getattr(claims, name) for name in CLAIMED], separators=(",", ":")))
+        return self._sealed("page", msgspec.json.encode(claims))
 
     def read_page(self, token: str, *, reader: str, now_us: int) -> PageClaims:
         """Return what a page token claims.
@@ -183,16 +191,25 @@ class Tokens:
         TokenError
             ``bad``: not signed by us; ``foreign``: issued to another reader; ``expired``: older than 7 days.
         """
-        opened = self._opened("page", token)
-        if opened is None:
-            raise TokenError("bad")
-        key, text = opened
-        claims = PageClaims(*_claims(text))
-        if not hmac.compare_digest(claims.reader_hash, self.reader_hash(reader, key)):
-            raise TokenError("foreign")
-        if now_us - claims.issued_at > TOKEN_LIFE_US:
-            raise TokenError("expired")
-        return claims
+        (found,) = self.read_pages([token], reader=reader, now_us=now_us)
+        if isinstance(found, TokenError):
+            raise found
+        return found
+
+    def read_pages(self, tokens: Iterable[str], *, reader: str, now_us: int) -> list[PageClaims | TokenError]:
+        """Return what each of one reader's page tokens claims, or why it cannot be trusted (:meth:`read_page`)."""
+        hashes = {key: self.reader_hash(reader, key) for key in self._keys}
+        found: list[PageClaims | TokenError] = []
+        for token in tokens:
+            opened = self._opened("page", token)
+            claims = _claims(opened[1]) if opened else None
+            if opened is None or claims is None:
+                found.append(TokenError("bad"))
+            elif not hmac.compare_digest(claims.reader_hash, hashes[opened[0]]):
+                found.append(TokenError("foreign"))
+            else:
+                found.append(TokenError("expired") if now_us - claims.issued_at > TOKEN_LIFE_US else claims)
+        return found
 
     def link(self, page_view: str, slot: str, position: int, article: str) -> str:
         """Return the token of a link in a slot (~40 characters); ``position`` counts from 0 to 255."""
@@ -214,25 +231,24 @@ class Tokens:
 
     def sign(self, purpose: str, text: str) -> str:
         """Return ``text`` signed for one purpose, safe in a cookie; another purpose does not accept it."""
-        return self._sealed(f"sign:{purpose}", text)
+        return self._sealed(f"sign:{purpose}", text.encode())
 
     def unsign(self, purpose: str, signed: str) -> str | None:
         """Return the text, or None when it was not signed by us for this purpose."""
         opened = self._opened(f"sign:{purpose}", signed)
-        return opened[1] if opened else None
+        return opened[1].decode() if opened else None
 
-    def _sealed(self, purpose: str, text: str) -> str:
-        payload = text.encode()
+    def _sealed(self, purpose: str, payload: bytes) -> str:
         return f"{self._current}.{_text(payload)}.{_text(self._mac(self._current, purpose, payload)[:MAC_BYTES])}"
 
-    def _opened(self, purpose: str, token: str) -> tuple[str, str] | None:
+    def _opened(self, purpose: str, token: str) -> tuple[str, bytes] | None:
         key, _, rest = token.partition(".")
         body, _, mac = rest.partition(".")
-        payload, given = _data(body), _data(mac)
-        if key not in self._keys or payload is None or given is None:
+        payload = _data(body)
+        if key not in self._keys or payload is None or not mac.isascii():
             return None
-        good = hmac.compare_digest(given, self._mac(key, purpose, payload)[:MAC_BYTES])
-        return (key, payload.decode()) if good else None
+        good = hmac.compare_digest(mac, _text(self._mac(key, purpose, payload)[:MAC_BYTES]))
+        return (key, payload) if good else None
 
     def _subkey(self, key: str, purpose: str) -> bytes:
         known = self._subkeys.get((key, purpose))

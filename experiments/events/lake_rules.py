@@ -39,6 +39,7 @@ OWN_FIELDS: Mapping[str, tuple[str, ...]] = {
     "impression": ("slot",),
     "exposure": ("slot", "outcome"),
     "dwell": ("depth_percent",),
+    "conversion": ("name",),
 }
 
 
@@ -277,7 +278,8 @@ def _amount(facts: Any, measure: Measure) -> Any:
 
 def _matches(facts: Any, measure: Measure, name: str, value: str) -> Any:
     kind = _kind(measure)
-    fields = (*PAGE_FIELDS, *OWN_FIELDS[kind]) if kind in OWN_FIELDS else ()
+    of_page = () if kind == "conversion" else PAGE_FIELDS
+    fields = (*of_page, *OWN_FIELDS[kind]) if kind in OWN_FIELDS else ()
     if name not in fields:
         raise MetricError(f"measure '{measure.key}' cannot filter by '{name}'.", f"Fields of '{kind}': {', '.join(fields) or 'none'}.")
     if value.startswith(">=") and value[2:].isdecimal():

@@ -21,7 +21,7 @@ from experiments.events.event import Event
 from experiments.events.ids import PageViews
 from experiments.events.outbox_file import OutboxFile, Synchronous
 from experiments.events.outbox_queue import Batch, Line, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits
-from experiments.events.wire import encode
+from experiments.events.wire import encode_all
 
 __all__ = ["Outbox", "OutboxFailed", "OutboxFull", "OutboxLate", "OutboxLimits", "request_rotation"]
 
@@ -113,7 +113,7 @@ class Outbox:
 
     def _queued(self, events: Sequence[Event]) -> tuple[Line, Batch]:
         try:
-            bodies = [encode(event) for event in events]
+            bodies = encode_all(events)
         except (ValueError, TypeError, AttributeError) as error:
             raise OutboxFailed("invalid", f"an event cannot be written: {error}.", "Nothing of this call was kept.") from error
         batch = Batch(bodies, Counter((event.kind, event.arm) for event in events), sum(map(len, bodies)))
@@ -216,19 +216,22 @@ class _Files:
 
     def tend(self) -> OutboxError | None:
         """Start a new file when the log is long, the file old, or somebody asked; the new one exists before the old is sealed."""
-        mark = _mark(self._folder)
         old = self._current
-        age = time.monotonic() - self._opened
-        if old is None or (mark == self._mark and old.wal_bytes() < self._limits.rotate_bytes and age < self._limits.rotate_s):
+        if old is None:
             return None
         try:
+            old.check_lock()
+            mark, age = _mark(self._folder), time.monotonic() - self._opened
+            if mark == self._mark and old.wal_bytes() < self._limits.rotate_bytes and age < self._limits.rotate_s:
+                return None
             if old.last_seq:
                 self._current = None
                 self._file()
                 old.seal()
             self._opened, self._mark = time.monotonic(), mark
         except Exception as error:
-            self._poisoned.append(old)
+            if self._current is not old:
+                self._poisoned.append(old)
             return self._poison(error)
         return None
 

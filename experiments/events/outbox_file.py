@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ CREATE TABLE tally(kind TEXT NOT NULL, arm TEXT NOT NULL, n INTEGER NOT NULL, PR
 CREATE TABLE sealed(last_seq INTEGER NOT NULL);
 """
 WAL_HEADER, FRAME_HEADER = 32, 24
+MOST_AT_ONCE = 256  # entries; SQLite takes 999 values a statement everywhere
 
 
 def fsync_folder(folder: Path) -> None:
@@ -59,6 +60,7 @@ class OutboxFile:
         self.last_seq = 0
         self._chain = 0
         self._lock = _hold(folder / f"{name}.lock")
+        self._held = os.fstat(self._lock).st_ino
         try:
             _lay_out(folder, name)
             self._connection = sqlite3.connect(self.path, isolation_level=None)
@@ -72,20 +74,34 @@ class OutboxFile:
             raise
 
     def write(self, bodies: Iterable[bytes], tally: Mapping[tuple[str, str], int]) -> None:
-        """Commit entries and their counts in one transaction; on return they survive a power cut."""
-        rows, seq, chain = [], self.last_seq, self._chain
+        """Commit entries and their counts in one transaction; on return they survive a power cut.
+
+        Raises
+        ------
+        OSError, sqlite3.Error
+            Whatever it was, the file is in doubt: write no more to it.
+        """
+        values: list[int | bytes] = []
+        seq, chain = self.last_seq, self._chain
         for body in bodies:
             seq, chain = seq + 1, crc32(body, chain)
-            rows.append((seq, body, chain))
+            values += (seq, body, chain)
         run = self._connection
         run.execute("BEGIN IMMEDIATE")
-        run.executemany("INSERT INTO entry VALUES (?, ?, ?)", rows)
+        _insert(run, values)
         run.executemany(
             "INSERT INTO tally VALUES (?, ?, ?) ON CONFLICT(kind, arm) DO UPDATE SET n = n + excluded.n",
             [(kind, arm, n) for (kind, arm), n in tally.items()],
         )
         run.execute("COMMIT")
+        self.check_lock()
         self.last_seq, self._chain = seq, chain
+
+    def check_lock(self) -> None:
+        """Raise OSError unless the lock file is still the one this file holds: without it a loader takes the file for finished."""
+        lock = self.path.with_suffix(".lock")
+        if os.stat(lock).st_ino != self._held:
+            raise OSError(f"{lock} is not the lock of its owner any more")
 
     def wal_bytes(self) -> int:
         """Size of the write-ahead log."""
@@ -104,6 +120,18 @@ class OutboxFile:
         except (OSError, sqlite3.Error):  # somebody has removed the file
             self._connection.close()
         os.close(self._lock)
+
+
+def _insert(run: sqlite3.Connection, values: Sequence[int | bytes]) -> None:
+    """Write entries, many a statement: each statement lets every thread of the process run before this one goes on.
+
+    The statements hold 256, 128 ... 1 entries, so that all of them are soon prepared.
+    """
+    start, left = 0, len(values) // 3
+    while left:
+        n = min(1 << (left.bit_length() - 1), MOST_AT_ONCE)
+        run.execute(f"INSERT INTO entry VALUES {', '.join(['(?, ?, ?)'] * n)}", values[3 * start : 3 * (start + n)])
+        start, left = start + n, left - n
 
 
 def _hold(lock: Path) -> int:
@@ -137,11 +165,12 @@ def outbox_files(folder: Path) -> list[Path]:
 
 
 def owner_alive(path: Path) -> bool:
-    """Whether somebody may still write to an outbox file; without a lock file nobody knows, so: yes."""
-    try:
-        descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
+    """Whether somebody may still write to an outbox file.
+
+    A lock file that is missing is made anew: nobody holds it, and an owner that lives acknowledges nothing from then on, as
+    it looks after each commit whether the lock is still its own (:meth:`OutboxFile.check_lock`).
+    """
+    descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -48,13 +48,14 @@ _EXPOSURE = (Column("arm", "arm", "text"), *map(_whole, ("phase", "bucket")), *m
 # a blank slot is logged too (the status quo), but it is no impression of anything; bodies are canonical JSON, no need to parse
 _FILLED = Column("filled", """instr(body, '"articles":[]') = 0""", "whole")
 _ARTICLES = Column("articles", "json_extract(body, '$.articles')", "text", sealed="json_extract(body, '$.articles')::VARCHAR")
+_NAME = Column("name", _text("name").sql, "text", sealed="coalesce(json_extract_string(body, '$.name'), '')")
 FACTS: Mapping[str, Sequence[Column]] = {
     "view": (*_PAGE, _ISSUED, *_VIEW),
     "exposure": (*_PAGE, _ISSUED, *_EXPOSURE),
     "impression": (*_PAGE, _text("slot"), _whole("latency_us"), _FILLED, _ARTICLES),
     "click": (*_PAGE, _text("slot")),
     "dwell": (*_PAGE, *map(_whole, ("active_ms", "depth_percent"))),
-    "conversion": (Column("reader", "reader", "text"), _ISSUED, _whole("value")),
+    "conversion": (Column("reader", "reader", "text"), _ISSUED, _whole("value"), _NAME),
 }
 
 

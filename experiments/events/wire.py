@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal, TypeGuard
 
 import msgspec
@@ -25,6 +26,7 @@ __all__ = [
     "decode",
     "decode_all",
     "encode",
+    "encode_all",
     "kind_and_arm",
     "payload",
     "reader_of",
@@ -40,7 +42,7 @@ MOST_ENTRY_BYTES = 65_536
 MOST_NAME = 200
 LATE_US = 24 * 3_600_000_000
 LARGEST = 2**62
-WITHOUT_PAGE = frozenset({"conversion", "arm_health", "job_health", "edge_count", "canary"})
+WITHOUT_PAGE = frozenset({"conversion", "arm_health", "edge_count", "canary"})
 
 StoredRow = tuple[Any, ...]
 Columns = Sequence[Sequence[Any]]  # rows of the store, column by column
@@ -114,6 +116,11 @@ class _Dwell(_Body, kw_only=True):
 
 class _Conversion(_Body, kw_only=True):
     value: Annotated[int, msgspec.Meta(gt=-LARGEST, lt=LARGEST)]
+    name: Name = ""
+    order: Name = ""
+
+    def names(self) -> str:
+        return self.name + self.order
 
 
 _envelope = msgspec.json.Decoder(Envelope).decode
@@ -126,7 +133,7 @@ _bodies = {
     "dwell": msgspec.json.Decoder(_Dwell).decode,
     "conversion": msgspec.json.Decoder(_Conversion).decode,
 }
-_quick = msgspec.json.Encoder(order="sorted").encode
+_quick = msgspec.json.Encoder(order="sorted").encode_lines
 _encoded = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
 
 
@@ -135,33 +142,47 @@ class RefusedError(Exception):
 
 
 def encode(event: Event) -> bytes:
-    """Return an event as it is written into an outbox.
+    """Return an event as it is written into an outbox; raises as :func:`encode_all` does."""
+    return encode_all([event])[0]
+
+
+def encode_all(events: Sequence[Event]) -> list[bytes]:
+    """Return events as they are written into an outbox; all at once, which takes a quarter of the time.
 
     Raises
     ------
     ValueError, TypeError
-        The event cannot be written at all: not JSON, a kind or arm that is no short printable text, over 64 KiB.
+        One cannot be written at all: not JSON, a kind or arm that is no short printable text, over 64 KiB.
     """
-    if not (_name(event.kind) and _name(event.arm)):
+    if not all(map(_name, {name for event in events for name in (event.kind, event.arm)})):
         raise ValueError("kind and arm must be printable texts of at most 200 characters")
-    head = (event.kind, event.arm, event.id.hex(), event.page_view, event.reader, event.experiment, event.issued_at, event.received_at)
-    tail = (event.client_at, event.sent_at, event.source, event.device, event.bot, event.config, event.schema)
-    entry = _written((*head, *tail), event.body)
-    if len(entry) > MOST_ENTRY_BYTES:
-        raise ValueError(f"the event takes {len(entry)} bytes, at most {MOST_ENTRY_BYTES} are accepted")
-    return entry
+    entries = _written(list(map(_head_of, events)), [event.body for event in events])
+    longest = max(map(len, entries), default=0)
+    if longest > MOST_ENTRY_BYTES:
+        raise ValueError(f"the event takes {longest} bytes, at most {MOST_ENTRY_BYTES} are accepted")
+    return entries
 
 
-def _written(head: tuple[object, ...], body: object) -> bytes:
-    """Return both lines: by msgspec where it writes what Python's encoder would, which takes three times as long, else by that one."""
+def _head_of(event: Event) -> tuple[Any, ...]:
+    return (
+        event.kind, event.arm, event.id.hex(), event.page_view, event.reader, event.experiment, event.issued_at, event.received_at,
+        event.client_at, event.sent_at, event.source, event.device, event.bot, event.config, event.schema,
+    )  # fmt: skip
+
+
+def _written(heads: Sequence[tuple[Any, ...]], bodies: Sequence[object]) -> list[bytes]:
+    """Return both lines of each: by msgspec where it writes what Python's encoder would, which takes longer, else by that one."""
     try:
-        line, text = _quick(head), _quick(body)
+        text = _quick(chain.from_iterable(zip(heads, bodies, strict=True)))
     except (ValueError, TypeError, OverflowError):
-        line = text = b"null"
+        text = b"null"
     # msgspec writes NaN as null, and letters as they are
-    if b"null" in text or line.count(b"null") != head.count(None) or not (line.isascii() and text.isascii()):
-        return f"{_encoded(head)}\n{_encoded(body)}".encode("ascii")
-    return b"%b\n%b" % (line, text)
+    if text.isascii() and text.count(b"null") == sum(head.count(None) for head in heads):
+        lines = iter(text.split(b"\n"))
+        return [b"%b\n%b" % both for both in zip(lines, lines, strict=False)]
+    if len(heads) > 1:
+        return [_written([head], [body])[0] for head, body in zip(heads, bodies, strict=True)]
+    return [f"{_encoded(heads[0])}\n{_encoded(bodies[0])}".encode("ascii")]
 
 
 def decode(entry: bytes) -> StoredRow:

@@ -50,6 +50,7 @@ class Line:
     kind: str = "view"
     arm: str = ""
     received: int = 100
+    duplicate: int = 0
     pending: int = 0
     exact: bool = True
 

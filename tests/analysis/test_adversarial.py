@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec import structs
 
 from analysis.comparison import Comparisons, compare_all
 from analysis.moments import Totals
@@ -240,13 +241,13 @@ def test_clocks_of_readers_change_no_number(tmp_path: Path, faultless: Report):
     """Ten years early and late, and never set at all."""
     years = 10 * 365 * DAY
     wrong = itertools.cycle([story.START - years, story.START + years, 0])
-    events = [replace(event, client_at=next(wrong), sent_at=next(wrong)) for event in told_story()]
+    events = [structs.replace(event, client_at=next(wrong), sent_at=next(wrong)) for event in told_story()]
     assert essence(from_events(tmp_path, events)) == essence(faultless)
 
 
 def test_what_a_server_receives_more_than_a_day_late_counts_for_no_arm(tmp_path: Path, faultless: Report):
     late = [
-        replace(event, id=bytes(15) + bytes([i]), reader=f"late{i}", page_view=f"{i:032x}", received_at=event.issued_at + 2 * DAY)
+        structs.replace(event, id=bytes(15) + bytes([i]), reader=f"late{i}", page_view=f"{i:032x}", received_at=event.issued_at + 2 * DAY)
         for i, event in enumerate(event for event in told_story() if event.kind == "exposure")
     ]
     told = from_events(tmp_path, told_story() + late[:40])
@@ -256,7 +257,7 @@ def test_what_a_server_receives_more_than_a_day_late_counts_for_no_arm(tmp_path:
 
 def test_a_group_of_readers_that_nobody_belongs_to_or_only_few_has_a_status(tmp_path: Path):
     events = told_story()
-    rare = [replace(event, device="tablet") if event.reader in ("r00", "r01", "r02") else event for event in events]
+    rare = [structs.replace(event, device="tablet") if event.reader in ("r00", "r01", "r02") else event for event in events]
     segments = from_events(tmp_path, rare).to_dict()["segments"]
     groups = {group["group"]: group for group in segments[0]["groups"]} if segments else {}
     assert "desktop" not in groups

@@ -103,6 +103,10 @@ def test_a_balance_that_is_off_by_one_event_blocks_and_names_it():
     assert "click of als" in found.says
 
 
+def test_events_that_were_sent_again_do_not_change_a_word():
+    assert balanced([Line(received=130, duplicate=30)]) == balanced([Line(received=100)])
+
+
 def test_events_still_on_their_way_only_warn():
     assert balanced([Line(pending=3)]).state == "warn"
     assert balanced([Line()]).state == "ok"

@@ -3,11 +3,11 @@ from __future__ import annotations
 import os
 import random
 from base64 import b64encode
-from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from msgspec.structs import replace
 
 from experiments.errors import BusyError, DataError
 from experiments.events import lake

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from experiments.errors import ConfigError
 from experiments.events.ids import LinkClaims, PageClaims, PageViews, TokenError, Tokens, event_id
@@ -65,6 +65,15 @@ def test_a_copied_or_old_page_token_is_refused_with_its_reason(reader: str, late
     with pytest.raises(TokenError) as caught:
         tokens.read_page(tokens.page(claims(tokens)), reader=reader, now_us=NOW + later)
     assert caught.value.reason == reason
+
+
+def test_tokens_read_together_say_each_its_own() -> None:
+    tokens = Tokens({"k1": NEW, "k0": OLD}, "k1")
+    good, old = claims(tokens), Tokens({"k0": OLD}, "k0")
+    foreign, expired = replace(good, reader_hash=tokens.reader_hash("reader-2")), replace(good, issued_at=NOW - 8 * DAY)
+    given = [tokens.page(good), "bad", tokens.page(foreign), tokens.page(expired), old.page(claims(old))]
+    found = tokens.read_pages(given, reader="reader-1", now_us=NOW)
+    assert [one.reason if isinstance(one, TokenError) else one for one in found] == [good, "bad", "foreign", "expired", claims(old)]
 
 
 @given(st.integers(0, 10_000), st.characters(codec="utf-8"))

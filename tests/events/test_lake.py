@@ -11,6 +11,8 @@ import pytest
 from experiments.errors import DataError, MetricError
 from experiments.events import lake
 from experiments.events.event import Event
+from experiments.events.loader import Loader
+from experiments.events.sealing import seal
 from experiments.experiment import Arm, Experiment
 from experiments.metric import Measure, Metric, built_in
 from tests.events.story import DAY, MINUTE, START, Story, send
@@ -229,16 +231,25 @@ def test_coming_back_and_paying_are_measured(tmp_path: Path) -> None:
     story.page("anna", 1440)
     story.exposed("ben", 0, "front")
     story.page("ben", 1439)
-    for reader, minute, value in (("anna", 20, 499), ("anna", 30, 1), ("ben", 5000, 900)):
+    for reader, minute, value, name in (("anna", 20, 499, "order"), ("anna", 30, 1, "letter"), ("ben", 5000, 900, "order")):
         order, at = bytes(8) + minute.to_bytes(8, "big"), START + minute * MINUTE
-        story.events.append(Event(order, "conversion", "", reader, at, at, {"value": value, "currency": "EUR"}))
+        story.events.append(Event(order, "conversion", "", reader, at, at, {"value": value, "currency": "EUR", "name": name}))
     send(tmp_path, story.events)
-    metrics = [Metric("x", "x", Measure(count="returned"), Measure(sum="conversion.value"))]
-    found = lake.reader_rows(tmp_path, plan, metrics, until_us=LATER, source="live")
-    assert [(row["reader"], row["count_returned"], row["sum_conversion_value"]) for row in found.table.to_pylist()] == [
-        ("anna", 1, 500),
-        ("ben", 0, 0),
-    ]
+    measures = (
+        Measure(count="returned"),
+        Measure(sum="conversion.value"),
+        Measure(count="conversion"),
+        Measure("conversion", where={"name": "letter"}),
+    )
+    metrics = [Metric("x", "x", measure, Measure(count="reader")) for measure in measures]
+    for _ in range(2):
+        found = lake.reader_rows(tmp_path, plan, metrics, until_us=LATER, source="live").table.to_pylist()
+        assert [[row["reader"], *(row[measure.key] for measure in measures)] for row in found] == [
+            ["anna", 1, 500, 2, 1],
+            ["ben", 0, 0, 0, 0],
+        ]
+        with Loader(tmp_path, clock=lambda: LATER) as loader:
+            seal(tmp_path, until_us=LATER, loader=loader)
 
 
 @pytest.mark.parametrize("measure", [Measure(count="click", where={"depth_percent": ">=5"}), Measure(count="session", where={"slot": "x"})])

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from experiments.errors import BusyError
 from experiments.events.loader import Loader
@@ -78,8 +79,8 @@ def test_the_file_of_a_killed_owner_is_loaded_and_removed(tmp_path: Path, loader
 
 def test_the_same_event_again_is_a_duplicate_and_another_payload_a_conflict(tmp_path: Path) -> None:
     send(tmp_path, [view(1), view(1), view(2)])
-    changed = replace(view(1), body={"page_type": "front"})
-    again = replace(view(2), received_at=view(2).received_at + 5)
+    changed = structs.replace(view(1), body={"page_type": "front"})
+    again = structs.replace(view(2), received_at=view(2).received_at + 5)
     loaded = send(tmp_path, [view(1), changed, again, changed])
     assert (loaded.stored, loaded.duplicate, loaded.conflict) == (0, 2, 2)
     assert rows(tmp_path, "SELECT body FROM event ORDER BY seq")[0] == ('{"article":"a1","page_type":"article"}',)
@@ -88,7 +89,7 @@ def test_the_same_event_again_is_a_duplicate_and_another_payload_a_conflict(tmp_
 
 
 def test_dead_letters_keep_reason_and_payload_and_are_balanced(tmp_path: Path) -> None:
-    bad = replace(view(1), kind="click", arm="als", body={"slot": "s"})
+    bad = structs.replace(view(1), kind="click", arm="als", body={"slot": "s"})
     send(tmp_path, [bad, view(2)])
     assert rows(tmp_path, "SELECT reason, kind, arm, payload FROM dead_letter") == [("click: bad article", "click", "als", encode(bad))]
     assert [(row.kind, row.arm, row.dead, row.stored, row.exact) for row in balance(tmp_path)] == [
@@ -99,7 +100,7 @@ def test_dead_letters_keep_reason_and_payload_and_are_balanced(tmp_path: Path) -
 
 @pytest.mark.parametrize(("odd", "reason"), [("half of a pair \ud800", "not readable"), ("nul \0", "no readable reason")])
 def test_a_reason_that_is_no_text_does_not_stop_the_loader(tmp_path: Path, odd: str, reason: str) -> None:
-    loaded = send(tmp_path, [replace(view(1), body={"dead": odd}), view(2)])
+    loaded = send(tmp_path, [structs.replace(view(1), body={"dead": odd}), view(2)])
     assert (loaded.dead, loaded.stored) == (1, 1)
     assert rows(tmp_path, "SELECT reason FROM dead_letter") == [(reason,)]
 
@@ -115,7 +116,7 @@ def test_a_text_that_cannot_be_written_is_a_dead_letter_and_reports_go_on(tmp_pa
 
 @pytest.mark.parametrize("schema", [True, 1.0])
 def test_a_number_of_another_type_is_a_dead_letter(tmp_path: Path, schema: object) -> None:
-    assert send(tmp_path, [replace(view(1), schema=schema), view(2)]).dead == 1
+    assert send(tmp_path, [structs.replace(view(1), schema=schema), view(2)]).dead == 1
 
 
 def test_the_balance_is_exact_at_every_step_of_the_way(tmp_path: Path) -> None:
@@ -124,7 +125,9 @@ def test_the_balance_is_exact_at_every_step_of_the_way(tmp_path: Path) -> None:
     assert balance(tmp_path) == []
     with Loader(tmp_path, clock=lambda: START) as loader:
         for _ in range(25):
-            some = [replace(view(chance.randrange(300)), arm=chance.choice(["als", "front"])) for _ in range(chance.randrange(1, 30))]
+            some = [
+                structs.replace(view(chance.randrange(300)), arm=chance.choice(["als", "front"])) for _ in range(chance.randrange(1, 30))
+            ]
             outbox.append(some)
             if chance.random() < 0.5:
                 loader.load(most=chance.randrange(1, 40))
@@ -252,5 +255,5 @@ def test_what_a_killed_process_left_unfinished_is_swept(tmp_path: Path, loader: 
 
 def test_late_events_are_stored_and_counted(tmp_path: Path) -> None:
     event = view(1)
-    loaded = send(tmp_path, [replace(event, received_at=event.issued_at + 2 * 86_400_000_000), view(2)])
+    loaded = send(tmp_path, [structs.replace(event, received_at=event.issued_at + 2 * 86_400_000_000), view(2)])
     assert (loaded.stored, loaded.late) == (2, 1)

@@ -6,16 +6,19 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from experiments.errors import OutboxError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits, request_rotation
 from experiments.events.outbox_file import OutboxFile, outbox_files, owner_alive, read_part
 from tests.events.story import SMALL, START, view
+from tests.faults import harness
 
 
 @pytest.fixture
@@ -155,9 +158,74 @@ def test_three_failed_commits_within_a_minute_give_up(folder: Path) -> None:
         outbox.append([view(9)])
 
 
+@pytest.mark.parametrize("n", [1, 3, 255, 256, 257, 600])
+def test_entries_of_one_commit_are_kept_in_their_order_however_many(tmp_path: Path, n: int) -> None:
+    file = OutboxFile(tmp_path, "one")
+    bodies = [b"%d" % k for k in range(n)]
+    for _ in range(2):
+        file.write(bodies, {("view", ""): n})
+    part = read_part(file.path, after=0, most=10_000)
+    assert [(row[0], row[1]) for row in part.rows] == list(enumerate([*bodies, *bodies], 1))
+    file.seal()
+
+
+def test_a_writer_that_was_killed_and_lost_its_lock_file_is_not_waited_for(tmp_path: Path) -> None:
+    acknowledged = harness.kill_after(harness.start("writer", tmp_path, "FULL", 0, 10_000), lines=20)
+    for lock in (tmp_path / "outbox").glob("*.lock"):
+        lock.unlink()
+    found = harness.verdict(tmp_path, acknowledged)
+    assert (found.lost, found.duplicates, found.alarms, found.exact) == (0, 0, 0, True)
+    assert outbox_files(tmp_path / "outbox") == []
+
+
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # a file that is in doubt is never touched again
+@pytest.mark.parametrize("loaded_first", [False, True])
+def test_a_writer_whose_lock_file_is_removed_acknowledges_nothing_that_is_not_loaded(tmp_path: Path, loaded_first: bool) -> None:
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=replace(SMALL, tick_s=3_600.0))
+    outbox.append([view(1)])
+    acknowledged = [view(1).id]
+    (old,) = outbox_files(tmp_path / "outbox")
+    old.with_suffix(".lock").unlink()
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        if loaded_first:
+            loader.drain()
+        for number in (2, 3):
+            with suppress(OutboxFailed):  # the first, unless the committer looked after its lock before
+                outbox.append([view(number)], timeout_s=30)
+                acknowledged.append(view(number).id)
+        outbox.close()
+        loader.drain()
+    found = harness.verdict(tmp_path, acknowledged)
+    assert (found.lost, found.duplicates, found.exact) == (0, 0, True)
+    assert outbox_files(tmp_path / "outbox") == []
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_commit_under_a_lock_that_is_not_its_own_is_in_doubt(tmp_path: Path, replaced: bool) -> None:
+    file = OutboxFile(tmp_path, "one")
+    file.write([b"1"], {("view", ""): 1})
+    (tmp_path / "one.lock").unlink()
+    if replaced:
+        (tmp_path / "one.lock").touch()
+    with pytest.raises(OSError, match=r"one\.lock"):
+        file.write([b"2"], {("view", ""): 1})
+    file.seal()
+
+
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
+def test_a_quiet_writer_notices_that_its_lock_file_is_gone_and_starts_another_file(tmp_path: Path) -> None:
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(1)])
+    (old,) = outbox_files(tmp_path / "outbox")
+    old.with_suffix(".lock").unlink()
+    assert wait_for(lambda: len(outbox_files(tmp_path / "outbox")) == 2 and outbox.ready)
+    outbox.append([view(2)])
+    outbox.close()
+
+
 def test_an_event_that_cannot_be_written_fails_its_own_call_only(outbox: Outbox, folder: Path) -> None:
     with pytest.raises(OutboxFailed, match="cannot be written"):
-        outbox.append([view(1), replace(view(2), body={"x": object()})])
+        outbox.append([view(1), structs.replace(view(2), body={"x": object()})])
     outbox.append([view(3)])
     assert entries(folder) == 1
 

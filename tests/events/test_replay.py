@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from experiments.errors import BusyError
 from experiments.events import replay as replaying

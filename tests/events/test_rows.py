@@ -3,10 +3,10 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from experiments.events.engine import Store
 from experiments.events.rows import decoded, insert_new

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from experiments.events.asking import replay_anywhere, salvage_anywhere
 from experiments.events.event import Event

@@ -3,15 +3,15 @@ from __future__ import annotations
 import json
 import math
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from experiments.events.event import Event
-from experiments.events.wire import COLUMNS, RefusedError, decode, decode_all, encode, kind_and_arm, payload, reader_of
+from experiments.events.wire import COLUMNS, RefusedError, decode, decode_all, encode, encode_all, kind_and_arm, payload, reader_of
 from tests.events.story import START, view
 
 
@@ -232,6 +232,12 @@ def test_entries_are_taken_together_if_each_of_them_would_be_and_say_the_same(wr
             decode_all(entries)
     else:
         assert list(zip(*decode_all(entries), strict=True)) == alone
+
+
+@given(st.lists(st.tuples(st.sampled_from(BODIES), st.sampled_from(["", "anna", "Zoë", "null"]), st.sampled_from([None, 1]))))
+def test_events_are_written_together_as_each_of_them_would_be(told: list[tuple[Any, str, int | None]]) -> None:
+    events = [replace(view(1), kind=kind, body=body, reader=reader, sent_at=at) for (kind, body), reader, at in told]
+    assert encode_all(events) == [encode(event) for event in events]
 
 
 @pytest.mark.parametrize(("device", "accepted"), [("x" * 380, True), ("x" * 401, False), ("a\u2028b", False)])

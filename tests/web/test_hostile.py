@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from werkzeug.test import EnvironBuilder
+from werkzeug.wrappers import Response
 
 from experiments.events.store import balance
 from tests.web.site_fixture import PHONE, Stand
@@ -105,6 +107,16 @@ def test_a_host_that_is_not_ours_is_refused_in_words(stand: Stand, path: str) ->
     assert "trusted_hosts" in answer.text
 
 
+@pytest.mark.parametrize(
+    ("protocol", "host", "status"), [("1.1", None, 400), ("1.1", "", 400), ("1.1", "localhost", 200), ("1.0", None, 200)]
+)
+def test_a_request_that_names_no_host_is_refused_where_it_must(stand: Stand, protocol: str, host: str | None, status: int) -> None:
+    names = {"SERVER_PROTOCOL": f"HTTP/{protocol}", "SERVER_NAME": "localhost"}
+    environment = {**EnvironBuilder("/en/", headers=PHONE).get_environ(), **names}
+    environment = {key: value for key, value in environment.items() if key != "HTTP_HOST"} | ({} if host is None else {"HTTP_HOST": host})
+    assert Response.from_app(stand.app, environment).status_code == status
+
+
 def test_no_body_sent_to_the_beacon_is_answered_with_a_500(stand: Stand) -> None:
     client = stand.reader_in("front")
     token = TOKEN.findall(client.get(f"/en/article/{stand.article}", headers=PHONE).text)[0]
@@ -120,6 +132,27 @@ def test_no_body_sent_to_the_beacon_is_answered_with_a_500(stand: Stand) -> None
         assert answer.json
     stand.site.close()
     assert all(row.exact for row in balance(stand.home))
+
+
+def test_an_event_is_taken_as_it_is_beside_one_that_must_be_refused(stand: Stand) -> None:
+    """Alone it is read by its type, beside a bad one by Python's reader: the answer and what is stored are the same."""
+    client = stand.reader_in("front")
+    token = TOKEN.findall(client.get(f"/en/article/{stand.article}", headers=PHONE).text)[0]
+    good, taken = {"token": json.dumps(token), "active_ms": "5", "depth": "5", "client_at": "1", "sent_at": "null"}, 0
+    for value in (*ODD, "0", "1.0", "12.7", "1e3", "01", "+1", "9007199254740992", "9007199254740993", '"a\tb"', '"\\u00e9"'):
+        for name in good:
+            one = "{" + ", ".join(f'"{key}": {text}' for key, text in {**good, name: value}.items()) + "}"
+            alone, beside = (client.post("/e", data=f'{{"events": [{rows}]}}', headers=JSON).json for rows in (one, f"{one}, 0"))
+            assert alone is not None
+            assert beside is not None
+            if "error" not in alone:
+                taken += alone["accepted"]
+                assert beside["accepted"] == alone["accepted"], one[:200]
+                assert beside["rejected"] == [*alone["rejected"], {"i": 1, "reason": "not an object"}], one[:200]
+    stored = [event["body"] for event in stand.events() if event["kind"] == "dwell"]
+    assert taken > len(stored) == len({tuple(body.items()) for body in stored})
+    rows = [row for row in balance(stand.home) if row.kind == "dwell"]
+    assert [(row.received, row.conflict, row.exact) for row in rows] == [(2 * taken, 0, True)]
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "\x7f", "a" * 5_000])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
+import msgspec
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from experiments.errors import OutboxError
@@ -18,9 +20,27 @@ __all__ = ["beacon"]
 beacon = Blueprint("beacon", __name__)
 MOST_EVENTS = 50
 LONGEST_MS = 30 * 60 * 1000
+LARGEST = 2**53
 HOUR_US = 3_600_000_000
 SEEN = 100  # read to the end: the slot below the text came on screen
-KNOWN = {"token", "active_ms", "depth", "client_at", "sent_at"}
+NUMBERS = ("active_ms", "depth", "client_at", "sent_at")
+Number = Annotated[int, msgspec.Meta(ge=0, le=LARGEST)]
+
+
+class Sent(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """An event as it should be."""
+
+    token: str
+    active_ms: Number = 0
+    depth: Number = 0
+    client_at: Number | None = None
+    sent_at: Number | None = None
+
+
+class Many(msgspec.Struct):
+    """A request for events that are all as they should be."""
+
+    events: list[Sent]
 
 
 class Refused(ValueError):
@@ -31,45 +51,98 @@ class Refused(ValueError):
         super().__init__(says or kind)
 
 
+_many = msgspec.json.Decoder(Many).decode
+
+
 @beacon.post("/e")
 def receive() -> tuple[Response, int]:
     """Take up to 50 events; each is accepted or refused with its reason, and the accepted ones are durable."""
     site: NewsSite = current_app.extensions["presslab"]
     if request.mimetype != "application/json":
         return _whole(site, "the body must be application/json", 415)
+    body = request.get_data(cache=False)
+    request.stream.read(1)  # a body in chunks ends at the limit in silence; one byte more is refused
     try:
-        sent = request.get_data(cache=False, as_text=True)
-        request.stream.read(1)  # a body in chunks ends at the limit in silence; one byte more is refused
-        body = json.loads(sent)
+        rows = _rows(body)
     except (ValueError, RecursionError):
         return _whole(site, "the body is not JSON", 400)
-    rows = body.get("events") if isinstance(body, dict) and "events" in body else [body]
     if not isinstance(rows, list) or not rows:
         return _whole(site, "'events' must be a list of 1 to 50 events", 422)
     if len(rows) > MOST_EVENTS:
         return _whole(site, f"{len(rows)} events in one request; at most {MOST_EVENTS}", 413)
     who, now = site.identify(request), site.clock()
-    events: list[Event] = []
-    rejected: dict[int, Refused] = {}
-    shown = who.shown
-    for index, row in enumerate(rows):
-        try:
-            claims = _claims(site, row, who, now)
-            events.append(_dwell(row, claims, who, now))
-            if who.agreed and events[-1].body["depth_percent"] == SEEN:
-                shown = shown.with_page(claims.page_view[-8:], [short_id(article) for article in claims.articles], hour=now // HOUR_US)
-        except Refused as reason:
-            rejected[index] = reason
-    answer, status = _kept(site, events, rejected)
-    if shown != who.shown:
-        remember_shown(answer, shown, site.tokens, secure=site.settings.secure_cookies)
+    pages, refused = _sorted_out(site, rows, who, now)
+    answer, status = _kept(site, [_dwell(sent, claims, who, now) for sent, claims in pages], refused)
+    if who.agreed:
+        _keep_shown(site, answer, who, [claims for sent, claims in pages if sent.depth >= SEEN], hour=now // HOUR_US)
     return answer, status
+
+
+def _rows(body: bytes) -> Any:
+    """What a request holds: by type where every event is as it should be, by Python's reader where one may have to be refused."""
+    try:
+        return _many(body).events
+    except (msgspec.DecodeError, RecursionError):
+        told = json.loads(body.decode(errors="replace"))
+    return told.get("events") if isinstance(told, dict) and "events" in told else [told]
 
 
 def _whole(site: NewsSite, says: str, status: int) -> tuple[Response, int]:
     """Nothing of this request can be read as events."""
     site.edge.count(rejected=[str(status)])
     return jsonify(error=says), status
+
+
+def _sorted_out(site: NewsSite, rows: Sequence[Any], who: Identity, now: int) -> tuple[list[tuple[Sent, PageClaims]], dict[int, Refused]]:
+    """The events that can be taken, each with what its token says, and why the others cannot, by place."""
+    sent: dict[int, Sent] = {}
+    refused: dict[int, Refused] = {}
+    for place, row in enumerate(rows):
+        try:
+            sent[place] = row if isinstance(row, Sent) else _sent(row)
+        except Refused as reason:
+            refused[place] = reason
+    if not who.measured:
+        return [], refused | dict.fromkeys(sent, Refused("this reader is not measured"))
+    read = site.tokens.read_pages([one.token for one in sent.values()], reader=who.reader, now_us=now)
+    pages: list[tuple[Sent, PageClaims]] = []
+    for (place, one), claims in zip(sent.items(), read, strict=True):
+        if isinstance(claims, TokenError):
+            refused[place] = Refused(f"token is {claims.reason}")
+        else:
+            pages.append((one, claims))
+    return pages, dict(sorted(refused.items()))
+
+
+def _sent(row: Any) -> Sent:
+    """An event that may not be as it should: an object of known fields, with a token."""
+    if not isinstance(row, dict):
+        raise Refused("not an object")
+    if unknown := sorted(set(row) - {"token", *NUMBERS}):
+        raise Refused("unknown field", f"unknown field {unknown[0]!r}")
+    if not isinstance(row.get("token"), str):
+        raise Refused("token is missing")
+    absent = {name for name in ("client_at", "sent_at") if row.get(name) is None}
+    return Sent(row["token"], **{name: _number(row, name) for name in NUMBERS if name not in absent})
+
+
+def _number(row: dict[str, Any], key: str) -> int:
+    """A whole number from 0 to 2**53, however the client wrote it."""
+    value = row.get(key, 0)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:  # NaN is refused, too
+        raise Refused("bad number", f"{key} must be a number from 0 on, not {str(value)[:40]!r}")
+    return int(value)
+
+
+def _dwell(sent: Sent, claims: PageClaims, who: Identity, now: int) -> Event:
+    active_ms, depth = min(sent.active_ms, LONGEST_MS), min(sent.depth, 100)
+    client_at = None if sent.client_at is None else sent.client_at * 1000
+    sent_at = None if sent.sent_at is None else sent.sent_at * 1000
+    return Event(
+        event_id(claims.page_view, "dwell", f"{active_ms}:{depth}"), "dwell", claims.page_view, who.reader, claims.issued_at, now,
+        {"active_ms": active_ms, "depth_percent": depth}, client_at=client_at, sent_at=sent_at,
+        source=who.source, device=who.device, bot=who.bot, config=claims.config,
+    )  # fmt: skip
 
 
 def _kept(site: NewsSite, events: list[Event], refusals: dict[int, Refused]) -> tuple[Response, int]:
@@ -89,36 +162,10 @@ def _kept(site: NewsSite, events: list[Event], refusals: dict[int, Refused]) -> 
     return jsonify(accepted=len(events), rejected=rejected), 202
 
 
-def _dwell(row: dict[str, Any], claims: PageClaims, who: Identity, now: int) -> Event:
-    active_ms = min(_number(row, "active_ms"), LONGEST_MS)
-    depth = min(_number(row, "depth"), 100)
-    client_at, sent_at = (_number(row, key) * 1000 if row.get(key) is not None else None for key in ("client_at", "sent_at"))
-    return Event(
-        event_id(claims.page_view, "dwell", f"{active_ms}:{depth}"), "dwell", claims.page_view, who.reader, claims.issued_at, now,
-        {"active_ms": active_ms, "depth_percent": depth}, client_at=client_at, sent_at=sent_at,
-        source=who.source, device=who.device, bot=who.bot, config=claims.config,
-    )  # fmt: skip
-
-
-def _claims(site: NewsSite, row: Any, who: Identity, now: int) -> PageClaims:
-    """What the token of an event says; the event must be an object of known fields about a reader who is measured."""
-    if not isinstance(row, dict):
-        raise Refused("not an object")
-    if unknown := sorted(set(row) - KNOWN):
-        raise Refused("unknown field", f"unknown field {unknown[0]!r}")
-    if not who.measured:
-        raise Refused("this reader is not measured")
-    if not isinstance(row.get("token"), str):
-        raise Refused("token is missing")
-    try:
-        return site.tokens.read_page(row["token"], reader=who.reader, now_us=now)
-    except TokenError as error:
-        raise Refused(f"token is {error.reason}") from error
-
-
-def _number(row: dict[str, Any], key: str) -> int:
-    """A whole number from 0 to 2**53, however the client wrote it."""
-    value = row.get(key, 0)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2**53:  # NaN is refused, too
-        raise Refused("bad number", f"{key} must be a number from 0 on, not {str(value)[:40]!r}")
-    return int(value)
+def _keep_shown(site: NewsSite, answer: Response, who: Identity, pages: Sequence[PageClaims], *, hour: int) -> None:
+    """Let the browser of a reader who agreed remember what was on screen."""
+    shown = who.shown
+    for page in pages:
+        shown = shown.with_page(page.page_view[-8:], [short_id(article) for article in page.articles], hour=hour)
+    if shown != who.shown:
+        remember_shown(answer, shown, site.tokens, secure=site.settings.secure_cookies)

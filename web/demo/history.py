@@ -9,6 +9,8 @@ from datetime import timedelta
 from heapq import heappop, heappush
 from pathlib import Path
 
+from msgspec import structs
+
 from experiments.clock import moment
 from experiments.events.event import Event
 from experiments.events.ids import PageViews
@@ -136,7 +138,7 @@ def _events(
         elif isinstance(act, Beacon) and shown is not None:
             body = {"active_ms": act.active_ms, "depth_percent": act.depth_percent}
             event = shown.event("dwell", f"{act.active_ms}:{act.depth_percent}", body)
-            yield Event(**{**{name: getattr(event, name) for name in Event.__slots__}, "received_at": round(act.at * 1e6)})
+            yield structs.replace(event, received_at=round(act.at * 1e6))
 
 
 class Pages:

@@ -1,0 +1,77 @@
+"""Who may call from another server: tokens with an end, of which only a hash is kept."""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import ConfigError, NotFoundError
+from experiments.files import read_json, replace_json
+
+__all__ = ["MOST_DAYS", "allowed", "grant", "granted", "revoke"]
+
+FILE = "api_tokens.json"
+MOST_DAYS = 90
+DAY_S = 86_400
+
+
+def grant(home: Path, *, now_s: int, days: int = MOST_DAYS) -> str:
+    """Return a new token ``pl_<id>_<secret>`` that lets a server report conversions; it cannot be shown again.
+
+    Parameters
+    ----------
+    days : until it ends, 1 to 90.
+
+    Raises
+    ------
+    ConfigError
+        ``days`` lies outside.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> home = Path(tempfile.mkdtemp())
+    >>> token = grant(home, now_s=0, days=1)
+    >>> allowed(home, f"Bearer {token}", now_s=0), allowed(home, f"Bearer {token}", now_s=86_400), allowed(home, f"Bearer {token}x", now_s=0)
+    (True, False, False)
+    """
+    if not 1 <= days <= MOST_DAYS:
+        raise ConfigError(f"a token for {days} days: it may live 1 to {MOST_DAYS} days.", "Give --days, and make another before it ends.")
+    identity, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
+    _keep(home, granted(home) | {identity: {"sha256": _hash(secret), "until_s": now_s + days * DAY_S}})
+    return f"pl_{identity}_{secret}"
+
+
+def granted(home: Path) -> dict[str, Any]:
+    """Return the tokens that were not revoked: id -> hash and end, UTC seconds."""
+    return read_json(home / FILE) or {}
+
+
+def revoke(home: Path, identity: str) -> None:
+    """Make a token invalid at once; raises :class:`NotFoundError` when there is none of this id."""
+    known = granted(home)
+    if identity not in known:
+        raise NotFoundError(f"no token is called '{identity}'.", f"Known: {', '.join(sorted(known)) or 'none'}.")
+    _keep(home, {name: token for name, token in known.items() if name != identity})
+
+
+def allowed(home: Path, header: str, *, now_s: int) -> bool:
+    """Whether the header ``Authorization`` carries a token that holds."""
+    kind, _, token = header.partition(" ")
+    prefix, _, rest = token.partition("_")
+    identity, _, secret = rest.partition("_")
+    known = granted(home).get(identity)
+    if kind.lower() != "bearer" or prefix != "pl" or known is None:
+        return False
+    return hmac.compare_digest(known["sha256"], _hash(secret)) and now_s < known["until_s"]
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode(errors="replace")).hexdigest()
+
+
+def _keep(home: Path, tokens: dict[str, Any]) -> None:
+    replace_json(home / FILE, tokens)  # for its owner only, as every file of the home that is replaced
