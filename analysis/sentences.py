@@ -124,4 +124,6 @@ def _share_of_model(experiment: Experiment, compared: Comparisons) -> str:
     gains = [sign * belief.contrast(arm, experiment.control)[0] for arm in (rule, model)]
     if min(gains) <= 0:
         return ""
+    if gains[0] >= gains[1]:
+        return f"Our best guess: {name(rule)} gains at least as much as {name(model)}."
     return f"Our best guess: {name(rule)} already brings {percent(gains[0] / gains[1])} of what {name(model)} gains."

@@ -47,6 +47,12 @@ def numbers(value):
         yield value
 
 
+def test_how_the_rule_stands_beside_the_model_is_said_whichever_of_them_gains_more():
+    less, more = (report(world(front=front, als=1.5)).to_dict()["sentences"] for front in (1.2, 1.8))
+    assert any(sentence.startswith("Our best guess: front already brings ") for sentence in less)
+    assert "Our best guess: front gains at least as much as als." in more
+
+
 def test_the_shape_is_the_documented_one():
     found = report(world(front=1.4, als=1.5)).to_dict()
     assert set(found) >= KEYS
