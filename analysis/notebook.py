@@ -17,7 +17,7 @@ from analysis.own.events import Given, given
 from analysis.report import Report, build_report
 from analysis.totals import totals
 from experiments.clock import moment, system_clock, to_us
-from experiments.errors import DataError
+from experiments.errors import DataError, listed
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox, OutboxLimits
 from experiments.events.store import balance, last_seq, read_store, store_path
@@ -25,7 +25,7 @@ from experiments.experiment import Experiment
 
 __all__ = ["analyse"]
 
-AT_ONCE, MOST_FAULTS = 5_000, 20
+AT_ONCE = 5_000
 
 
 @overload
@@ -110,8 +110,7 @@ def _store(home: Path, found: Given) -> None:
     """Take the events through outbox and loader, so that every rule about doubled, late and bad events holds here too."""
     events, bad = found.events()
     if bad:
-        more = [f"... and {len(bad) - MOST_FAULTS:,} more"] if len(bad) > MOST_FAULTS else []
-        raise DataError("some events cannot be accepted; nothing was analysed:", faults=[*bad[:MOST_FAULTS], *more])
+        raise DataError("some events cannot be accepted; nothing was analysed:", faults=listed(bad))
     outbox = Outbox(home / "outbox", clock=system_clock, limits=OutboxLimits(reserve_bytes=0))
     for begun in range(0, len(events), AT_ONCE):
         outbox.append(events[begun : begun + AT_ONCE], timeout_s=600)

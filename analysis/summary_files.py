@@ -10,7 +10,7 @@ from pathlib import Path
 
 from analysis.effect import Value
 from analysis.words import count
-from experiments.errors import DataError
+from experiments.errors import DataError, listed
 from experiments.events.csv_file import open_csv, records
 
 __all__ = [
@@ -33,7 +33,6 @@ WIDE = (
     "variance_c",
     "variance_t",
 )
-MOST_FAULTS = 20
 LARGEST = 1e60  # squares of it are numbers too
 COUNT = re.compile(r"\+?[0-9]{1,15}(\.0*)?")  # float() would read 1_000 as a thousand, and digits of other scripts
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
@@ -69,8 +68,7 @@ def read_lines(path: Path) -> tuple[tuple[str, ...], list[Line], list[str]]:
 def refuse(path: Path, faults: Sequence[str]) -> None:
     """Raise :class:`DataError` with every fault, if there is one."""
     if faults:
-        more = [f"and {len(faults) - MOST_FAULTS} more"] if len(faults) > MOST_FAULTS else []
-        raise DataError(f"{path}: {count(len(faults), 'line')} cannot be used:", faults=[*faults[:MOST_FAULTS], *more])
+        raise DataError(f"{path}: {count(len(faults), 'line')} cannot be used:", faults=listed(faults))
 
 
 def whole(text: str) -> int:

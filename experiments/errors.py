@@ -6,7 +6,7 @@ Every error a person can meet is a :class:`PresslabError` with a stable code. Th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 __all__ = [
@@ -21,8 +21,12 @@ __all__ = [
     "OutboxError",
     "PresslabError",
     "StoreDownError",
+    "listed",
     "nearest",
 ]
+
+
+MOST_FAULTS = 20
 
 
 class PresslabError(Exception):
@@ -136,3 +140,15 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, names, n=1)
     start = f"did you mean '{close[0]}'? " if close else ""
     return f"{start}Known: {', '.join(names) or 'none'}."
+
+
+def listed(faults: Sequence[str]) -> list[str]:
+    """Return the first twenty faults of a file, and how many more there are.
+
+    Examples
+    --------
+    >>> listed(["line 2: no number"] * 1_021)[19:]
+    ['line 2: no number', '... and 1,001 more: only the first 20 are listed.']
+    """
+    more = len(faults) - MOST_FAULTS
+    return [*faults[:MOST_FAULTS], *([f"... and {more:,} more: only the first {MOST_FAULTS} are listed."] if more > 0 else [])]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from experiments.errors import DataError, nearest
+from experiments.errors import DataError, listed, nearest
 from experiments.events.csv_file import begins, inside, no_text, open_csv
 
 __all__ = [
@@ -17,7 +17,6 @@ __all__ = [
     "value_faults",
 ]
 
-MOST_FAULTS = 20
 SUFFIXES = (".csv", ".parquet", ".pq")
 INTEGER = r"\s*[+-]?\d{1,18}\s*"  # a cast to BIGINT would round 1.6 to 2
 NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"  # a cast to DOUBLE would read 1_000 as a thousand
@@ -41,10 +40,7 @@ def refuse(path: Path, faults: Sequence[str]) -> None:
     if len(faults) == 1:
         raise DataError(f"{path}: {faults[0]}")
     if faults:
-        more = (
-            [f"... and {len(faults) - MOST_FAULTS:,} more: only the first {MOST_FAULTS} are listed."] if len(faults) > MOST_FAULTS else []
-        )
-        raise DataError(f"{path} cannot be analysed:", faults=[*faults[:MOST_FAULTS], *more])
+        raise DataError(f"{path} cannot be analysed:", faults=listed(faults))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -10,6 +11,7 @@ from flask.testing import FlaskClient
 
 from experiments.serving.recommender import Catalogue
 from tests.web.preview import PreviewDesk, PreviewSite, preview_app, read_newspaper
+from tests.web.site_fixture import Stand
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +33,10 @@ def preview(pair: tuple[Flask, PreviewSite]) -> PreviewSite:
 def client(pair: tuple[Flask, PreviewSite]) -> Iterator[FlaskClient]:
     with pair[0].test_client() as client:
         yield client
+
+
+@pytest.fixture
+def stand(home: Path) -> Iterator[Stand]:
+    made = Stand(home)
+    yield made
+    made.site.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -26,13 +25,6 @@ from web.cli.main import app
 
 DOCS = (Path(__file__).parents[2] / "docs" / "conversions.md").read_text("utf-8")
 NOW_S = round(NOW.timestamp())
-
-
-@pytest.fixture
-def stand(home: Path) -> Iterator[Stand]:
-    made = Stand(home)
-    yield made
-    made.site.close()
 
 
 def cookie(stand: Stand, arm: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,13 +21,6 @@ from web.site_protocol import Choices
 
 TOKEN = re.compile(r'data-token="([^"]+)"')
 SLOT = re.compile(r'href="(/en/article/[^"?]+\?via=[^"]+)"')
-
-
-@pytest.fixture
-def stand(home: Path) -> Iterator[Stand]:
-    made = Stand(home)
-    yield made
-    made.site.close()
 
 
 def read(client: FlaskClient, path: str) -> str:
