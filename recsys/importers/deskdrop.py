@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,12 +69,22 @@ def _as_first_read(known: tuple[Article, ...], parsed: Parsed) -> tuple[Article,
     return tuple(replace(a, published_at=datetime.fromtimestamp(published[a.id] / 1e6, UTC)) for a in known if a.id in published.index)
 
 
+@contextmanager
+def _any_length() -> Iterator[None]:
+    """Lets values of CSV be as long as they are; the limit belongs to the whole process, so it is put back."""
+    before = csv.field_size_limit(sys.maxsize)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+@_any_length()
 def parse_articles(path: Path) -> tuple[tuple[Article, ...], tuple[tuple[int, str], ...]]:
     """Return the whole articles of a ``shared_articles`` file and (line, reason) of those that are not.
 
     A file cut in the middle of a row keeps every row before it.
     """
-    csv.field_size_limit(sys.maxsize)
     rows = csv.reader(io.StringIO(path.read_text("utf-8", "replace"), newline=""))
     header = next(rows, [])
     missing = [column for column in ARTICLE_COLUMNS if column not in header]

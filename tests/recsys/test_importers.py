@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import zipfile
@@ -206,6 +207,15 @@ def test_a_cut_article_file_keeps_what_precedes_the_cut(tmp_path: Path) -> None:
     articles, faults = deskdrop.parse_articles(tmp_path / "shared_articles.csv")
     assert [(a.id, a.title, a.body) for a in articles] == [("5", "One", "two\nlines")]
     assert [line for line, _ in faults] == [4]
+
+
+def test_long_texts_are_read_and_other_readers_of_csv_keep_their_limit(tmp_path: Path) -> None:
+    before, long = csv.field_size_limit(), "x" * 200_000
+    (tmp_path / "shared_articles.csv").write_text(
+        f"timestamp,eventType,contentId,title,text,lang\n1465413032,CONTENT SHARED,5,One,{long},en\n"
+    )
+    (article,), faults = deskdrop.parse_articles(tmp_path / "shared_articles.csv")
+    assert (article.body, faults, csv.field_size_limit()) == (long, (), before)
 
 
 def test_the_globo_file_comes_in_whole() -> None:
