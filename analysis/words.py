@@ -23,14 +23,16 @@ def rounded(value: float, digits: int = 3) -> float:
 
 
 def percent(share: float) -> str:
-    """Return a fraction as percent, two significant digits, at least to a tenth of a percent.
+    """Return a fraction as percent, to a tenth of a percent below ten; what is smaller keeps one digit and is never 0.0%.
 
     Examples
     --------
-    >>> percent(0.0634), percent(-0.3333), percent(0.00042)
-    ('6.3%', '33%', '0.0%')
+    >>> percent(0.0634), percent(-0.3333), percent(0.00042), percent(0)
+    ('6.3%', '33%', '0.04%', '0.0%')
     """
     size = abs(share) * 100
+    if 1e-6 <= size < 0.1:
+        return f"{size:.{-math.floor(math.log10(size))}f}".rstrip("0") + "%"
     return f"{size:.0f}%" if size >= 9.95 else f"{size:.1f}%"
 
 
@@ -42,18 +44,19 @@ def change(share: float) -> str:
     >>> change(0.051), change(-0.0203)
     ('+5.1%', '-2.0%')
     """
-    return ("-" if share < 0 else "+") + percent(share)
+    text = percent(share)
+    return ("-" if share < 0 and text != "0.0%" else "+") + text
 
 
 def span(low: float, high: float) -> str:
-    """Return a range of relative changes in words; nothing falls by more than 100%.
+    """Return a range of relative changes in words; what may be positive falls by no more than 100%.
 
     Examples
     --------
     >>> span(0.018, 0.064), span(-0.03, -0.01), span(-0.012, 0.034)
     ('1.8% to 6.4% higher', '1.0% to 3.0% lower', 'between 1.2% lower and 3.4% higher')
     """
-    low = max(low, -1.0)
+    low = max(low, -1.0) if high > -1 else low  # a total that refunds make negative falls by more
     if low >= 0:
         return f"{percent(low)} to {percent(high)} higher"
     if high <= 0:

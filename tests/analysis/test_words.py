@@ -24,6 +24,9 @@ def assert_plain(*texts: str) -> None:
         (-0.02, 0.0, "0.0% to 2.0% lower"),
         (-1.07, -0.44, "44% to 100% lower"),
         (-0.5, 1.2, "between 50% lower and 120% higher"),
+        (0.0003, 0.0009, "0.03% to 0.09% higher"),
+        (0.0003, 0.053, "0.03% to 5.3% higher"),
+        (-2.5, -1.5, "150% to 250% lower"),
     ],
 )
 def test_ranges_name_their_direction(low, high, says):
@@ -32,6 +35,11 @@ def test_ranges_name_their_direction(low, high, says):
 
 def test_percent_never_shows_more_than_three_digits():
     assert [percent(x) for x in (0.0996, 0.0994, 0.1234, 1.234, 0.0)] == ["10%", "9.9%", "12%", "123%", "0.0%"]
+
+
+def test_a_small_change_is_not_shown_as_none():
+    assert [percent(x) for x in (0.00042, 0.00096, 3e-6, 1e-12)] == ["0.04%", "0.1%", "0.0003%", "0.0%"]
+    assert [change(x) for x in (-0.00042, -1e-12)] == ["-0.04%", "+0.0%"]
 
 
 def test_changes_are_signed():
