@@ -7,18 +7,15 @@ one file per arm, one row per day, columns ``Date, Pageviews, Clicks, Enrollment
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from scipy.special import ndtri
-from scipy.stats import binomtest, norm
-
 from analysis.checks import Check, split
-from analysis.effect import Absolute, Contrast, Relative, compare
+from analysis.effect import Contrast, compare
 from analysis.shape import number, of_check
+from analysis.summary_counts import SignTest, share_change, sign_test, uneven
 from analysis.summary_files import (
     COUNTS,
     LOOKS,
@@ -45,17 +42,10 @@ PAIR_RATIOS = {  # of a free-trial screener, whose readers enrol and pay after a
 }
 PAIR_SPLITS = ("Pageviews", "Clicks")
 FIRST = 5  # rows that are named of those left out
-POOLED = "difference of two proportions, pooled; every count taken as independent"
+SHARES = "two shares by the score test; every count taken as independent"
+INDEPENDENT = "Every count is taken as a reader of its own: where one reader is counted often, the ranges are too narrow."
+RAMP = "The arms' shares of the counts change between periods, and what changed with time is taken for the arm"
 MEANS = "means and variances; Welch, Fieller"
-
-
-@dataclass(frozen=True, slots=True)
-class SignTest:
-    """Periods in which the arm was ahead, of those in which the arms differed; two-sided exact p."""
-
-    periods: int
-    ahead: int
-    p: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +97,7 @@ class SummaryReport:
     """A finished test as far as its sums tell: effects and split checks, no verdict (readers are not known).
 
     ``skipped`` : rows without an outcome, as a person finds them. ``alone`` : periods or looks that not every arm has.
+    ``uneven`` : metrics whose counts are shared out over the arms in one way in some periods, in another in others.
     """
 
     name: str
@@ -117,6 +108,7 @@ class SummaryReport:
     effects: tuple[SummaryEffect, ...]
     checks: tuple[Check, ...] = ()
     alone: tuple[str, ...] = ()
+    uneven: tuple[str, ...] = ()
 
     def notes(self) -> tuple[str, ...]:
         """Say what was left out, and what such sums cannot tell."""
@@ -124,7 +116,9 @@ class SummaryReport:
         skipped = f"{len(self.skipped):,} of {self.rows:,} rows have no outcome and were left out ({where})." if self.skipped else ""
         early = "Ranges before the last look are no ground for a decision." if len({effect.look for effect in self.effects}) > 1 else ""
         some = f"{count(len(self.alone), 'period')} not known of every arm, the first: {self.alone[0]}." if self.alone else ""
-        return (*filter(None, (skipped, some, early)), *(check.says for check in self.checks))
+        ramp = f"{RAMP} ({', '.join(self.uneven)})." if self.uneven else ""
+        counts = INDEPENDENT if any(effect.method == SHARES for effect in self.effects) else ""
+        return (*filter(None, (skipped, some, ramp, counts, early)), *(check.says for check in self.checks))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; ``metrics`` is one short line per effect for people, ``effects`` the whole."""
@@ -145,9 +139,9 @@ class SummaryReport:
 def import_summary(path: Path, *, control: str = "control", level: float = 0.95) -> SummaryReport:
     """Read the sums of a finished test and return its effects.
 
-    Counts give the difference of two proportions with the pooled standard error, as published for such tests (every
-    count is treated as independent, because readers are not known), and a sign test over periods. Means and variances
-    give Welch's and Fieller's ranges per look; ranges before the last look must not be used to decide.
+    Counts give the difference and the ratio of two shares by the score test (every count is treated as independent,
+    because readers are not known) over the periods that both arms have, and a sign test over periods. Means and
+    variances give Welch's and Fieller's ranges per look; ranges before the last look must not be used to decide.
 
     Parameters
     ----------
@@ -168,7 +162,7 @@ def import_summary(path: Path, *, control: str = "control", level: float = 0.95)
         cells, skipped = count_cells(path, lines, faults=cut)
         effects = _from_counts(cells, control=control, level=level, skipped=len({period for _, period in skipped}))
         where = tuple(f"line {line}" for line, _ in skipped)
-        return SummaryReport(path.stem, control, level, len(lines), where, tuple(effects), alone=_alone(cells))
+        return SummaryReport(path.stem, control, level, len(lines), where, tuple(effects), alone=_alone(cells), uneven=uneven(cells))
     if set(LOOKS) <= set(columns):
         return _from_looks(path, lines, cut, control=control, level=level)
     if set(WIDE) <= set(columns):
@@ -201,39 +195,9 @@ def _from_counts(cells: Sequence[Cell], *, control: str, level: float, skipped: 
     for metric in dict.fromkeys(cell.metric for cell in cells):
         own = [cell for cell in cells if cell.metric == metric]
         for arm in _others((cell.arm for cell in own), control):
-            contrast = _pooled([cell for cell in own if cell.arm == arm], [cell for cell in own if cell.arm == control], level=level)
-            signs = _signs(own, arm, control)
-            effects.append(SummaryEffect(metric, arm, control, POOLED, contrast, sign_test=signs, skipped=skipped))
+            contrast, signs = share_change(own, arm, control, level=level), sign_test(own, arm, control)
+            effects.append(SummaryEffect(metric, arm, control, SHARES, contrast, sign_test=signs, skipped=skipped))
     return effects
-
-
-def _pooled(treated: Sequence[Cell], control: Sequence[Cell], *, level: float) -> Contrast:
-    """Difference of two proportions, pooled standard error, normal critical value."""
-    tops, bottoms = zip(*((sum(c.numerator for c in side), sum(c.denominator for c in side)) for side in (treated, control)), strict=True)
-    if min(bottoms) == 0:
-        return Contrast(bottoms, (None, None), status="undefined_denominator", reason="the denominator of an arm adds up to zero")
-    one, two = tops[0] / bottoms[0], tops[1] / bottoms[1]
-    share = sum(tops) / sum(bottoms)
-    se = math.sqrt(share * (1 - share) * (1 / bottoms[0] + 1 / bottoms[1]))
-    if se == 0:
-        return Contrast(bottoms, (one, two), status="no_variation", reason="nobody, or everybody, converted in both arms")
-    c, change = float(ndtri(0.5 + level / 2)), one - two
-    absolute = Absolute(change, se, change - c * se, change + c * se, float(2 * norm.sf(abs(change / se))))
-    if two == 0:
-        reason = "a relative change cannot be estimated: the control's value is zero"
-        return Contrast(bottoms, (one, two), absolute, status="not_estimable", reason=reason)
-    # the range is that of the difference over the control's value: both reach zero together
-    relative = Relative(change / two, absolute.low / two, absolute.high / two)
-    return Contrast(bottoms, (one, two), absolute, relative)
-
-
-def _signs(cells: Sequence[Cell], arm: str, control: str) -> SignTest | None:
-    rates = {(c.arm, c.period): c.numerator / c.denominator for c in cells if c.denominator}
-    both = [
-        (rates[arm, p], rates[control, p]) for p in dict.fromkeys(c.period for c in cells) if (arm, p) in rates and (control, p) in rates
-    ]
-    apart = [one > two for one, two in both if one != two]
-    return SignTest(len(apart), sum(apart), float(binomtest(sum(apart), len(apart)).pvalue)) if apart else None
 
 
 def _from_looks(path: Path, lines: Sequence[Line], cut: Sequence[str], *, control: str, level: float) -> SummaryReport:
@@ -273,7 +237,9 @@ def _pair(folder: Path, *, control: str, level: float) -> SummaryReport:
         every += cells
     checks = tuple(_split(folder, column, rows) for column in PAIR_SPLITS)
     where = tuple(f"{arm}, line {line}" for arm, line in without)
-    return SummaryReport(folder.name, control, level, sum(map(len, rows.values())), where, tuple(effects), checks, _alone(every))
+    return SummaryReport(
+        folder.name, control, level, sum(map(len, rows.values())), where, tuple(effects), checks, _alone(every), uneven(every)
+    )
 
 
 def _long(row: Mapping[str, str], arm: str, metric: str, *, ratio: tuple[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from analysis.words import change, rounded
 from web.cli.output import print_marked, print_table
 from web.owner.words import spoken
 
@@ -66,9 +67,11 @@ def _group(group: Mapping[str, Any]) -> tuple[str, ...]:
 def _change(found: Mapping[str, Any]) -> tuple[str, str]:
     relative, absolute, unit = found.get("relative") or {}, found.get("absolute") or {}, found.get("margin_unit") or ""
     if relative.get("low") is not None and not unit:
-        return f"{relative['estimate']:+.1%}", f"{relative['low']:+.1%} to {relative['high']:+.1%}"
-    if absolute.get("low") is not None and unit:
-        return f"{absolute['estimate']:+.3g} {unit}", f"{absolute['low']:+.3g} to {absolute['high']:+.3g} {unit}"
+        return change(relative["estimate"]), f"{change(relative['low'])} to {change(relative['high'])}"
+    if absolute.get("low") is not None:  # also where no relative change can be told
+        unit = f" {unit or found.get('unit') or ''}".rstrip()
+        estimate, low, high = (f"{rounded(absolute[key]):+g}" for key in ("estimate", "low", "high"))
+        return f"{estimate}{unit}", f"{low} to {high}{unit}"
     return "–", found.get("reason") or found["status"]
 
 
@@ -77,20 +80,17 @@ def _share(value: float | None) -> str:
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
-    """Write one line per metric of an imported test."""
-    rows = []
-    for row in summary["metrics"]:
-        interval = "–" if row.get("low") is None else f"{row['low']:+.4f} to {row['high']:+.4f}"
-        sign = row.get("sign_p")
-        rows.append(
-            (
-                row["metric"],
-                f"{row['estimate']:+.7f}" if row.get("estimate") is not None else "–",
-                interval,
-                "–" if sign is None else f"{sign:.4f}",
-                row.get("reason") or "",
-            )
-        )
-    print_table(summary.get("name", "Imported test"), ("metric", "difference ", "range", "sign test p ", "note"), rows)
+    """Write one line per metric, arm and look of an imported test; differences in the metric's own unit."""
+    rows = summary["metrics"]
+    looks = len({row["look"] for row in rows}) > 1
+    heads = ("metric", "arm", *(("look ",) if looks else ()), "difference ", "range", "sign test p ", "note")
+    print_table(summary.get("name", "Imported test"), heads, [_summary(row, looks=looks) for row in rows])
     for note in summary.get("notes", ()):
         Console(file=sys.stdout, highlight=False).print(note)
+
+
+def _summary(row: Mapping[str, Any], *, looks: bool) -> tuple[str, ...]:
+    difference, low, high = (None if row.get(key) is None else f"{rounded(row[key]):+g}" for key in ("estimate", "low", "high"))
+    look = (f"{row['look']:g}",) if looks else ()
+    p = "–" if row.get("sign_p") is None else f"{row['sign_p']:.4f}"
+    return row["metric"], row["arm"], *look, difference or "–", "–" if low is None else f"{low} to {high}", p, row.get("reason") or ""
