@@ -20,8 +20,9 @@ from analysis.bayes import Posterior
 from analysis.information import Study, Unknown, best_length, studies, unknowns
 from analysis.words import money
 from experiments.experiment import Arm, Experiment
+from experiments.metric import Metric
 
-__all__ = ["Roi", "Scenario", "Stakes", "Worth", "expected_worth", "lognormal", "next_step", "stakes_of", "worth"]
+__all__ = ["Roi", "Scenario", "Stakes", "Worth", "counts_views", "expected_worth", "lognormal", "next_step", "stakes_of", "worth"]
 
 Floats = npt.NDArray[np.float64]
 DRAWS = 14  # as a power of two
@@ -67,7 +68,8 @@ class Stakes:
 class Scenario:
     """Net benefit of one arm: mean, 5 % and 95 % point, chances, mean loss, cost, and 50 equally likely outcomes.
 
-    ``regret`` is the mean of max(0, loss): what shipping the arm is expected to lose by being wrong.
+    ``regret`` is the mean of max(0, loss) over all outcomes, those without a loss included; ``loss_if_wrong`` is the mean
+    loss over those with one, None where there is none.
     """
 
     arm: str
@@ -79,6 +81,7 @@ class Scenario:
     regret: float
     cost: float
     quantiles: tuple[float, ...]
+    loss_if_wrong: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,21 @@ class Worth:
     logs: Floats
     value: Floats
     benefit: Floats
+
+
+def counts_views(goal: Metric) -> bool:
+    """Return whether a change of the goal is one of article views as a whole, which a price per view can be put on.
+
+    Shares of views, and views of some articles only, change without a single view more.
+
+    Examples
+    --------
+    >>> from experiments.metric import metric
+    >>> counts_views(metric("views_per_session")), counts_views(metric("beyond_most_read"))
+    (True, False)
+    """
+    articles = goal.numerator.count == "view" and dict(goal.numerator.where) == {"page_type": "article"}
+    return articles and goal.denominator.count in ("session", "reader")
 
 
 def stakes_of(experiment: Experiment, views_per_day: float) -> Stakes | None:
@@ -195,8 +213,11 @@ def _scenario(arm: str, benefit: Floats, p_best: float, stakes: Stakes, control:
     dots = np.quantile(benefit, (np.arange(DOTS) + 0.5) / DOTS)
     chance = float((benefit > 0).mean())
     cost = stakes.cost(arm, control) if arm != control else 0.0
-    regret = float(np.maximum(0.0, -benefit).mean())
-    return Scenario(arm, float(benefit.mean()), float(low), float(high), chance, p_best, regret, cost, tuple(map(float, dots)))
+    regret, wrong = float(np.maximum(0.0, -benefit).mean()), float((benefit < 0).mean())
+    return Scenario(
+        arm, float(benefit.mean()), float(low), float(high), chance, p_best, regret, cost, tuple(map(float, dots)),
+        loss_if_wrong=regret / wrong if wrong else None,
+    )  # fmt: skip
 
 
 def _per_unit(stakes: Stakes) -> float:

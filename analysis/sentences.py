@@ -103,9 +103,11 @@ def _money(scenario: Scenario, roi: Roi) -> list[str]:
     dots = sum(1 for dot in scenario.quantiles if dot > 0)
     who, months = name(scenario.arm), roi.horizon_days / MONTH_DAYS
     expected = f"We expect {money(scenario.expected, roi.currency)} over {roi.horizon_days} days, costs deducted."
-    monthly = scenario.regret / months
+    monthly = (scenario.loss_if_wrong or 0.0) / months
     amount = f"about {money(monthly, roi.currency)}" if monthly >= 1 else f"less than {money(1.0, roi.currency)}"
     regret = f"If we ship {who} and are wrong, expect to lose {amount} a month."
+    if scenario.loss_if_wrong is None:
+        regret = f"If we ship {who}, we reckon with no outcome that loses money."
     return [f"In {dots} of {DOTS} equally likely outcomes {who} earns money.", expected, regret]
 
 

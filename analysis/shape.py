@@ -158,6 +158,7 @@ def _scenario(scenario: Scenario, roi: Roi) -> dict[str, Any]:
         "p_positive": scenario.p_positive,
         "p_best": scenario.p_best,
         "regret": scenario.regret,
+        "loss_if_wrong": scenario.loss_if_wrong,
         "cost": scenario.cost,
         "build": roi.stakes.build[scenario.arm],
         "per_day": roi.stakes.per_day[scenario.arm],

@@ -169,3 +169,15 @@ def test_a_length_that_pays_more_is_offered_beside_the_same_test_again():
     assert (same.days, same.name) == (3, longer.name)
     assert longer.days in (7, 14, 21, 28)
     assert longer.enbs > same.enbs
+
+
+def test_the_loss_if_we_are_wrong_is_that_of_the_outcomes_that_lose():
+    """Mean of -X given X < 0 for X ~ N(mu, s): s phi(mu/s) / Phi(-mu/s) - mu; over all outcomes it is 30 times less here."""
+    belief = Posterior("status_quo", ("front",), np.array([0.0018]), np.array([[0.001**2]]), np.array([[0.001**2]]))
+    front = worth(belief, STAKES, ARMS[:2], test_days=0).scenarios[1]
+    wrong = 0.5 * math.erfc(1.8 / math.sqrt(2))
+    density = math.exp(-1.8 * 1.8 / 2) / math.sqrt(2 * math.pi)
+    assert front.loss_if_wrong == pytest.approx(1000 * 0.001 * (density / wrong - 1.8), rel=0.03)
+    assert front.regret == pytest.approx(front.loss_if_wrong * wrong, rel=0.03)
+    sure = worth(believed((0.05, 0.0), (0.0, 0.0)), STAKES, ARMS, test_days=0).scenarios[1]
+    assert sure.loss_if_wrong is None
