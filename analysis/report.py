@@ -21,12 +21,13 @@ from analysis.moments import Totals
 from analysis.novelty import late_belief
 from analysis.observed import Observed
 from analysis.own.effects import records, written
-from analysis.roi import Roi, next_step, stakes_of, worth
+from analysis.roi import Roi, counts_views, next_step, stakes_of, worth
 from analysis.saving import as_html, save
 from analysis.segments import Segment, look_at
 from analysis.sentences import describe, of_looks, tell
 from analysis.trust import evidence, failed, trust
-from analysis.verdict import EARLY, MOST_REASONS, Candidate, Progress, Verdict, decide
+from analysis.verdict import EARLY, MOST_REASONS, UNPRICED, Candidate, Progress, Verdict, decide
+from analysis.words import name
 from experiments.experiment import Experiment, Phase, utc
 from experiments.metric import metric
 
@@ -204,7 +205,7 @@ def build_report(
     views = float(totals.counts.views_per_day) if views_per_day is None else views_per_day
     priced = replace(compared, belief=late_belief(experiment, observed.halves, prior=prior) or compared.belief)
     roi, reason = _money(experiment, priced, progress, views, seed=seed) if progress.ended else (None, shape.EARLY)
-    candidates = _candidates(experiment, priced, roi, early=not progress.ended)
+    candidates = _candidates(experiment, priced, roi, early=not progress.ended, unpriced=reason)
     rules = partial(decide, control=experiment.control, failed=failed(checks), progress=progress)
     verdict = rules(candidates)
     belief = believed(experiment, priced.belief, prior, candidates=candidates, roi=roi, decide=rules) if progress.ended else None
@@ -235,21 +236,25 @@ def _progress(experiment: Experiment, start: datetime, *, until: datetime, state
 def _money(experiment: Experiment, compared: Comparisons, progress: Progress, views_per_day: float, *, seed: int) -> tuple[Roi | None, str]:
     stakes = stakes_of(experiment, views_per_day)
     if experiment.value_per_view is None:
-        return None, "nobody has stated what an article view is worth"
+        return None, UNPRICED
     if stakes is None:
         return None, "no article views were counted"
-    if metric(experiment.goal).numerator.count != "view":
-        return None, f"{experiment.goal} does not count article views, so its change has no price"
+    if not counts_views(metric(experiment.goal)):
+        return None, f"{name(experiment.goal)} does not count article views, so its change has no price"
     if compared.belief is None:
         return None, "no arm has a result to put a price on"
     return worth(compared.belief, stakes, experiment.arms, test_days=progress.days, seed=seed), ""
 
 
-def _candidates(experiment: Experiment, compared: Comparisons, roi: Roi | None, *, early: bool) -> list[Candidate]:
+def _candidates(experiment: Experiment, compared: Comparisons, roi: Roi | None, *, early: bool, unpriced: str) -> list[Candidate]:
     worths = roi.expected() if roi else _worth_without_money(experiment, compared)
     earns = {scenario.arm: scenario.p_positive for scenario in roi.scenarios} if roi else {}
     return [
-        replace(_candidate(experiment, compared, arm.name, worth=worths.get(arm.name), early=early), earns=earns.get(arm.name))
+        replace(
+            _candidate(experiment, compared, arm.name, worth=worths.get(arm.name), early=early),
+            earns=earns.get(arm.name),
+            unpriced=unpriced or UNPRICED,
+        )
         for arm in experiment.arms
         if arm.name != experiment.control
     ]
@@ -285,6 +290,7 @@ def _candidate(experiment: Experiment, compared: Comparisons, arm: str, *, worth
         plan.kind,
         share=plan.share,
         superior=family.low > 0 if up else family.high < 0,
+        alone=absolute.low > 0 if up else absolute.high < 0,
         harmful=absolute.high < 0 if up else absolute.low > 0,
         within=change is not None and -limit < change.low and change.high < limit,
         guardrails=guardrails,

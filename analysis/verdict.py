@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,12 +10,13 @@ from typing import Literal
 from analysis.words import name, percent
 from experiments.experiment import Kind
 
-__all__ = ["EARLY", "LEAST_SHARE", "MOST_REASONS", "Candidate", "Guardrail", "Key", "Progress", "Verdict", "decide"]
+__all__ = ["EARLY", "LEAST_SHARE", "MOST_REASONS", "UNPRICED", "Candidate", "Guardrail", "Key", "Progress", "Verdict", "decide"]
 
 Key = Literal["ship", "keep", "wait", "equal", "do_not_use"]
 Guardrail = Literal["holds", "unclear", "worse", "broke"]
 LEAST_SHARE = 0.10  # below it an arm is for guardrails, not for verdicts (STATISTICS 3)
 MOST_REASONS = 4
+UNPRICED = "nobody has stated what an article view is worth"
 EARLY = "Effects are shown once, at the planned end, so that looking early cannot mislead."
 
 
@@ -25,20 +27,23 @@ class Candidate:
     Parameters
     ----------
     superior : the whole range of the goal, wide enough for all comparisons together, is an improvement.
+    alone : the range of this comparison by itself is an improvement.
     harmful : the whole range of the goal is a harm.
     within : the whole range of the goal lies inside the limit of "no practical difference".
     guardrails : metric -> ``holds`` (no harm beyond the margin), ``unclear`` (cannot be excluded yet), ``worse`` (some
         harm is certain, within the margin), ``broke`` (harm is certain and beyond the margin cannot be excluded).
-    worth : expected net benefit beyond the control, or None when nobody has stated what a view is worth.
+    worth : expected net benefit beyond the control, or None when it has no price; ``unpriced`` says why.
     cost : over the horizon, beyond the control.
     earns : chance that it earns money, 0 to 1, or None when nobody has stated what a view is worth.
     unknown : why the goal has no number, empty when it has one.
+    unpriced : why an improvement has no price, where it has none.
     """
 
     arm: str
     kind: Kind
     share: float = 0.5
     superior: bool = False
+    alone: bool = False
     harmful: bool = False
     within: bool = False
     guardrails: Mapping[str, Guardrail] = field(default_factory=dict)
@@ -46,6 +51,7 @@ class Candidate:
     cost: float = 0.0
     earns: float | None = None
     unknown: str = ""
+    unpriced: str = UNPRICED
 
     @property
     def unharmed(self) -> bool:
@@ -90,7 +96,7 @@ def decide(
     1. a trust check fails: ``do_not_use``; 2. the planned end is not reached: ``wait``, or ``keep`` when every arm breaks
     a guardrail (guardrails may be looked at early); 3. an arm is eligible, earns
     more than the control, than any other eligible arm and, for a model, than every heuristic that hurts nothing:
-    ``ship``; 4. every range lies inside the limit of no practical difference: ``equal``, take the cheapest; 5. else
+    ``ship``; 4. every range lies inside the limit of no practical difference: ``equal``, take the cheapest that hurts nothing; 5. else
     ``keep`` the control. A broken guardrail takes an arm out of rule 3, and ends in ``keep`` if no other arm ships.
 
     Parameters
@@ -114,7 +120,7 @@ def decide(
     if chosen is not None:
         return Verdict("ship", chosen.arm, _ship_sentence(chosen), _ship_reasons(chosen, candidates))
     if candidates and all(c.within and not c.broken for c in candidates):
-        cheapest = min([(control_cost, 0, control), *((c.cost, i + 1, c.arm) for i, c in enumerate(candidates))])[2]
+        cheapest = min([(control_cost, 0, control), *((c.cost, i + 1, c.arm) for i, c in enumerate(candidates) if c.unharmed)])[2]
         says = f"No practical difference: take the cheapest, {name(cheapest)}."
         return Verdict("equal", cheapest, says, ("Every difference is smaller than the level called irrelevant.",))
     return _keep(candidates, control, progress)
@@ -140,14 +146,16 @@ def _ship_sentence(chosen: Candidate) -> str:
 
 
 def _ship_reasons(chosen: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    reasons = [f"{_title(chosen.arm)} improves the goal and earns more than the other arms."]
+    more = max(candidates, key=lambda c: -math.inf if c.worth is None else c.worth) is chosen
+    than = "the other arms" if more else "the other arms that may be shipped"
+    reasons = [f"{_title(chosen.arm)} improves the goal and earns more than {than}."]
     if chosen.guardrails:
         reasons.append("No harm beyond the agreed limit on " + ", ".join(name(metric) for metric in chosen.guardrails) + ".")
-    for other in candidates:
-        if other.kind == "model" and chosen.kind == "heuristic":
+    for other in (c for c in candidates if c is not chosen):
+        if other.kind == "model" and chosen.kind == "heuristic" and not other.broken and (other.worth or 0.0) <= (chosen.worth or 0.0):
             reasons.append(f"Keep the heuristic: {name(other.arm)} does not beat {name(chosen.arm)} by more than it costs.")
-        if other.broken:
-            reasons.append(_hurt(other))
+        elif not other.eligible:
+            reasons.append(_why_not(other, candidates))
     return tuple(reasons[:MOST_REASONS])
 
 
@@ -165,7 +173,7 @@ def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> str:
     if not progress.long_enough:
         return "the test was stopped before it could tell"
     if eligible is not None and eligible.worth is None:
-        return "nobody has stated what a view is worth, so costs cannot be weighed"
+        return f"{eligible.unpriced}; costs cannot be weighed"
     if eligible is not None:
         rival = _beaten(eligible, candidates) if (eligible.worth or 0.0) > 0 else None
         beaten = f"beat {name(rival.arm)} by more than it costs" if rival else "earn what it costs"
@@ -188,14 +196,16 @@ def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
     if candidate.harmful:
         return f"{who} makes the goal worse."
     if not candidate.superior:
+        if candidate.alone:
+            return f"{who} looks better by itself, but not where all comparisons and looks are judged together."
         likely = (candidate.worth or 0.0) > 0
         return f"{who} would pay on average, but chance alone may explain that." if likely else f"{who} is not shown to improve the goal."
     if not candidate.unharmed:
         return f"{who} improves the goal, but harm to {_open(candidate)} cannot be excluded."
     if candidate.share < LEAST_SHARE:
-        return f"{who} had {percent(candidate.share)} of readers; a decision needs at least {percent(LEAST_SHARE)}."
+        return f"{who} had less than the {percent(LEAST_SHARE)} of readers that a decision needs."
     if candidate.worth is None:
-        return f"{who} improves the goal, but what a view is worth has not been stated."
+        return f"{who} improves the goal, but costs cannot be weighed: {candidate.unpriced}."
     if candidate.worth <= 0:
         return f"{who} improves the goal, but costs more than it brings."
     rival = _beaten(candidate, candidates)

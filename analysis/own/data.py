@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 __all__ = ["Analysis", "analyse"]
 
 
+UNPRICED = "nobody has stated what such a change is worth"
+
+
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """What the file says; :meth:`to_dict` has the shape of a report, a notebook shows :meth:`to_markdown`."""
@@ -147,7 +150,7 @@ def analyse(
         *known_before(metrics, dates, segments), *below_zero(found.below_zero),
     )  # fmt: skip
     checks = (*checks, _again(found, effects), *_heavy(found, effects))
-    candidates = [_candidate(e, metrics[0], found.readers) for e in effects if e.role == "goal"]
+    candidates = [_candidate(e, metrics[0], found.readers, shares) for e in effects if e.role == "goal"]
     verdict = decide(candidates, control=control, failed=failed(checks), progress=Progress(0, 0, ended=True))
     with path.open("rb") as file:
         snapshot = hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -259,10 +262,11 @@ def _heavy(found: _Found, effects: Sequence[Effect]) -> tuple[Check, ...]:
     return (heavy_reader(*max(figures, key=lambda pair: pair[0] / pair[1])),) if figures else ()
 
 
-def _candidate(effect: Effect, metric: Wanted, readers: Mapping[str, int]) -> Candidate:
+def _candidate(effect: Effect, metric: Wanted, readers: Mapping[str, int], shares: Mapping[str, float] | None) -> Candidate:
     absolute, family, up = effect.contrast.absolute, effect.family, metric.direction == "up"
-    share = readers.get(effect.arm, 0) / sum(readers.values())
+    share = shares.get(effect.arm, 0.0) if shares else readers.get(effect.arm, 0) / sum(readers.values())
     if absolute is None or family is None:
         return Candidate(effect.arm, "heuristic", share=share, unknown=effect.contrast.reason)
     superior, harmful = (family.low > 0, absolute.high < 0) if up else (family.high < 0, absolute.low > 0)
-    return Candidate(effect.arm, "heuristic", share=share, superior=superior, harmful=harmful)
+    alone = absolute.low > 0 if up else absolute.high < 0
+    return Candidate(effect.arm, "heuristic", share=share, superior=superior, alone=alone, harmful=harmful, unpriced=UNPRICED)

@@ -13,9 +13,12 @@ from statsmodels.stats.multitest import multipletests
 from analysis.moments import Totals
 from analysis.report import Report, build_report
 from analysis.small_counts import small_count_contrast
+from analysis.words import money
 from experiments.experiment import Arm, Phase
+from experiments.metric import metric
 from tests.analysis.tables import ARMS, SESSIONS, START, VIEWS, Line, crowd, plan, totals_of
 from tests.analysis.test_words import assert_plain
+from web.owner.memo import memo_of
 
 KEYS = {"experiment", "control", "level", "snapshot", "arms", "checks", "effects", "roi", "verdict", "sentences", "question", "dates"}
 
@@ -270,3 +273,37 @@ def test_secondary_metrics_carry_a_p_value_for_how_many_were_looked_at():
     assert all(e["q"] is None for e in effects if e["role"] != "secondary")
     early = report(rare_world(), days=5.0, state="running").to_dict()["effects"]
     assert all(e["q"] is None for e in early)
+
+
+def test_being_wrong_is_told_as_the_loss_of_those_outcomes_and_never_as_less():
+    found = report(world(front=1.2, als=0.9))
+    (scenario,) = (s for s in found.roi.scenarios if s.arm == "front")
+    (says,) = (s for s in found.sentences if s.startswith("If we ship front"))
+    assert 0 < scenario.regret < scenario.loss_if_wrong
+    assert (
+        says
+        == f"If we ship front and are wrong, expect to lose about {money(scenario.loss_if_wrong / (365 * 12 / 365.25), 'EUR')} a month."
+    )
+    sure = report(world(front=2.5, als=1.0))
+    assert "If we ship front, we reckon with no outcome that loses money." in sure.sentences
+
+
+def test_a_share_of_views_is_not_priced_as_views():
+    """More of the opened articles may be rare ones without a single article more."""
+    rare = plan(goal="beyond_most_read", secondary=(), guardrails={})
+    rng = np.random.default_rng(1)
+    opened = {(arm.name, 1): 1 + rng.poisson(3, 300) for arm in ARMS}
+    tables = {cell: np.column_stack([rng.binomial(views, 0.4), views]) for cell, views in opened.items()}
+    keys = metric("beyond_most_read").numerator.key, metric("beyond_most_read").denominator.key
+    found = report(totals_of(tables, keys=keys), experiment=rare)
+    assert (found.roi, found.roi_reason) == (None, "beyond most read does not count article views, so its change has no price")
+
+
+def test_a_range_that_shows_a_change_by_itself_only_is_explained_beside_verdict_and_ranges():
+    found = report(world(4, front=1.1))
+    front = found.compared.of("views_per_session", "front", "status_quo")
+    assert front.contrast.absolute.low > 0 >= front.family.low
+    assert found.verdict.reasons[0] == "Front looks better by itself, but not where all comparisons and looks are judged together."
+    note = "Each range is that of its comparison alone. Wide enough for all comparisons and looks together, it reaches no change: "
+    assert memo_of(found.to_dict()).forest_note == f"{note}front against status quo."
+    assert not memo_of(report(world(front=2.5)).to_dict()).forest_note

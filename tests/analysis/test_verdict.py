@@ -62,6 +62,12 @@ TRUTH = [
         ("equal", "status_quo"),
     ),
     ("within, and the arm saves money", [rule(superior=False, within=True, cost=-5.0)], {}, ("equal", "front")),
+    (
+        "within, and the arm that saves money hurts",
+        [rule(superior=False, within=True, cost=-5.0, guardrails={"dwell_per_view": "worse"})],
+        {},
+        ("equal", "status_quo"),
+    ),
     ("shown and paying, though within the limit", [rule(within=True)], {}, ("ship", "front")),
     ("one within, one open", [rule(superior=False, within=True), model(superior=False)], {}, ("keep", "status_quo")),
     ("worse on the goal", [model(superior=False, harmful=True)], {}, ("keep", "status_quo")),
@@ -139,3 +145,38 @@ def test_a_model_that_does_not_beat_the_rule_is_told_so():
 def test_a_broken_guardrail_is_named():
     found = decide([model(guardrails=BROKE)], control="status_quo", failed=[], progress=DONE)
     assert found.sentence == "Keep status quo: als hurts dwell per view beyond the agreed limit."
+
+
+def reasons_of(*candidates):
+    return decide(candidates, control="status_quo", failed=[], progress=DONE).reasons
+
+
+def test_a_rule_that_is_shipped_is_not_said_to_earn_more_than_a_model_that_was_not_shown_to():
+    found = reasons_of(rule(), model(superior=False, worth=300.0))
+    assert found == (
+        "Front improves the goal and earns more than the other arms that may be shipped.",
+        "No harm beyond the agreed limit on dwell per view.",
+        "Als would pay on average, but chance alone may explain that.",
+    )
+
+
+def test_of_an_arm_that_could_not_be_judged_nothing_is_compared():
+    assert "Als could not be judged: als has 1 reader." in reasons_of(
+        rule(), model(superior=False, worth=300.0, unknown="als has 1 reader")
+    )
+
+
+def test_a_range_that_shows_a_change_by_itself_only_is_explained():
+    assert reasons_of(rule(superior=False, alone=True)) == (
+        "Front looks better by itself, but not where all comparisons and looks are judged together.",
+    )
+
+
+def test_why_an_improvement_has_no_price_is_said():
+    found = decide([rule(worth=None, unpriced="no article views were counted")], control="status_quo", failed=[], progress=DONE)
+    assert found.sentence == "Keep status quo: no article views were counted; costs cannot be weighed."
+    assert found.reasons == ("Front improves the goal, but costs cannot be weighed: no article views were counted.",)
+
+
+def test_a_share_just_below_the_least_is_not_rounded_up_to_it():
+    assert reasons_of(rule(share=0.0997)) == ("Front had less than the 10% of readers that a decision needs.",)

@@ -204,8 +204,21 @@ def _forest(report: Mapping[str, Any], kinds: Mapping[str, str]) -> tuple[Forest
         return None, "No effect was computed: no reader has completed the window yet."
     if early and all(row.words.startswith(_status("insufficient")) for row in rows):
         return None, "Not shown yet. Effects appear once, at the planned end, so that looking early cannot mislead anybody."
-    note = "Guardrails may be looked at any day; the rest follows at the end." if early else ""
+    note = "Guardrails may be looked at any day; the rest follows at the end." if early else _not_together(effects)
     return draw_forest(rows, label=lambda value: percent(value, plus=True)), note
+
+
+def _not_together(effects: Sequence[Mapping[str, Any]]) -> str:
+    """Name the comparisons whose own range shows a change, while the range that decides does not."""
+    found = []
+    for effect in effects:
+        ranges = [effect.get(key) or {} for key in ("absolute", "family")]
+        if all(range_.get("low") is not None for range_ in ranges):
+            shown, together = (not range_["low"] <= 0 <= range_["high"] for range_ in ranges)
+            found += [f"{arm_label(effect['arm'])} against {arm_label(effect['against'])}"] if shown and not together else []
+    if not found:
+        return ""
+    return f"Each range is that of its comparison alone. Wide enough for all comparisons and looks together, it reaches no change: {', '.join(found)}."
 
 
 def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[str, str]) -> ForestRow:

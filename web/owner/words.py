@@ -41,6 +41,7 @@ BADGES = {
 }
 WRITTEN = {"als": "ALS", "status_quo": "status quo", "front_personal": "front personal"}
 NAMES = re.compile(r"\b(?:" + "|".join(WRITTEN) + r")\b", re.IGNORECASE)
+LOSS = re.compile(r"-(?=[€$£]|[A-Z]{3} \d)")
 
 
 def capital(text: str) -> str:
@@ -66,7 +67,7 @@ def arm_label(name: str) -> str:
 
 
 def spoken(text: str) -> str:
-    """Return a stored sentence with arm names as people write them.
+    """Return a stored sentence with arm names as people write them, and a minus that no line ends behind.
 
     Examples
     --------
@@ -74,8 +75,10 @@ def spoken(text: str) -> str:
     'Keep the heuristic: ALS does not beat front; ALS falls back.'
     >>> spoken("status_quo fills no slot")
     'status quo fills no slot'
+    >>> spoken("We expect -€87.60")
+    'We expect −€87.60'
     """
-    return NAMES.sub(lambda match: WRITTEN[match[0].lower()], text)
+    return LOSS.sub("−", NAMES.sub(lambda match: WRITTEN[match[0].lower()], text))
 
 
 def metric_says(name: str) -> str:

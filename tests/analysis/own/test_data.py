@@ -500,3 +500,15 @@ def test_the_command_prints_the_report_and_its_json(tmp_path: Path) -> None:
     found = json.loads(CliRunner().invoke(app, [*call, "--shares", "control=.5,new=.5", "--json"]).stdout)
     assert {"experiment", "control", "level", "snapshot", "arms", "checks", "effects", "roi", "verdict"} <= set(found)
     assert "What changed" in CliRunner().invoke(app, call).stdout
+
+
+def test_a_planned_tenth_of_the_readers_is_enough_however_many_came(tmp_path: Path) -> None:
+    """1,000 readers at a tenth: hardly ever exactly 100; the plan says whether the arm was large enough, not chance."""
+    columns = readers(1000)
+    columns["arm"] = ["new" if i % 11 == 0 else "control" for i in range(1000)]
+    columns["views"] = [v + (4 if a == "new" else 0) for v, a in zip(columns["views"], columns["arm"], strict=True)]
+    found = run(csv(tmp_path / "t.csv", columns), "views=views", shares={"control": 0.9, "new": 0.1})
+    assert found.readers["new"] < 100
+    assert found.verdict.reasons == ("New improves the goal, but costs cannot be weighed: nobody has stated what such a change is worth.",)
+    seen = run(csv(tmp_path / "t.csv", columns), "views=views", shares=None)
+    assert seen.verdict.reasons == ("New had less than the 10% of readers that a decision needs.",)
