@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -115,8 +114,9 @@ def studies(
 
     References
     ----------
-    STATISTICS 10: preposterior covariance P = S0 (S0 + V)^-1 S0; the value counts for what is left of the horizon.
-    The cost is what readers outside the best arm forgo during the test, and running every arm for its length.
+    STATISTICS 10: preposterior covariance P = S0 (S0 + V)^-1 S0. The test is followed by the better decision for what is left
+    of the horizon; without it one decides now. Whoever ships later pays for building once and in full, and for running from
+    then on; who never ships does not pay. ``cost`` is what deciding now would bring more meanwhile than the test does, at least 0.
     """
     if not belief.arms or days <= 0 or horizon <= days:
         return ()
@@ -126,10 +126,21 @@ def studies(
     z = ndtri(qmc.Sobol(len(belief.arms), scramble=True, rng=np.random.default_rng(2)).random_base2(DRAWS))
     means = belief.mean + (z * np.sqrt(np.clip(values, 0, None))) @ vectors.T
     over = np.array([costs[arm][0] for arm in belief.arms])
-    then = np.column_stack([np.zeros(len(means)), per_unit * np.expm1(means + np.diag(left) / 2) - over])
-    now = then.mean(axis=0)
-    evsi = max(0.0, float(then.max(axis=1).mean() - now.max())) * (horizon - days) / horizon
-    return (Study("the same test again", days, evsi, _price(belief, per_unit / horizon, costs=costs, shares=shares, days=days)),)
+    a_day = np.array([costs[arm][1] for arm in belief.arms])
+
+    def benefit(change: Floats, shipped: float) -> Floats:
+        """Net benefit of the control (0) and of every arm shipped for so many days, at an expected relative change."""
+        spared = (a_day - costs[belief.control][1]) * (horizon - shipped)
+        each = per_unit * shipped / horizon * change - over + spared
+        return np.concatenate([np.zeros((*each.shape[:-1], 1)), each], axis=-1)
+
+    then = benefit(np.expm1(means + np.diag(left) / 2), horizon - days)
+    evsi = max(0.0, float(then.max(axis=1).mean() - then.mean(axis=0).max()))
+    expected = np.expm1(belief.mean + np.diag(belief.covariance) / 2)
+    each = np.array([shares.get(arm, 0.0) for arm in belief.arms])
+    meanwhile = days * float(each @ expected * per_unit / horizon - a_day.sum())
+    price = float(benefit(expected, horizon).max() - benefit(expected, horizon - days).max()) - meanwhile
+    return (Study("the same test again", days, evsi, max(0.0, price)),)
 
 
 def best_length(
@@ -158,16 +169,3 @@ def best_length(
         )
     ]
     return max(found, key=lambda study: study.enbs, default=None)
-
-
-def _price(
-    belief: Posterior, per_unit_day: float, *, costs: Mapping[str, tuple[float, float]], shares: Mapping[str, float], days: float
-) -> float:
-    control = belief.control
-    daily = {control: -costs[control][1]}
-    for i, arm in enumerate(belief.arms):
-        gain = per_unit_day * math.expm1(float(belief.mean[i]) + float(belief.covariance[i, i]) / 2)
-        daily[arm] = gain - costs[arm][1]
-    running = math.fsum(cost for _, cost in costs.values())
-    testing = math.fsum(shares.get(arm, 0.0) * (gain + costs[arm][1]) for arm, gain in daily.items()) - running
-    return max(0.0, days * (max(daily.values()) - testing))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.bayes import Posterior
-from analysis.information import best_length, known_part, unknowns
+from analysis.information import best_length, known_part, studies, unknowns
 from analysis.roi import Stakes, lognormal, next_step, stakes_of, worth
 from tests.analysis.tables import ARMS, plan
 
@@ -107,7 +107,7 @@ def test_an_arm_is_called_by_its_effect_when_the_plan_has_no_heuristic():
 
 
 def test_a_longer_test_teaches_more_and_costs_more():
-    stakes = replace(STAKES, build={**FREE, "front": 50.0, "als": 80.0})
+    stakes = replace(STAKES, per_day={**FREE, "front": 0.5, "als": 0.8})
     tests = [
         worth(believed(sampling=believed().covariance * scale), stakes, ARMS, test_days=days).studies[0]
         for days, scale in ((7.0, 4.0), (14.0, 2.0), (28.0, 1.0))
@@ -181,3 +181,31 @@ def test_the_loss_if_we_are_wrong_is_that_of_the_outcomes_that_lose():
     assert front.regret == pytest.approx(front.loss_if_wrong * wrong, rel=0.03)
     sure = worth(believed((0.05, 0.0), (0.0, 0.0)), STAKES, ARMS, test_days=0).scenarios[1]
     assert sure.loss_if_wrong is None
+
+
+@pytest.mark.parametrize(
+    ("mean", "build", "a_day", "days"), [(0.02, 3000.0, 0.0, 14), (0.02, 3000.0, 0.0, 56), (0.05, 3000.0, 5.0, 112), (0.03, 0.0, 2.0, 28)]
+)
+def test_the_net_worth_of_a_test_is_what_playing_it_through_brings(mean, build, a_day, days):
+    """Truth, data, decision, money: 400,000 sites that test first against deciding now; building is paid by who ships, once."""
+    rng, value, horizon, sites = np.random.default_rng(5), 100_000.0, 365, 400_000
+    prior, noise = 0.03**2, 0.03**2 * 14 / days
+    truth = rng.normal(mean, math.sqrt(prior), sites)
+    seen = truth + rng.normal(0.0, math.sqrt(noise), sites)
+    posterior = mean + prior / (prior + noise) * (seen - mean)
+    spread = prior * noise / (prior + noise)
+
+    def shipped(log, for_days):
+        return value * for_days / horizon * np.expm1(log) - a_day * for_days - build
+
+    ships = shipped(posterior + spread / 2, horizon - days) > 0
+    tested = np.where(ships, shipped(truth, horizon - days), 0.0) + days * (value / horizon * np.expm1(truth) / 2 - a_day)
+    at_once = max(0.0, shipped(mean + prior / 2, horizon))
+    belief = Posterior("status_quo", ("front",), np.array([mean]), np.array([[prior]]), np.array([[noise]]))
+    costs, shares = {"status_quo": (0.0, 0.0), "front": (build + a_day * horizon, a_day)}, {"status_quo": 0.5, "front": 0.5}
+    (study,) = studies(belief, value, costs=costs, shares=shares, days=float(days), horizon=horizon)
+    brought, error = tested.mean() - at_once, 4 * tested.std() / math.sqrt(sites)
+    if study.cost > 0:
+        assert study.enbs == pytest.approx(brought, abs=error)
+    else:  # what the test itself earns meanwhile is not counted for it
+        assert 0 < study.enbs <= brought + error
