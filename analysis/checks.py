@@ -9,9 +9,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 from scipy.special import gammaln
-from scipy.stats import chi2
+from scipy.stats import binom, chi2
 
 from analysis.words import count, name, percent
+from analysis.words import days as in_words
 from experiments.errors import ExperimentError
 
 __all__ = ["Check", "Counted", "State", "balanced", "before", "exposure", "fallback", "heavy_reader", "how_often", "ran_long_enough"]
@@ -19,7 +20,7 @@ __all__ += ["split", "split_evidence", "split_p_value", "splits_evidence"]
 
 State = Literal["ok", "warn", "block"]
 STRENGTH = 1000.0  # of the Dirichlet prior of the split test: how closely the plan is believed
-SPLIT_BLOCK, SPLIT_WARN = 0.001, 0.01
+SPLIT_BLOCK, SPLIT_WARN, EXPECTED_LEAST = 0.001, 0.01, 5.0
 CROSSED_BLOCK, CROSSED_WARN = 0.01, 0.001
 FALLBACK_BLOCK, FALLBACK_WARN = 0.02, 0.005
 FALLBACK_LEAST = 100  # exposures per arm; below, one single fallback would be a point or more
@@ -88,19 +89,14 @@ def split_p_value(counts: Mapping[str, int], shares: Mapping[str, float]) -> flo
 
     References
     ----------
-    Pearson's chi-squared test.
+    Pearson's chi-squared test; the exact binomial one of every arm where fewer than five readers are expected in one.
 
     Examples
     --------
     >>> round(split_p_value({"a": 821588, "b": 815482}, {"a": 0.5, "b": 0.5, "c": 0.0}), 7)
     1.8e-06
     """
-    n, p = _planned(counts, shares)
-    total = sum(n)
-    if not total or len(n) < 2:
-        return 1.0
-    statistic = math.fsum((x - total * q) ** 2 / (total * q) for x, q in zip(n, p, strict=True))
-    return float(chi2.sf(statistic, len(n) - 1))
+    return _at_once({0: counts}, {0: shares})
 
 
 def split_evidence(counts: Mapping[str, int], shares: Mapping[str, float]) -> float:
@@ -131,15 +127,18 @@ def splits_evidence(counts: Mapping[int, Mapping[str, int]], shares: Mapping[int
 
 
 def _at_once(counts: Mapping[int, Mapping[str, int]], shares: Mapping[int, Mapping[str, float]]) -> float:
-    """Chance of splits at least this uneven over all phases together: statistics and degrees of freedom add up."""
-    statistic, freedom = 0.0, 0
-    for phase, arms in counts.items():
-        n, p = _planned(arms, shares[phase])
-        total = sum(n)
-        if total and len(n) > 1:
-            statistic += math.fsum((x - total * q) ** 2 / (total * q) for x, q in zip(n, p, strict=True))
-            freedom += len(n) - 1
-    return float(chi2.sf(statistic, freedom)) if freedom else 1.0
+    """Chance of splits at least this uneven over all phases together: statistics and degrees of freedom add up.
+
+    Where an arm expects few readers, the smallest exact chance of all arms, times their number.
+    """
+    planned = [(sum(n), n, p) for n, p in (_planned(arms, shares[phase]) for phase, arms in counts.items()) if sum(n) and len(n) > 1]
+    cells = [(x, total, q) for total, n, p in planned for x, q in zip(n, p, strict=True)]
+    if cells and min(total * q for _, total, q in cells) < EXPECTED_LEAST:
+        tails = [min(binom.cdf(x, total, q), binom.sf(x - 1, total, q)) for x, total, q in cells]
+        tried = sum(1 if len(n) == 2 else len(n) for _, n, _ in planned)  # of two arms one says it all
+        return min(1.0, 2 * float(min(tails)) * tried)
+    statistic = math.fsum((x - total * q) ** 2 / (total * q) for x, total, q in cells)
+    return float(chi2.sf(statistic, sum(len(n) - 1 for _, n, _ in planned))) if cells else 1.0
 
 
 def split(
@@ -265,7 +264,7 @@ def ran_long_enough(*, days: float, planned_days: float, minimum_days: float, ru
     whole_weeks = abs(days / 7 - round(days / 7)) < 1e-9
     if done:
         weeks = "" if whole_weeks else " These are not whole weeks, so weekdays do not count equally."
-        says = f"Ran {days:g} days; {planned_days:g} were planned.{weeks}"
+        says = f"Ran {in_words(days)}; {planned_days:g} were planned.{weeks}"
     elif running:
         says = f"{days:g} of {planned_days:g} planned days are over."
     else:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from analysis.words import name, percent
+from analysis.words import days, name, percent
 from experiments.experiment import Kind
 
 __all__ = ["EARLY", "LEAST_SHARE", "MOST_REASONS", "UNPRICED", "Candidate", "Guardrail", "Key", "Progress", "Verdict", "decide"]
@@ -160,7 +160,7 @@ def _ship_reasons(chosen: Candidate, candidates: Sequence[Candidate]) -> tuple[s
 
 
 def _keep(candidates: Sequence[Candidate], control: str, progress: Progress) -> Verdict:
-    reasons = [] if progress.long_enough else [f"Stopped after {progress.days:.3g} days: too short for this plan to change anything."]
+    reasons = [] if progress.long_enough else [f"Stopped after {days(progress.days)}: too short for this plan to change anything."]
     for candidate in candidates:
         reasons.append(_why_not(candidate, candidates))
     return Verdict("keep", control, f"Keep {name(control)}: {_why_keep(candidates, progress)}.", tuple(reasons[:MOST_REASONS]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-__all__ = ["apart", "change", "count", "money", "name", "percent", "share_of_times", "span"]
+__all__ = ["apart", "change", "count", "days", "money", "name", "percent", "share_of_times", "span"]
 
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
 
@@ -103,6 +103,18 @@ def count(n: int, noun: str) -> str:
     ('1 reader', '1,200 readers')
     """
     return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+def days(length: float) -> str:
+    """Return a length in days, three significant digits.
+
+    Examples
+    --------
+    >>> days(1), days(13.96), days(0.5)
+    ('1 day', '14 days', '0.5 days')
+    """
+    text = f"{length:.3g}"
+    return f"{text} day" + ("" if text == "1" else "s")
 
 
 def name(arm: str) -> str:

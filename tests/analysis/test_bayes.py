@@ -263,3 +263,8 @@ def test_tests_that_found_nothing_leave_a_narrow_prior_but_never_none():
 def test_finished_tests_without_a_spread_are_refused(effect):
     with pytest.raises(DataError, match="finished test"):
         learnt_prior([effect], [])
+
+
+def test_a_family_is_never_less_strict_than_one_comparison():
+    """Two arms without any spread differ from the third by the same draw; the drawn level was 0.94996."""
+    assert family_level({"s": 1.0, "h": 0.0, "m": 0.0}, [("h", "s"), ("m", "s"), ("m", "h")], level=0.95) == 0.95

@@ -180,3 +180,8 @@ def test_why_an_improvement_has_no_price_is_said():
 
 def test_a_share_just_below_the_least_is_not_rounded_up_to_it():
     assert reasons_of(rule(share=0.0997)) == ("Front had less than the 10% of readers that a decision needs.",)
+
+
+def test_one_day_is_a_day():
+    short = decide([rule()], control="status_quo", failed=[], progress=Progress(1, 14, ended=True, long_enough=False))
+    assert short.reasons[0] == "Stopped after 1 day: too short for this plan to change anything."
