@@ -69,12 +69,14 @@ def of_looks(experiment: Experiment, taken: Sequence[Taken]) -> tuple[str, ...]:
 def describe(effect: Effect) -> str:
     """Return one comparison in words.
 
-    The range is relative where it can be; else the reason is given.
+    The range is relative where it can be; else it is that of the difference, or the reason is given.
     """
     who = f"with {name(effect.arm)} than with {name(effect.against)}"
     found, difference = effect.contrast.relative, effect.contrast.absolute
     if effect.metric.quantile is not None and difference is not None:
         return f"{effect.metric.says}: {apart(difference.low, difference.high, effect.metric.unit)} {who}."
+    if found is None and difference is not None:
+        return f"{effect.metric.says}: {apart(difference.low, difference.high, effect.metric.unit)} {who}; {effect.contrast.reason}."
     if found is None:
         return f"{effect.metric.says}, {name(effect.arm)} against {name(effect.against)}: not estimable: {effect.contrast.reason}."
     return f"{effect.metric.says}: {span(found.low, found.high)} {who}."

@@ -94,9 +94,17 @@ def trust(
         ran_long_enough(
             days=progress.days, planned_days=progress.planned_days, minimum_days=experiment.minimum_days, running=not progress.ended
         ),
+        *_left_out(totals, compared.dropped),
         *([heavy] if heavy and progress.ended else []),
         *_events(experiment, totals, phases, observed=observed, ended=progress.ended),
     )
+
+
+def _left_out(totals: Totals, dropped: Sequence[int]) -> tuple[Check, ...]:
+    """Say how many readers no comparison counts, because an arm had none in their phase (STATISTICS 3)."""
+    readers = sum(moments.n for (_, phase), moments in totals.moments.items() if phase in dropped)
+    says = f"{count(readers, 'reader')} came while an arm had fewer than two; no comparison counts them."
+    return (Check("left_out", "warn", float(readers), 0.0, None, says),) if readers else ()
 
 
 def _events(experiment: Experiment, totals: Totals, phases: Sequence[Phase], *, observed: Observed, ended: bool) -> tuple[Check, ...]:

@@ -65,19 +65,19 @@ def span(low: float, high: float) -> str:
 
 
 def apart(low: float, high: float, unit: str) -> str:
-    """Return a range of differences in words.
+    """Return a range of differences in words; a metric of one's own has no unit.
 
     Examples
     --------
-    >>> apart(1.25, 3, "ms"), apart(-3, -1, "ms"), apart(-1, 2, "ms")
-    ('1.25 to 3 ms more', '1 to 3 ms less', 'between 1 ms less and 2 ms more')
+    >>> apart(1.25, 3, "ms"), apart(-3, -1, "ms"), apart(-1, 2, "ms"), apart(1, 2, "")
+    ('1.25 to 3 ms more', '1 to 3 ms less', 'between 1 ms less and 2 ms more', '1 to 2 more')
     """
-    less, more = (f"{rounded(abs(value)):g}" for value in (low, high))
+    less, more = (f"{rounded(abs(value)):g} {unit}".rstrip() for value in (low, high))
     if low >= 0:
-        return f"{less} to {more} {unit} more"
+        return f"{less.removesuffix(unit).rstrip()} to {more} more"
     if high <= 0:
-        return f"{more} to {less} {unit} less"
-    return f"between {less} {unit} less and {more} {unit} more"
+        return f"{more.removesuffix(unit).rstrip()} to {less} less"
+    return f"between {less} less and {more} more"
 
 
 def money(amount: float, currency: str) -> str:

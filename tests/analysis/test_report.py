@@ -18,6 +18,7 @@ from experiments.experiment import Arm, Phase
 from experiments.metric import metric
 from tests.analysis.tables import ARMS, SESSIONS, START, VIEWS, Line, crowd, plan, totals_of
 from tests.analysis.test_words import assert_plain
+from web.cli.report_table import print_report
 from web.owner.memo import memo_of
 
 KEYS = {"experiment", "control", "level", "snapshot", "arms", "checks", "effects", "roi", "verdict", "sentences", "question", "dates"}
@@ -307,3 +308,34 @@ def test_a_range_that_shows_a_change_by_itself_only_is_explained_beside_verdict_
     note = "Each range is that of its comparison alone. Wide enough for all comparisons and looks together, it reaches no change: "
     assert memo_of(found.to_dict()).forest_note == f"{note}front against status quo."
     assert not memo_of(report(world(front=2.5)).to_dict()).forest_note
+
+
+def test_a_change_that_only_a_difference_can_tell_is_told_as_one_everywhere(capsys):
+    """Nobody opens an article in the status quo, so that there is no relative change."""
+    tables = {(arm.name, 1): np.column_stack([np.zeros(n, int), np.ones(n, int)]) for arm, n in zip(ARMS, (400, 300, 300), strict=True)}
+    tables["front", 1][:150, 0] = 2
+    found = report(totals_of(tables, keys=(VIEWS, SESSIONS)), experiment=plan(secondary=(), guardrails={}))
+    effect = found.to_dict()["effects"][0]
+    reason = "a relative change cannot be estimated: the control's value is not above zero"
+    assert (effect["status"], effect["relative"]["low"], effect["reason"]) == ("not_estimable", None, reason)
+    low, high = (f"{effect['absolute'][end]:.3g}" for end in ("low", "high"))
+    assert effect["says"] == f"Articles opened per session: {low} to {high} articles more with front than with status quo; {reason}."
+    rows = [row.words for row, _ in memo_of(found.to_dict()).forest.rows]
+    assert rows[0] == f"+{low} to +{high} articles; {reason}"
+    assert f"| +1 | +{low} to +{high} |" in found.to_markdown()
+    print_report(found.to_dict())
+    assert f"+{low} to +{high} articles" in " ".join(capsys.readouterr().out.split())
+
+
+def test_readers_of_a_time_without_some_arm_are_left_out_and_said_to_be():
+    rng = np.random.default_rng(1)
+    tables = {(arm.name, 2): crowd(rng, 300) for arm in ARMS} | {(arm.name, 1): crowd(rng, 250) for arm in ARMS[:2]}
+    found = report(totals_of(tables))
+    (check,) = (check for check in found.checks if check.name == "left_out")
+    assert (check.state, check.figure, check.says) == (
+        "warn",
+        500.0,
+        "500 readers came while an arm had fewer than two; no comparison counts them.",
+    )
+    assert found.to_dict()["effects"][0]["n"] == {"front": 300, "status_quo": 300}
+    assert "left_out" not in {check.name for check in report().checks}

@@ -225,13 +225,14 @@ def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[st
     relative, anytime = effect.get("relative") or {}, effect.get("anytime") or {}
     found = relative if relative.get("low") is not None else anytime if effect["status"] == "insufficient" else {}
     low, high, estimate = found.get("low"), found.get("high"), relative.get("estimate")
-    unit = effect.get("margin_unit") or ""
-    apart = _apart(effect) if unit else None
+    own = effect.get("margin_unit") or ""
+    unit = own or effect.get("unit") or ""
+    apart = _apart(effect) if own or low is None else None
     if apart is not None:
         low = high = estimate = None
-        words = f"{signed(apart[0])} to {signed(apart[1])} {unit}" + (
-            f", {number(effect['margin'])} {unit} allowed" if effect.get("margin") else ""
-        )
+        words = f"{signed(apart[0])} to {signed(apart[1])} {unit}".rstrip()
+        words += f", {number(effect['margin'])} {unit} allowed" if own and effect.get("margin") else ""
+        words += "" if own else f"; {effect.get('reason') or 'no relative change can be estimated'}"
     elif low is None or high is None:
         low = high = estimate = None
         words = spoken(f"{_status(effect['status'])}: {effect.get('reason') or 'no reason was stored'}")

@@ -16,7 +16,7 @@ QUESTIONS = {
     "Alike before the test": ("before", "look_ahead", "carry_over"),
     "Nothing was lost": ("nothing_lost", "clicks_without_exposure", "no_beacon", "late"),
     "Arms answered in time": ("fallbacks", "degraded"),
-    "Ran long enough": ("ran_long_enough", "novelty"),
+    "Ran long enough": ("ran_long_enough", "novelty", "left_out"),
     "Robots and objections equal across arms": ("bots",),
     "The result holds": ("recomputed", "heavy_reader", "interference"),
 }
