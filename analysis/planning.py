@@ -199,24 +199,25 @@ def forecast(experiment: Experiment, found: Mapping[str, Spread], arrivals: tupl
 
 def _needs(experiment: Experiment, found: Mapping[str, Spread]) -> tuple[Need, ...]:
     design = goal_design(experiment)
-    needs = [_need(experiment.goal, "goal", design, experiment.smallest_uplift, found.get(experiment.goal))]
+    least = LEAST_READERS / min(arm.share for arm in experiment.arms)  # fewer are not judged at all
+    needs = [_need(experiment.goal, "goal", design, experiment.smallest_uplift, found.get(experiment.goal), least=least)]
     against_control = [pair for pair in pairs_of(experiment) if pair[1] == experiment.control]
     alone = Design(_widest(experiment, against_control), alpha=design.alpha, guardrails=design.guardrails)
     for metric in metrics_of(experiment):
         if metric.name in experiment.guardrails:
             margin = experiment.guardrails[metric.name]
             change = margin if metric.direction == "down" else -margin
-            needs.append(_need(metric.name, "guardrail", alone, change, found.get(metric.name)))
+            needs.append(_need(metric.name, "guardrail", alone, change, found.get(metric.name), least=least))
     return tuple(needs)
 
 
-def _need(name: str, role: str, design: Design, change: float, spread: Spread | None) -> Need:
+def _need(name: str, role: str, design: Design, change: float, spread: Spread | None, *, least: float) -> Need:
     spread = spread or Spread(reason=NO_HISTORY)
     if spread.cv2 is None:
         return Need(name, role, change, spread, reason=spread.reason)
     if change <= -1:
         return Need(name, role, change, spread, reason="nothing can fall by that much")
-    return Need(name, role, change, spread, readers_needed(design, effect=change, cv2=spread.cv2))
+    return Need(name, role, change, spread, max(least, readers_needed(design, effect=change, cv2=spread.cv2)))
 
 
 def _weeks(arrivals: Arrivals, readers: float, window_days: float) -> int | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from analysis.checks import Check, split
 from analysis.effect import Contrast, compare
+from analysis.moments import LOPSIDED
 from analysis.shape import number, of_check
 from analysis.summary_counts import SignTest, share_change, sign_test, uneven
 from analysis.summary_files import (
@@ -44,6 +45,7 @@ PAIR_SPLITS = ("Pageviews", "Clicks")
 FIRST = 5  # rows that are named of those left out
 SHARES = "two shares by the score test; every count taken as independent"
 INDEPENDENT = "Every count is taken as a reader of its own: where one reader is counted often, the ranges are too narrow."
+SKEWED = "Arms differ in size: where a few readers make up much of the mean, such ranges are too narrow, and sums cannot tell."
 RAMP = "The arms' shares of the counts change between periods, and what changed with time is taken for the arm"
 MEANS = "means and variances; Welch, Fieller"
 
@@ -118,7 +120,9 @@ class SummaryReport:
         some = f"{count(len(self.alone), 'period')} not known of every arm, the first: {self.alone[0]}." if self.alone else ""
         ramp = f"{RAMP} ({', '.join(self.uneven)})." if self.uneven else ""
         counts = INDEPENDENT if any(effect.method == SHARES for effect in self.effects) else ""
-        return (*filter(None, (skipped, some, ramp, counts, early)), *(check.says for check in self.checks))
+        sizes = [effect.contrast.n for effect in self.effects if effect.method == MEANS and effect.contrast.absolute]
+        skewed = SKEWED if any(max(n) > LOPSIDED * min(n) for n in sizes) else ""
+        return (*filter(None, (skipped, some, ramp, counts, skewed, early)), *(check.says for check in self.checks))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; ``metrics`` is one short line per effect for people, ``effects`` the whole."""

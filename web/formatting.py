@@ -8,24 +8,8 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 
-__all__ = [
-    "ago",
-    "clock_time",
-    "count",
-    "date",
-    "duration",
-    "in_unit",
-    "interval",
-    "iso",
-    "money",
-    "number",
-    "odds",
-    "percent",
-    "share",
-    "signed",
-    "size",
-    "when",
-]
+__all__ = ["ago", "chance", "clock_time", "count", "date", "duration", "in_unit", "interval"]
+__all__ += ["iso", "money", "number", "odds", "percent", "share", "signed", "size", "when"]
 
 MISSING = "not estimable"
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
@@ -80,6 +64,23 @@ def percent(value: float | None, *, plus: bool = False, missing: str = MISSING) 
         return "0%"
     text = f"{hundred:,.0f}" if hundred >= 9.95 else f"{hundred:.1f}" if hundred >= 0.1 else number(hundred, digits=1)
     return (MINUS if value < 0 else "+" if plus else "") + text + "%"
+
+
+def chance(value: float | None, *, missing: str = MISSING) -> str:
+    """Write a chance that rests on a belief: never as certain, never as impossible.
+
+    Examples
+    --------
+    >>> chance(0.62), chance(0.996), chance(0.9997), chance(0.0), chance(None)
+    ('62%', '99.6%', 'over 99.9%', 'under 0.1%', 'not estimable')
+    """
+    if value is None or not math.isfinite(value):
+        return missing
+    if value > 0.999:
+        return "over 99.9%"
+    if value < 0.001:
+        return "under 0.1%"
+    return percent(value) if value < 0.99 else f"{value * 100:.1f}%"
 
 
 def share(value: float | None, *, missing: str = MISSING) -> str:

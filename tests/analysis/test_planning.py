@@ -355,3 +355,22 @@ def test_a_plan_that_cannot_be_read_says_where_and_what_to_do(tmp_path):
     with pytest.raises(MetricError, match="did you mean"):
         read_plan(written(tmp_path, goal="views_per_sessions"))
     assert read_plan(written(tmp_path)).planned_days == timedelta(days=28).days
+
+
+def test_a_plan_never_asks_for_fewer_readers_than_a_report_needs():
+    """A change of a hundred percent needs few readers; below 30 in an arm the report judges nothing."""
+    need = told({"views_per_session": Spread(2.0, 0.5)}, smallest_uplift=1.0).needs[0]
+    assert need.readers == 60
+    small = told(
+        {"views_per_session": Spread(2.0, 0.5)}, smallest_uplift=1.0, arms=(replace(TWO[0], share=0.9), replace(TWO[1], share=0.1))
+    )
+    assert small.needs[0].readers == 300
+
+
+def test_a_plan_says_which_arm_it_cannot_ship(tmp_path, capsys):
+    migrate(tmp_path)
+    asked = {"now": NOW, "source": "live"}
+    small = replace(PLAN, arms=(replace(TWO[0], share=0.95), replace(TWO[1], share=0.05)))
+    says = "With less than 10% of readers front cannot be shipped by this test, only watched for harm."
+    assert says in said(capsys, ahead(tmp_path, small, Stated(1.0, 1000.0), **asked))
+    assert "cannot be shipped" not in said(capsys, ahead(tmp_path, PLAN, Stated(1.0, 1000.0), **asked))

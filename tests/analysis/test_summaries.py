@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 from typer.testing import CliRunner
 
-from analysis.summaries import INDEPENDENT, import_summary
+from analysis.summaries import INDEPENDENT, SKEWED, import_summary
 from analysis.summary_counts import share_change
 from analysis.summary_files import Cell
 from experiments.errors import DataError, ExperimentError
@@ -282,3 +282,9 @@ def test_a_folder_needs_one_file_per_arm(tmp_path):
     write(tmp_path, "Date,Pageviews\nd1,100\n", "x_experiment.csv")
     with pytest.raises(DataError, match="Clicks, Enrollments, Payments is missing"):
         import_summary(tmp_path)
+
+
+def test_that_sums_cannot_tell_skewed_readers_is_said_of_unequal_arms(tmp_path):
+    text = "arm,metric,look,n,mean,variance\ncontrol,m,1,{},2,1\nnew,m,1,100,3,1\n"
+    assert import_summary(write(tmp_path, text.format(150))).notes() == ()
+    assert import_summary(write(tmp_path, text.format(151))).notes() == (SKEWED,)

@@ -17,6 +17,7 @@ from analysis.moments import add_up
 from analysis.planning import HISTORY_DAYS, LONGEST_DAYS, Spread, forecast, goal_design, spreads
 from analysis.power import LEAST_DAYS, WEEK, detectable_effect
 from analysis.totals import metrics_of
+from analysis.verdict import LEAST_SHARE
 from analysis.words import count, percent
 from experiments.clock import clock_of, to_us
 from experiments.errors import ExperimentError
@@ -28,7 +29,7 @@ from experiments.lifecycle import Record
 from experiments.metric import metric
 from experiments.settings import load_settings
 from web.cli.output import print_table, tell
-from web.owner.words import metric_says
+from web.owner.words import arm_label, metric_says
 from web.reporting import source_of
 
 __all__ = ["Stated", "ahead", "now_of", "print_ahead", "print_left", "read_plan", "remaining"]
@@ -77,7 +78,9 @@ def ahead(home: Path, experiment: Experiment, stated: Stated, *, now: int, sourc
         steady = Arrivals(np.array([]), 0.0, stated.readers_per_day)
         arrivals = (steady, steady)
     seen = {"readers": len(found.entered_us), "days": min(HISTORY_DAYS, round(arrivals[0].days)) if found.entered_us and arrivals else 0}
-    return {"experiment": experiment.name, "goal": experiment.goal, "history": seen, **forecast(experiment, known, arrivals).to_dict()}
+    small = [arm.name for arm in experiment.arms if arm.name != experiment.control and arm.share < LEAST_SHARE]
+    told = forecast(experiment, known, arrivals).to_dict()
+    return {"experiment": experiment.name, "goal": experiment.goal, "history": seen, "small_arms": small, **told}
 
 
 def _arrivals(found: Past, now: int, start: int | None = None) -> tuple[Arrivals, Arrivals] | None:
@@ -111,7 +114,7 @@ def remaining(home: Path, record: Record, *, now: int, source: str) -> dict[str,
 
 def print_ahead(told: Mapping[str, Any]) -> None:
     """Write the forecast: sentences, then what could be found by when."""
-    tell("\n" + "\n".join(_sentences(told)))
+    tell("\n" + "\n".join([*_sentences(told), *_never_shipped(told.get("small_arms") or ())]))
     needs, goal = told["needs"], told["needs"][0]
     if len(needs) > 1 and told["readers"] is not None:
         tell("")
@@ -150,6 +153,15 @@ def _sentences(told: Mapping[str, Any]) -> list[str]:
         fewer = goal["readers"] * (1 - goal["spread"]["explained"])
         says.append(f"With what readers did before, the adjusted range needs {fewer:,.0f}.")
     return [*says, *_in_time(told), *based]
+
+
+def _never_shipped(arms: Sequence[str]) -> list[str]:
+    """Say which arms are too small for a verdict, however long the test runs."""
+    if not arms:
+        return []
+    return [
+        f"With less than {percent(LEAST_SHARE)} of readers {', '.join(map(arm_label, arms))} cannot be shipped by this test, only watched for harm."
+    ]
 
 
 def _in_time(told: Mapping[str, Any]) -> list[str]:

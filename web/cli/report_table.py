@@ -10,6 +10,7 @@ from rich.console import Console
 
 from analysis.words import change, rounded
 from web.cli.output import print_marked, print_table
+from web.formatting import chance
 from web.owner.words import spoken
 
 __all__ = ["print_report", "print_summary"]
@@ -45,7 +46,7 @@ def print_report(report: Mapping[str, Any]) -> None:
         out.print()
         title = f"What it is worth over {roi['horizon_days']} days, {roi['currency']}"
         print_table(title, ("arm", "expected ", "5 to 95 in 100", "earns money ", "worth most "),
-                    [(s["arm"], f"{s['expected']:,.0f}", f"{s['low']:,.0f} to {s['high']:,.0f}", _share(s["p_positive"]), _share(s["p_best"]))
+                    [(s["arm"], f"{s['expected']:,.0f}", f"{s['low']:,.0f} to {s['high']:,.0f}", "–" if s["arm"] == report["control"] else chance(s["p_positive"]), chance(s["p_best"]))
                      for s in roi["scenarios"]])  # fmt: skip
         out.print(f"\n{roi['next']}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from web.formatting import number, percent
+from web.formatting import chance, number, percent
 from web.owner.words import arm_label, capital
 
 __all__ = ["assumed", "best_rows"]
@@ -16,8 +16,8 @@ def best_rows(report: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
     belief = report.get("belief") or {}
     money = {s["arm"]: s["p_best"] for s in (report.get("roi") or {}).get("scenarios") or ()}
     return tuple(
-        (capital(arm_label(arm)), percent(chance), percent(money.get(arm), missing="no price was stated"))
-        for arm, chance in (belief.get("p_best") or {}).items()
+        (capital(arm_label(arm)), chance(best), chance(money.get(arm), missing="no price was stated"))
+        for arm, best in (belief.get("p_best") or {}).items()
     )
 
 
@@ -38,6 +38,6 @@ def assumed(report: Mapping[str, Any]) -> str:
     belief = report.get("belief") or {}
     if belief.get("shape") != "fat_tailed":
         return expected
-    chance = belief["foretold"]
-    rare = f"once in {number(round(1 / chance))} tests" if chance > 1e-9 else "less than once in a thousand million tests"
+    foretold = belief["foretold"]
+    rare = f"once in {number(round(1 / foretold))} tests" if foretold > 1e-9 else "less than once in a thousand million tests"
     return f"{expected} Effects as far from that as the measured ones would come {rare}, so large ones were taken to be more common."

@@ -8,7 +8,7 @@ from typing import Any
 
 from web.charts.bars import draw_bar
 from web.charts.forest import Forest, ForestRow, draw_forest
-from web.formatting import count, date, in_unit, interval, number, percent, share, signed
+from web.formatting import chance, count, date, in_unit, interval, number, percent, share, signed
 from web.owner.beside import beside_of
 from web.owner.best import assumed, best_rows
 from web.owner.groups import Groups, groups_of
@@ -295,6 +295,6 @@ def _numbers(effect: Mapping[str, Any]) -> tuple[str, ...]:
         percent(relative.get("estimate"), plus=True, missing=why),
         interval(relative.get("low"), relative.get("high"), missing=why),
         percent(belief.get("mean"), plus=True, missing="only for the deciding measure"),
-        percent(belief.get("p_better"), missing="only for the deciding measure"),
+        chance(belief.get("p_better"), missing="only for the deciding measure"),
         effect.get("method") or "not stored",
     )
