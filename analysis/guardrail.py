@@ -12,9 +12,12 @@ def guardrail_state(effect: Effect, *, early: bool) -> Guardrail:
     """Say whether a guardrail holds: by the range at the planned end, or by the anytime range before it.
 
     Improvements count upwards whatever the metric's direction: a guardrail holds when the low end is above minus the
-    margin, and broke when harm is certain and more than the margin cannot be excluded.
+    margin, and broke when harm is certain and more than the margin cannot be excluded. Where the control is at zero no
+    margin bounds a relative change, so that certain harm is beyond it.
     """
     range_ = _range(effect, early=early)
+    if range_ is None and _harms(effect, early=early):
+        return "broke"
     if range_ is None:
         same = effect.contrast.status == "no_variation" and effect.contrast.values[0] == effect.contrast.values[1]
         return "holds" if same or effect.contrast.status == "undefined_for_arm" else "unclear"
@@ -23,6 +26,16 @@ def guardrail_state(effect: Effect, *, early: bool) -> Guardrail:
     if high < 0:
         return "worse" if holds else "broke"
     return "holds" if holds else "unclear"
+
+
+def _harms(effect: Effect, *, early: bool) -> bool:
+    """Whether the difference alone shows harm."""
+    absolute, anytime = effect.contrast.absolute, effect.anytime
+    if early:
+        ends = None if anytime is None else (anytime.difference_low, anytime.difference_high)
+    else:
+        ends = None if absolute is None else (absolute.low, absolute.high)
+    return ends is not None and (ends[1] < 0 if effect.metric.direction == "up" else ends[0] > 0)
 
 
 def _range(effect: Effect, *, early: bool) -> tuple[float, float] | None:

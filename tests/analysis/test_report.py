@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.multitest import multipletests
 
+from analysis.guardrail import guardrail_state
 from analysis.moments import Totals
 from analysis.report import Report, build_report
 from analysis.small_counts import small_count_contrast
@@ -19,7 +20,8 @@ from experiments.metric import metric
 from tests.analysis.tables import ARMS, SESSIONS, START, VIEWS, Line, crowd, plan, totals_of
 from tests.analysis.test_words import assert_plain
 from web.cli.report_table import print_report
-from web.owner.memo import memo_of
+from web.formatting import signed
+from web.owner.memo import memo_of, number_rows
 
 KEYS = {"experiment", "control", "level", "snapshot", "arms", "checks", "effects", "roi", "verdict", "sentences", "question", "dates"}
 
@@ -339,3 +341,27 @@ def test_readers_of_a_time_without_some_arm_are_left_out_and_said_to_be():
     )
     assert found.to_dict()["effects"][0]["n"] == {"front": 300, "status_quo": 300}
     assert "left_out" not in {check.name for check in report().checks}
+
+
+@pytest.mark.parametrize("state", ["stopped", "running"])
+def test_harm_to_a_guardrail_breaks_it_also_where_the_control_has_none(state):
+    """Nobody leaves after one page in the status quo, four in five do with the rule: no relative change, yet certain harm."""
+    rng = np.random.default_rng(1)
+    tables = {(arm.name, 1): crowd(rng, n) for arm, n in zip(ARMS, (800, 600, 600), strict=True)}
+    for (arm, _), table in tables.items():
+        table[:, 2] = rng.binomial(table[:, 1], 0.8) if arm == "front" else 0
+    watched = plan(secondary=(), guardrails={"bounce_rate": 0.05})
+    found = report(totals_of(tables), experiment=watched, state=state, days=14.0 if state == "stopped" else 5.0)
+    effect = found.compared.of("bounce_rate", "front", "status_quo")
+    assert (effect.contrast.relative, guardrail_state(effect, early=state == "running")) == (None, "broke")
+    assert guardrail_state(found.compared.of("bounce_rate", "als", "status_quo"), early=state == "running") == "holds"
+    assert "Front hurts bounce rate beyond the agreed limit." in found.verdict.reasons
+
+
+def test_the_range_that_decides_stands_among_the_numbers():
+    found = report(world(4, front=1.1))
+    head, rows = number_rows(found.to_dict())
+    family = found.compared.effects[0].family
+    cells = [row[head.index("Range that decides")] for row in rows]
+    assert cells[0] == f"{signed(family.low)} to {signed(family.high)}"
+    assert cells[3] == "only for the deciding measure"

@@ -8,7 +8,7 @@ from typing import Any
 from web.formatting import count, interval, number, percent, signed
 from web.owner.words import arm_label, metric_says
 
-__all__ = ["beside_of"]
+__all__ = ["beside_of", "not_together"]
 
 
 def beside_of(effects: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -20,6 +20,19 @@ def beside_of(effects: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         parts = (_heavy(found.get("heavy")), _uncut(found.get("uncut"), effect), _payers(found.get("parts")))
         says.extend(f"{who}: {sentence}" for sentence in parts if sentence)
     return tuple(says)
+
+
+def not_together(effects: Sequence[Mapping[str, Any]]) -> str:
+    """Name the comparisons whose own range shows a change, while the range that decides does not."""
+    found = []
+    for effect in effects:
+        ranges = [effect.get(key) or {} for key in ("absolute", "family")]
+        if all(range_.get("low") is not None for range_ in ranges):
+            shown, together = (not range_["low"] <= 0 <= range_["high"] for range_ in ranges)
+            found += [f"{arm_label(effect['arm'])} against {arm_label(effect['against'])}"] if shown and not together else []
+    if not found:
+        return ""
+    return f"Each range is that of its comparison alone. Wide enough for all comparisons and looks together, it reaches no change: {', '.join(found)}."
 
 
 def _heavy(found: Mapping[str, Any] | None) -> str:

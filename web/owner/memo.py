@@ -9,7 +9,7 @@ from typing import Any
 from web.charts.bars import draw_bar
 from web.charts.forest import Forest, ForestRow, draw_forest
 from web.formatting import chance, count, date, in_unit, interval, number, percent, share, signed
-from web.owner.beside import beside_of
+from web.owner.beside import beside_of, not_together
 from web.owner.best import assumed, best_rows
 from web.owner.groups import Groups, groups_of
 from web.owner.trusted import TrustLine, trust_lines
@@ -204,21 +204,8 @@ def _forest(report: Mapping[str, Any], kinds: Mapping[str, str]) -> tuple[Forest
         return None, "No effect was computed: no reader has completed the window yet."
     if early and all(row.words.startswith(_status("insufficient")) for row in rows):
         return None, "Not shown yet. Effects appear once, at the planned end, so that looking early cannot mislead anybody."
-    note = "Guardrails may be looked at any day; the rest follows at the end." if early else _not_together(effects)
+    note = "Guardrails may be looked at any day; the rest follows at the end." if early else not_together(effects)
     return draw_forest(rows, label=lambda value: percent(value, plus=True)), note
-
-
-def _not_together(effects: Sequence[Mapping[str, Any]]) -> str:
-    """Name the comparisons whose own range shows a change, while the range that decides does not."""
-    found = []
-    for effect in effects:
-        ranges = [effect.get(key) or {} for key in ("absolute", "family")]
-        if all(range_.get("low") is not None for range_ in ranges):
-            shown, together = (not range_["low"] <= 0 <= range_["high"] for range_ in ranges)
-            found += [f"{arm_label(effect['arm'])} against {arm_label(effect['against'])}"] if shown and not together else []
-    if not found:
-        return ""
-    return f"Each range is that of its comparison alone. Wide enough for all comparisons and looks together, it reaches no change: {', '.join(found)}."
 
 
 def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[str, str]) -> ForestRow:
@@ -273,14 +260,14 @@ def number_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[
     level = percent(report["level"])
     head = (
         "Measure", "Comparison", "Readers", "Values", "Difference", f"{level} range", "p", "Relative", f"{level} range, relative",
-        "Best guess", "Chance it is better", "Method",
+        "Range that decides", "Best guess", "Chance it is better", "Method",
     )  # fmt: skip
     return head, [_numbers(effect) for effect in report["effects"]]
 
 
 def _numbers(effect: Mapping[str, Any]) -> tuple[str, ...]:
     arm, against, unit = effect["arm"], effect["against"], effect.get("unit") or ""
-    absolute, relative, belief = (effect.get(key) or {} for key in ("absolute", "relative", "posterior"))
+    absolute, relative, family, belief = (effect.get(key) or {} for key in ("absolute", "relative", "family", "posterior"))
     why = f"{_status(effect['status'])}: {effect.get('reason')}" if effect["status"] not in ("ok", "guarded") else "not estimable"
     both = [in_unit((effect.get("values") or {}).get(name), unit, missing="not shown") for name in (arm, against)]
     low, high = absolute.get("low"), absolute.get("high")
@@ -294,6 +281,7 @@ def _numbers(effect: Mapping[str, Any]) -> tuple[str, ...]:
         number(absolute.get("p"), missing=why),
         percent(relative.get("estimate"), plus=True, missing=why),
         interval(relative.get("low"), relative.get("high"), missing=why),
+        f"{signed(family['low'])} to {signed(family['high'])}" if family else "only for the deciding measure",
         percent(belief.get("mean"), plus=True, missing="only for the deciding measure"),
         chance(belief.get("p_better"), missing="only for the deciding measure"),
         effect.get("method") or "not stored",
