@@ -28,6 +28,7 @@ Floats = npt.NDArray[np.float64]
 DRAWS = 14  # as a power of two
 DOTS = 50
 WEEKS = tuple(7.0 * weeks for weeks in (1, 2, 3, 4, 6, 8, 12, 16))  # lengths of a test that are offered
+LEAST_WORTH = 0.005  # of the currency: what is less is printed as nothing
 NINETY_FIVE = float(ndtri(0.95))
 
 
@@ -242,7 +243,7 @@ def next_step(roi: Roi) -> str:
     if best is not None and best.enbs > 0:
         gain, price = money(best.evsi, roi.currency), money(best.cost, roi.currency)
         return f"Next: {best.name}, {best.days:g} days; it is worth about {gain} and costs about {price}."
-    if not roi.unknowns or roi.unknowns[0].evppi <= 0:
+    if not roi.unknowns or roi.unknowns[0].evppi < LEAST_WORTH:
         return f"Stop testing: knowing everything would be worth {money(roi.evpi, roi.currency)}."
     first = roi.unknowns[0]
     tail = "no study on offer pays for itself" if best is not None else "no study is on offer"

@@ -23,7 +23,7 @@ def rounded(value: float, digits: int = 3) -> float:
 
 
 def percent(share: float) -> str:
-    """Return a fraction as percent, to a tenth of a percent below ten; what is smaller keeps one digit and is never 0.0%.
+    """Return a fraction as percent, to a tenth of a percent below ten; what is smaller keeps one digit.
 
     Examples
     --------
@@ -31,7 +31,7 @@ def percent(share: float) -> str:
     ('6.3%', '33%', '0.04%', '0.0%')
     """
     size = abs(share) * 100
-    if 1e-6 <= size < 0.1:
+    if 0.0005 <= size < 0.1:
         return f"{size:.{-math.floor(math.log10(size))}f}".rstrip("0") + "%"
     return f"{size:.0f}%" if size >= 9.95 else f"{size:.1f}%"
 

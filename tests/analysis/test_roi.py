@@ -133,6 +133,9 @@ def test_a_test_longer_than_the_horizon_is_not_offered():
 def test_the_next_step_is_computed_from_values_and_prices():
     stop = worth(believed((0.05, 0.08), (0.0, 0.0)), STAKES, ARMS, test_days=0)
     assert next_step(stop) == "Stop testing: knowing everything would be worth €0."
+    nearly = worth(believed((0.05, 0.09), (0.0116, 0.0116), correlation=0.0), replace(STAKES, views_per_day=10.0), ARMS, test_days=0)
+    assert 0 < nearly.unknowns[0].evppi < 0.005
+    assert next_step(nearly).startswith("Stop testing")
     unsure = worth(believed((0.0, 0.0), (0.05, 0.06)), STAKES, ARMS, test_days=7)
     assert next_step(unsure).startswith("Next: the same test again, 14 days; it is worth about €")
     dear = replace(STAKES, per_day={**FREE, "als": 50.0})

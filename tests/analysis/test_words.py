@@ -38,8 +38,8 @@ def test_percent_never_shows_more_than_three_digits():
 
 
 def test_a_small_change_is_not_shown_as_none():
-    assert [percent(x) for x in (0.00042, 0.00096, 3e-6, 1e-12)] == ["0.04%", "0.1%", "0.0003%", "0.0%"]
-    assert [change(x) for x in (-0.00042, -1e-12)] == ["-0.04%", "+0.0%"]
+    assert [percent(x) for x in (0.00042, 0.00096, 6e-6, 3e-6)] == ["0.04%", "0.1%", "0.0006%", "0.0%"]
+    assert [change(x) for x in (-0.00042, -3e-6)] == ["-0.04%", "+0.0%"]
 
 
 def test_changes_are_signed():
