@@ -14,7 +14,19 @@ from web.owner.best import assumed, best_rows
 from web.owner.groups import Groups, groups_of
 from web.owner.trusted import TrustLine, trust_lines
 from web.owner.varied import Varied, varied_of
-from web.owner.words import AUDIENCES, KINDS, VERDICTS, arm_label, badge_of, capital, headline_of, metric_says, sentence_after, spoken
+from web.owner.words import (
+    AUDIENCES,
+    KINDS,
+    VERDICTS,
+    arm_label,
+    badge_of,
+    capital,
+    headline_of,
+    metric_says,
+    sentence_after,
+    spoken,
+    unbroken,
+)
 from web.owner.worth import Money, money_of
 
 __all__ = ["ArmLine", "Memo", "VerdictBox", "memo_of", "number_rows"]
@@ -162,7 +174,7 @@ def _verdict(report: Mapping[str, Any], sentences: Sequence[str]) -> VerdictBox:
     following, command = _next(report, verdict)
     reasons = [reason for reason in verdict.get("reasons") or () if reason.casefold() != rest.rstrip(".").casefold()]
     return VerdictBox(
-        verdict["key"], icon, word, headline, " ".join([rest, *ranges]).strip(), " ".join(money), tuple(reasons)[:4], following, command,
+        verdict["key"], icon, word, headline, " ".join([rest, *ranges]).strip(), unbroken(" ".join(money)), tuple(reasons)[:4], following, command,
         _progress(report) if verdict["key"] == "wait" else "",
     )  # fmt: skip
 

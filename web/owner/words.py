@@ -20,6 +20,7 @@ __all__ = [
     "metric_says",
     "sentence_after",
     "spoken",
+    "unbroken",
 ]
 
 VERDICTS = {
@@ -67,7 +68,7 @@ def arm_label(name: str) -> str:
 
 
 def spoken(text: str) -> str:
-    """Return a stored sentence with arm names as people write them, and a minus that no line ends behind.
+    """Return a stored sentence with arm names as people write them.
 
     Examples
     --------
@@ -75,10 +76,19 @@ def spoken(text: str) -> str:
     'Keep the heuristic: ALS does not beat front; ALS falls back.'
     >>> spoken("status_quo fills no slot")
     'status quo fills no slot'
-    >>> spoken("We expect -€87.60")
-    'We expect −€87.60'
     """
-    return LOSS.sub("−", NAMES.sub(lambda match: WRITTEN[match[0].lower()], text))
+    return NAMES.sub(lambda match: WRITTEN[match[0].lower()], text)
+
+
+def unbroken(text: str) -> str:
+    """Return a sentence of a page in which no line ends between a minus and its amount.
+
+    Examples
+    --------
+    >>> unbroken("We expect -€87.60") == "We expect −\N{WORD JOINER}€87.60"
+    True
+    """
+    return LOSS.sub("−\N{WORD JOINER}", text)
 
 
 def metric_says(name: str) -> str:
