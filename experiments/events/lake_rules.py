@@ -225,11 +225,10 @@ def _entry(arms: tuple[str, ...]) -> Any:
     """First exposure per reader: the earliest, ties by page view."""
     prefetched = bound("view").filter(_.prefetch != 0)
     shown = bound("exposure").filter((_.reason != "forced") & _.arm.isin(arms)).anti_join(prefetched, ["page_view", "reader"])
-    met = shown.group_by("reader").agg(arms=_.arm.nunique())
-    order = ibis.window(group_by=shown.reader, order_by=[shown.issued_at, shown.page_view, shown.arm, shown.phase])
-    first = shown.mutate(rank=ibis.row_number().over(order)).filter(_.rank == 0)
-    columns = {"exposed_at": _.issued_at, "bucket": _.bucket % BUCKETS, "entry_page": _.page_view}
-    return first.select("reader", "arm", "phase", **columns).join(met, "reader")
+    order = {name: shown[name] for name in ("issued_at", "page_view", "arm", "phase", "bucket")}
+    met = shown.mutate(row=ibis.struct(order)).group_by("reader").agg(first=_.row.min(), arms=_.arm.nunique())
+    first = {"arm": _.first["arm"], "phase": _.first["phase"], "exposed_at": _.first["issued_at"], "bucket": _.first["bucket"] % BUCKETS}
+    return met.select("reader", **first, entry_page=_.first["page_view"], arms=_.arms)
 
 
 def _from_its_session(entry: Any, sessions: Any) -> Any:

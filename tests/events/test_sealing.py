@@ -25,7 +25,7 @@ from experiments.events.erase import erase_reader
 from experiments.events.event import Event
 from experiments.events.export import export_reader
 from experiments.events.lake_shown import clicks_without_exposure, exposure_groups, exposures_left_out
-from experiments.events.lake_tables import arrow, evaluate, query
+from experiments.events.lake_tables import _cursor, arrow, evaluate, query
 from experiments.events.loader import Loader
 from experiments.events.retention import expire
 from experiments.events.sealed import Partition, partitions, sealed_folder
@@ -425,3 +425,8 @@ def test_a_store_of_the_old_layout_is_upgraded_by_migrate_alone(tmp_path: Path, 
     assert stored(tmp_path) == before
     sealed_until(tmp_path, 2)
     assert stored(tmp_path) == before
+
+
+def test_the_footers_of_sealed_files_are_read_once_for_all_queries(tmp_path: Path) -> None:
+    with _cursor(tmp_path / "spill") as engine:
+        assert engine.sql("SELECT current_setting('parquet_metadata_cache')").fetchall() == [(True,)]
