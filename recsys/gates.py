@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from experiments.clock import moment
-from experiments.errors import DataError
+from experiments.errors import ArmError, DataError
 from experiments.files import read_json, replace_json
 from experiments.serving.artefacts import write_bundle
 from experiments.serving.recommender import Recommender, arm_class
@@ -32,6 +33,7 @@ from recsys.training import LEAST_REQUESTS, Source, later_requests, read_source
 __all__ = ["Checked", "Gate", "Limits", "check_arm", "diversity"]
 
 AGAINST = "front"
+JUDGED_BY_READS = ((2, "speed and memory"), (3, "offline against the heuristic"), (5, "diversity"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,15 +121,16 @@ def check_arm(
     tried: _Tried | None = None
     try:
         source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed")
-        found = tried = _try(kind, source, home, until=until_us / 1e6, seed=seed, slates=limits.slates)
+        found = tried = _try(kind, source, until=until_us / 1e6, seed=seed, limits=limits)
         mine, rule = found.replayed[name], found.replayed[AGAINST]
         gates += [
             _timed(lambda: _speed(found, home, limits, footprint)), _timed(lambda: _offline(found, seed)),
             _timed(lambda: diversity(mine, rule, limits)),
         ]  # fmt: skip
     except DataError as error:
-        names = ((2, "speed and memory"), (3, "offline against the heuristic"), (5, "diversity"))
-        gates += [Gate(number, says, None, "not yet", "", str(error)) for number, says in names]
+        gates += [Gate(number, says, None, "not yet", "", str(error)) for number, says in JUDGED_BY_READS]
+    except Exception as error:  # an arm is foreign code: whatever it raises is its fault
+        gates += [Gate(number, says, False, "it failed", "", _raised(error)) for number, says in JUDGED_BY_READS]
     card = model_card(kind, tried.about if tried else None, _slices(tried) if tried else "")
     gates.append(_timed(lambda: _complete(card)))
     return _stored(home, name, gates, card=card, until_us=until_us, split=tried.split if tried else until_us / 1e6)
@@ -139,12 +142,23 @@ def _timed(gate: Callable[[], Gate]) -> Gate:
     return Gate(**{**asdict(found), "seconds": round(time.perf_counter() - began, 2)})
 
 
+def _raised(error: Exception) -> str:
+    """What an arm raised and on which of its lines."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(frame.filename).name}, line {frame.lineno})"
+
+
 def _contract(kind: Any) -> Gate:
-    broken = broken_promises(on_trial(kind))
+    try:
+        broken = broken_promises(on_trial(kind))
+    except ArmError:
+        raise
+    except Exception as error:  # of its Trainer or its load, before the first check
+        return Gate(1, "contract", False, "it cannot be built", "all", _raised(error))
     return Gate(1, "contract", not broken, f"{len(CHECKS) - len(broken)} of {len(CHECKS)} kept", "all", "; ".join(broken))
 
 
-def _try(kind: Any, source: Source, home: Path, *, until: float, seed: int, slates: int) -> _Tried:
+def _try(kind: Any, source: Source, *, until: float, seed: int, limits: Limits) -> _Tried:
     split, asked = later_requests(source.reads, until, seed)
     if len(asked) < LEAST_REQUESTS:
         raise DataError(
@@ -160,13 +174,14 @@ def _try(kind: Any, source: Source, home: Path, *, until: float, seed: int, slat
     else:
         arms[kind.name] = kind()
     arms.setdefault(AGAINST, arm_class(AGAINST)())
-    replayed = replay(arms, asked, source.site, timed=kind.name, slates=slates, deadline_ms=load_settings(home).deadline_ms)
+    replayed = replay(arms, asked, source.site, timed=kind.name, slates=limits.slates, hopeless_ms=limits.p99_ms)
     return _Tried(kind, AGAINST, replayed, arrays, about, split)
 
 
 def _speed(tried: _Tried, home: Path, limits: Limits, footprint: Callable[..., float]) -> Gate:
     name, mine = tried.kind.name, tried.replayed[tried.kind.name]
-    p99, late = float(np.percentile(mine.slate_ms, 99)), mine.late_share
+    times = np.array(mine.slate_ms)
+    p99, late = float(np.percentile(times, 99)), float((times > load_settings(home).deadline_ms).mean())
     with tempfile.TemporaryDirectory() as folder:
         bundle = None if tried.arrays is None else write_bundle(Path(folder) / name, tried.arrays, tried.about or {}).path
         taken, usual = footprint(name, home, bundle), footprint(tried.against, home, None)

@@ -29,7 +29,7 @@ class Replayed:
     places : (n,) place of the article opened next, 0 the first, infinite when it was not ranked. readers : (n,) codes.
     history : (n,) bool, whether the reader had earlier reads. shown, ages_h : one entry per place shown.
     left : one entry per place that the pool could fill, True where the ladder did because the arm had ranked too few.
-    articles : that could have been shown at some time. slate_ms : milliseconds per slate. late_share : of them beyond the deadline.
+    articles : that could have been shown at some time. slate_ms : milliseconds per slate.
     """
 
     places: Floats
@@ -40,7 +40,6 @@ class Replayed:
     ages_h: list[float] = field(default_factory=list)
     left: list[bool] = field(default_factory=list)
     slate_ms: list[float] = field(default_factory=list)
-    late_share: float = 0.0
 
     def hits(self, most: int) -> npt.NDArray[np.bool_]:
         """(n,) whether the article opened next was among the first ``most``."""
@@ -58,14 +57,18 @@ class Variety:
 
 
 def replay(
-    arms: Mapping[str, Recommender], asked: Sequence[Request], site: Site, *, timed: str, slates: int, deadline_ms: float
+    arms: Mapping[str, Recommender], asked: Sequence[Request], site: Site, *, timed: str, slates: int, hopeless_ms: float
 ) -> dict[str, Replayed]:
-    """Ask every arm every page view; the one called ``timed`` as often as makes that many ``slates``."""
+    """Ask every arm every page view; the one called ``timed`` as often as makes that many ``slates``.
+
+    Once more than a hundredth of them took longer than ``hopeless_ms`` no further one is timed: its 99th percentile lies above that.
+    """
     n, rules = len(asked), replace(site.slate_rules, explore=0.0)
     readers = np.array([request.reader for request in asked], np.int64)
     history = np.array([bool(request.reads) for request in asked])
     found = {name: Replayed(np.empty(n), readers, history) for name in arms}
     eligible: set[int] = set()
+    slow = 0
     for row, (request, context) in enumerate(contexts(asked, site)):
         eligible.update(context.pool.tolist())
         for name, arm in arms.items():
@@ -78,8 +81,11 @@ def replay(
                 mine.ages_h.append((context.at - site.catalogue.published[item.article]) / HOUR)
                 if item.rung <= 2:  # further down the pool is used up, whatever the arm
                     mine.left.append(item.article not in own)
-        found[timed].slate_ms += [_milliseconds(arms[timed], context) for _ in range(-(-slates // n))]
-    found[timed].late_share = float((np.array(found[timed].slate_ms) > deadline_ms).mean())
+        times = found[timed].slate_ms
+        for _ in range(-(-slates // n)):
+            if slow <= slates // 100:
+                times.append(_milliseconds(arms[timed], context))
+                slow += times[-1] > hopeless_ms
     for mine in found.values():
         mine.articles = len(eligible)
     return found

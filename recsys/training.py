@@ -13,6 +13,7 @@ import json
 import resource
 import sys
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as library_version
@@ -277,6 +278,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         too_little = isinstance(error, DataError)
         result = {"arm": given.arm, "state": "refused" if too_little else "failed", "reason": str(error)}
         status = 3 if too_little else error.exit_status
+    except Exception as error:  # an arm is foreign code: whatever it raises is stored and told, with the line
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{Path(frame.filename).name}, line {frame.lineno}"
+        result = {"arm": given.arm, "state": "failed", "reason": f"'{given.arm}' raised {type(error).__name__}: {error} ({where})."}
+        status = ArmError.exit_status
     if given.arm.isidentifier():
         kept = {key: result.get(key) for key in ("state", "says", "reason", "against", "metrics", "version", "gate")}
         replace_json(given.home / "training" / f"{given.arm}.json", {**kept, "at": _now(given.home), "until": given.until})

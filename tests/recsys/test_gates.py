@@ -101,6 +101,42 @@ def test_a_bad_arm_fails_every_gate_and_is_told_why(site: Path, bad: str) -> Non
     assert "limits, cost, owner, retrain" in gate(done, 6).reason
 
 
+class Raises(Bad):
+    """Keeps a promise to nobody."""
+
+    name = "raises"
+
+    def rank(self, context: Context) -> Ranking:
+        raise KeyError("tide")
+
+
+class Stumbles(Raises):
+    """Cannot even be taught."""
+
+    name = "stumbles"
+    kind: Kind = "model"
+    trainer = f"{__name__}_of_nobody"
+    load = None
+
+
+@pytest.mark.parametrize("kind", [Raises, Stumbles])
+def test_an_arm_that_raises_fails_its_gates_and_is_told_where(site: Path, kind: type[Raises]) -> None:
+    register(kind)
+    try:
+        done = checked(kind.name, site)
+    finally:
+        recommender._registry.classes.pop(kind.name)
+    assert [one.passed for one in done.gates] == [False] * 5
+    assert ("KeyError: 'tide' (test_gates.py, line" if kind is Raises else "ModuleNotFoundError") in gate(done, 3).reason
+    assert (site / "gates" / kind.name / "0001.json").exists()
+
+
+def test_a_hopelessly_slow_arm_is_not_timed_to_the_end(site: Path, bad: str) -> None:
+    done = checked(bad, site, limits=Limits(slates=10_000, p99_ms=0.0))
+    assert " of 101, " in gate(done, 2).figure
+    assert not gate(done, 2).passed
+
+
 def test_a_second_look_at_the_same_later_page_views_is_counted(site: Path, bad: str) -> None:
     assert [checked(bad, site, until).earlier_looks for until in (UNTIL_US, UNTIL_US, UNTIL_US - 1)] == [0, 1, 0]
 

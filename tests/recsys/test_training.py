@@ -57,6 +57,28 @@ def test_als_is_published_with_its_comparison_and_same_data_give_the_same_bits(s
     assert train("als", site, until_us=UNTIL_US, seed=2)["content_sha256"] != first["content_sha256"]
 
 
+class Crashes:
+    """Its trainer is not there, which is found out only when it is trained."""
+
+    name = "crashes"
+    kind: ClassVar[str] = "model"
+    audience: ClassVar[str] = "all"
+    trainer = "recsys.nobody_wrote_this"
+    load = None
+
+
+def test_a_trainer_that_raises_is_a_failed_training_in_words(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    register(Crashes)
+    try:
+        status = main(["crashes", "--home", str(site), "--until", str(UNTIL_US)])
+    finally:
+        recommender._registry.classes.pop("crashes")
+    told = json.loads(capsys.readouterr().out)
+    assert (status, told["state"]) == (3, "failed")
+    assert "'crashes' raised ModuleNotFoundError: No module named 'recsys.nobody_wrote_this'" in told["reason"]
+    assert json.loads((site / "training" / "crashes.json").read_text())["reason"] == told["reason"]
+
+
 def test_reads_after_until_are_not_learned_from(site: Path) -> None:
     early = UNTIL_US - round(5 * 24 * HOUR * 1e6)
     assert train("als", site, until_us=early)["data_sha256"] != train("als", site, until_us=UNTIL_US)["data_sha256"]
