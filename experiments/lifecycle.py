@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -19,7 +19,7 @@ from experiments.files import replace_json
 from experiments.tables import AuditRow, ExperimentRow
 
 __all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
-__all__ += ["caps_of", "ramp", "record_caps", "record_looks", "start", "stop"]
+__all__ += ["caps_of", "note", "notes_of", "ramp", "record_caps", "record_looks", "start", "stop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,10 @@ def draft(engine: Engine, experiment: Experiment, step: Step) -> Record:
         return _saved(session, row, step, "draft")
 
 
-def start(engine: Engine, name: str, step: Step) -> Record:
-    """Let readers in, at the planned shares (phase 0)."""
+def start(
+    engine: Engine, name: str, step: Step, *, shares: Mapping[str, float] | None = None, action: str = "start", **more: Any
+) -> Record:
+    """Let readers in, at the planned shares or at smaller ones (phase 0)."""
     with Session(engine) as session:
         row = _row(session, name, "draft")
         experiment = Experiment.from_dict(row.plan)
@@ -66,19 +68,37 @@ def start(engine: Engine, name: str, step: Step) -> Record:
                     f"experiment '{other.name}' already runs in layer '{experiment.layer}'.", "Stop it first, or use another layer."
                 )
         row.state, row.started_at = "running", step.at
-        row.phases = [{"number": 0, "at": step.at.isoformat(), "shares": experiment.shares}]
-        return _saved(session, row, step, "start")
+        row.phases = [{"number": 0, "at": step.at.isoformat(), "shares": _fitting(experiment, shares or experiment.shares)}]
+        return _saved(session, row, step, action, **more)
 
 
-def ramp(engine: Engine, name: str, shares: Mapping[str, float], step: Step) -> Record:
+def ramp(engine: Engine, name: str, shares: Mapping[str, float], step: Step, *, action: str = "ramp", **more: Any) -> Record:
     """Begin a new phase with other shares, each at most the planned one."""
-    from experiments.assignment import allocation
-
     with Session(engine) as session:
         row = _row(session, name, "running")
-        allocation(Experiment.from_dict(row.plan), shares)
-        row.phases = [*row.phases, {"number": len(row.phases), "at": step.at.isoformat(), "shares": dict(shares)}]
-        return _saved(session, row, step, "ramp")
+        fitting = _fitting(Experiment.from_dict(row.plan), shares)
+        row.phases = [*row.phases, {"number": len(row.phases), "at": step.at.isoformat(), "shares": fitting}]
+        return _saved(session, row, step, action, **more)
+
+
+def _fitting(experiment: Experiment, shares: Mapping[str, float]) -> dict[str, float]:
+    from experiments.assignment import allocation
+
+    allocation(experiment, shares)  # raises when the plan does not allow them
+    return dict(shares)
+
+
+def note(engine: Engine, name: str, action: str, step: Step, **detail: Any) -> None:
+    """Add an entry to the record of an experiment; its state stays as it is."""
+    with Session(engine) as session:
+        _saved(session, _row(session, name), step, action, **detail)
+
+
+def notes_of(engine: Engine, name: str, actions: Sequence[str]) -> list[AuditRow]:
+    """Return the entries about an experiment of these actions, the earliest first."""
+    with Session(engine, expire_on_commit=False) as session:
+        query = select(AuditRow).where(AuditRow.subject == name, col(AuditRow.action).in_(actions)).order_by(col(AuditRow.number))
+        return list(session.exec(query))
 
 
 def stop(engine: Engine, name: str, step: Step) -> Record:
@@ -108,22 +128,17 @@ def record_looks(engine: Engine, name: str, looks: Sequence[Mapping[str, Any]], 
 
 def looks_of(engine: Engine, name: str) -> list[dict[str, Any]]:
     """Return every look that was taken at an experiment, the earliest first."""
-    with Session(engine) as session:
-        query = select(AuditRow).where(AuditRow.subject == name, AuditRow.action == "look").order_by(col(AuditRow.number))
-        return [look for row in session.exec(query) for look in row.detail["looks"]]
+    return [look for row in notes_of(engine, name, ("look",)) for look in row.detail["looks"]]
 
 
 def record_caps(engine: Engine, name: str, caps: Mapping[str, int], step: Step) -> None:
     """Store the ceilings of readers' totals for good: one that could change with the data could favour an arm."""
-    with Session(engine) as session:
-        _saved(session, _row(session, name), step, "cap", caps=dict(caps))
+    note(engine, name, "cap", step, caps=dict(caps))
 
 
 def caps_of(engine: Engine, name: str) -> dict[str, int]:
     """Return metric -> ceiling as first stored; nothing later replaces it."""
-    with Session(engine) as session:
-        query = select(AuditRow).where(AuditRow.subject == name, AuditRow.action == "cap").order_by(col(AuditRow.number).desc())
-        return {metric: cap for row in session.exec(query) for metric, cap in row.detail["caps"].items()}
+    return {metric: cap for row in reversed(notes_of(engine, name, ("cap",))) for metric, cap in row.detail["caps"].items()}
 
 
 def experiments(engine: Engine) -> list[Record]:
@@ -148,8 +163,10 @@ def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[st
     known = experiments(engine)
     running = [record for record in known if record.state == "running"]
     decided = sorted((r for r in known if r.decided_at is not None), key=lambda r: r.decided_at or at)
+    drafts = {r.experiment.name for r in known if r.state == "draft"}
     body = {
         "at": at.isoformat(),
+        "shadow": _shadow(engine, drafts),
         "defaults": {r.experiment.slot: r.decided_arm for r in decided},
         "experiments": [
             {
@@ -163,6 +180,12 @@ def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[st
     version = sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     replace_json(home / "plan" / "current.json", {"version": version[:16], "sha256": version, "body": body})
     return version[:16]
+
+
+def _shadow(engine: Engine, drafts: Iterable[str]) -> list[dict[str, Any]]:
+    """Arms that are proposed for a draft: asked on real requests, shown to nobody."""
+    latest = {name: rows[-1] for name in sorted(drafts) if (rows := notes_of(engine, name, ("ship",)))}
+    return [{"experiment": name, "arm": row.detail["arm"], "proposal": row.number} for name, row in latest.items()]
 
 
 def audit_faults(engine: Engine) -> list[str]:

@@ -123,6 +123,14 @@ JOBS = (
         300,
         ("recsys.candidate_recall", "--home", "{home}", "--until", "{until}"),
     ),
+    Job(
+        "ladder",
+        "Arms on their way to readers: stop or next step",
+        5 * MINUTE,
+        0,
+        120,
+        ("web.ladder", "--home", "{home}", "--until", "{until}"),
+    ),
     Job("report", "Reports of running experiments", HOUR, 20 * MINUTE, 600, ("web.reporting", "--home", "{home}", "--until", "{until}")),
     Job("registry", "Published models into MLflow", HOUR, 40 * MINUTE, 300, ("recsys.registry", "--home", "{home}")),
     Job(

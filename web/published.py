@@ -19,6 +19,7 @@ from experiments.serving.artefacts import current, read_bundle
 from experiments.serving.publish import current_signals, read_signals
 from experiments.serving.recommender import Catalogue, Recommender, broken_arms, discover
 from experiments.serving.signals import Signals
+from web.shadow import Asked
 
 __all__ = ["Live", "Published", "refresh"]
 
@@ -45,6 +46,7 @@ class Published:
     signal_version: str = ""
     experiments: tuple[Live, ...] = ()
     defaults: Mapping[str, str] = field(default_factory=dict)
+    shadow: tuple[Asked, ...] = ()
     classes: Mapping[str, Any] = field(default_factory=dict)
     arms: Mapping[str, Recommender] = field(default_factory=dict)
     bundles: Mapping[str, str] = field(default_factory=dict)
@@ -95,7 +97,8 @@ def _plan(home: Path, now: Published) -> Published:
     for entry in stored["body"]["experiments"]:
         experiment = Experiment.from_dict(entry["plan"])
         live.append(Live(experiment, allocation(experiment, entry["shares"], phase=entry["phase"])))
-    return replace(now, plan=stored["version"], experiments=tuple(live), defaults=stored["body"].get("defaults", {}))
+    shadow = tuple(Asked(**asked) for asked in stored["body"].get("shadow", ()))
+    return replace(now, plan=stored["version"], experiments=tuple(live), defaults=stored["body"].get("defaults", {}), shadow=shadow)
 
 
 def _signals(home: Path, now: Published) -> Published:

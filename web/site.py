@@ -39,7 +39,7 @@ from web.keys import tokens_of
 from web.objections import Objections
 from web.published import Live, Published, refresh
 from web.records import Visit, click, page_events
-from web.shadow import Shadow
+from web.shadow import Asked, Shadow
 from web.site_protocol import Choices, MostRead, PageView, SlotItem, SlotView
 from web.standing import standing
 from web.stored import Stored
@@ -192,10 +192,16 @@ class NewsSite:
         editors = published.catalogue.known(self.desk.editors_order).tolist()
         picked = self.picker.pick(arm, context, rules=self.rules, pins=self.desk.pins_at(published.catalogue), editors=editors)
         self.arm_health.count(live.experiment.name if live and assignment else "", name, picked)
-        if live and assignment:
-            for name in live.experiment.shadow:
-                self.shadow.offer(live.experiment.name, name, published.arms.get(name), context, self.rules)
+        asked = [Asked(live.experiment.name, shadow) for shadow in live.experiment.shadow] if live and assignment else []
+        for one in (*asked, *published.shadow):
+            self._shadow(one, published, context, agreed=visit.identity.agreed)
         return _Slot(picked, assignment, live.experiment if live and assignment else None)
+
+    def _shadow(self, asked: Asked, published: Published, context: Context, *, agreed: bool) -> None:
+        """Ask an arm that nobody is shown; one that looks at reads is asked for readers who agreed, as it will be."""
+        arm = published.arms.get(asked.arm)
+        if arm is not None and (agreed or arm.audience == "all"):
+            self.shadow.offer(asked, arm, context, self.rules)
 
     def _assignment(self, published: Published, who: Identity) -> tuple[Live | None, Assignment | None]:
         live = next((x for x in published.experiments if x.experiment.slot == SLOT), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from experiments.clock import moment
@@ -14,7 +15,7 @@ from experiments.serving.recommender import discover
 from web.jobs import DAY, HOUR, MINUTE, ON_REQUEST, timetable
 from web.stored import Stored
 
-__all__ = ["LIMITS_S", "card_of", "standing"]
+__all__ = ["LIMITS_S", "card_of", "last_gates", "standing"]
 
 LIMITS_S = {"signals": 15 * MINUTE, "als": 3 * HOUR, "ranked": 3 * DAY}  # older than this, somebody should look
 SAYS = {"signals": "Heat and co-reading", "als": "Article vectors", "ranked": "Ranker"}
@@ -51,7 +52,7 @@ def card_of(stored: Stored, name: str) -> dict[str, Any]:
 
     kind: Any = arm_class(name)
     version, until, manifest, reason = _version(stored, name)
-    gates = _last_gates(stored, name)
+    gates = last_gates(stored.home, name)
     card = model_card(kind, manifest, (gates or {}).get("card", {}).get("slices", ""))
     told = {"arm": name, "kind": kind.kind, "version": version, "trained_until": _iso(until), "reason": reason}
     return {**told, "card": card, "metrics": (manifest or {}).get("metrics", {}), "gates": gates}
@@ -63,7 +64,7 @@ def _arm(stored: Stored, name: str, kind: Any) -> dict[str, Any]:
     metrics = (training or {}).get("metrics") or (manifest or {}).get("metrics") or {}  # also of a refused one
     return {
         **_aged(stored, name, until), "arm": name, "kind": kind.kind, "audience": kind.audience, "owner": getattr(kind, "card", {}).get("owner", ""),
-        "version": version, "reason": reason, "compared": list(_compared(name, metrics)), "training": training, "gates": _last_gates(stored, name),
+        "version": version, "reason": reason, "compared": list(_compared(name, metrics)), "training": training, "gates": last_gates(stored.home, name),
         "recall": read_json(stored.home / "recall" / f"{name}.json"),
     }  # fmt: skip
 
@@ -90,8 +91,9 @@ def _limit_s(stored: Stored, name: str) -> int | None:
     return None if name not in LIMITS_S or every_s >= ON_REQUEST else max(LIMITS_S[name], 2 * every_s)
 
 
-def _last_gates(stored: Stored, name: str) -> dict[str, Any] | None:
-    runs = sorted((stored.home / "gates" / name).glob("[0-9]*.json"))
+def last_gates(home: Path, name: str) -> dict[str, Any] | None:
+    """Return the last run of an arm's gates, None when it was never checked."""
+    runs = sorted((home / "gates" / name).glob("[0-9]*.json"))
     found: dict[str, Any] | None = read_json(runs[-1]) if runs else None
     return found
 

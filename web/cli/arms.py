@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -44,7 +44,8 @@ def arms(home: Home = None, as_json: Json = False) -> None:
         }
         for row in found
     ]
-    broken = broken_arms()
+    broken, climbing = broken_arms(), _ladders(stored.home)
+    rows = [{**row, "ladder": climbing.get(row["name"])} for row in rows]
     if as_json:
         print_json({"arms": rows, "broken": broken})
         return
@@ -52,13 +53,32 @@ def arms(home: Home = None, as_json: Json = False) -> None:
         (
             *map(str, (r["name"], r["kind"], r["audience"], r["owner"] or "–", r["version"] or "–")),
             duration(r["age_s"], missing="–"),
+            _climbed(r["ladder"]),
             *((f"{r['day']['calls']:,}", f"{r['day']['own']:.1%}", f"{r['day']['p99_ms']:.3g} ms") if r["day"] else ("–",) * 3),
         )
         for r in rows
     ]
-    print_table("Arms", ("name", "kind", "audience", "owner", "version", "age", "slates ", "own ", "p99 "), told)
+    print_table("Arms", ("name", "kind", "audience", "owner", "version", "age", "ladder", "slates ", "own ", "p99 "), told)
     for module, reason in broken.items():
         print_table("Broken", ("module", "reason"), [(module, reason)])
+
+
+def _ladders(home: Path) -> dict[str, dict[str, Any]]:
+    """Return arm -> where it stands on its way to readers."""
+    from experiments.ladder import ladders
+    from experiments.tables import control_engine
+
+    found = ladders(control_engine(home)) if (home / "control.db").exists() else []
+    return {
+        one.arm: {"experiment": one.experiment, "state": one.state, "share": one.share, "proposal": one.proposal, "why": one.why}
+        for one in sorted(found, key=lambda one: one.proposal)
+    }
+
+
+def _climbed(ladder: dict[str, Any] | None) -> str:
+    if ladder is None:
+        return "–"
+    return f"{ladder['state']} {ladder['share']:.3g}" if ladder["share"] else str(ladder["state"])
 
 
 def _stored(home: Path | None) -> Stored:

@@ -1,0 +1,185 @@
+"""How a new arm comes to its readers: proposed, asked in shadow, approved by somebody else, then share by share.
+
+All arms of the experiment keep the proportions of the plan while it climbs, so that no step mixes readers of different
+days unevenly. Everything is read from the append-only audit; nothing else is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from sqlalchemy import Engine
+
+from experiments.errors import ExperimentError, NotFoundError, nearest
+from experiments.experiment import Experiment
+from experiments.lifecycle import Record, Step, experiment_named, experiments, note, notes_of, ramp, start
+
+__all__ = ["LADDER", "Ladder", "approve", "climb", "halt", "ladder_of", "ladders", "propose", "shares_at"]
+
+LADDER = (0.01, 0.05, 0.25)
+ACTIONS = ("ship", "approve", "step", "trip", "rollback")
+State = Literal["shadow", "live", "full", "stopped", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ladder:
+    """The way of one arm into one experiment, as the record tells it.
+
+    Parameters
+    ----------
+    proposal : number of its entry in the record. author : who proposed it; somebody else approves.
+    shares : of the audience, rising; the last is the planned share. share : in force, 0 in shadow and when stopped.
+    version : of the model that was proposed, empty for a rule.
+    since : of the present state. why : reason given for it.
+    """
+
+    experiment: str
+    arm: str
+    proposal: int
+    author: str
+    shares: tuple[float, ...]
+    share: float
+    version: str
+    state: State
+    since: datetime
+    why: str
+
+
+def propose(engine: Engine, name: str, arm: str, *, shares: Sequence[float], version: str, step: Step) -> Ladder:
+    """Put an arm of a drafted experiment into shadow and ask for approval; proposing again replaces the earlier proposal.
+
+    Parameters
+    ----------
+    shares : of the audience (0 to 1) before the planned one, rising; those the plan does not reach are left out.
+
+    Raises
+    ------
+    ExperimentError
+        The experiment is no draft, the arm is its control or not in it, or the shares do not rise.
+    """
+    record = experiment_named(engine, name)
+    planned = record.experiment.arm(arm).share
+    where = f"experiment '{name}': "
+    if record.state != "draft":
+        raise ExperimentError(
+            f"{where}it is {record.state}, its arms are frozen.", "Plan the next test with this arm, and ship into that draft."
+        )
+    if arm == record.experiment.control:
+        raise ExperimentError(f"{where}'{arm}' is the control; a ladder is for what is compared with it.")
+    if any(not 0 < share <= 1 for share in shares) or list(shares) != sorted(set(shares)):
+        raise ExperimentError(
+            f"{where}a ladder rises, in per cent above 0: {', '.join(f'{100 * s:g}' for s in shares)} does not.", "Say 1,5,25,full."
+        )
+    kept = [share for share in shares if share < planned]
+    note(engine, name, "ship", step, arm=arm, ladder=[*kept, planned], version=version)
+    return ladder_of(engine, arm)
+
+
+def approve(engine: Engine, ladder: Ladder, step: Step, *, alone: bool = False) -> Ladder:
+    """Start the experiment on the first step of the ladder.
+
+    Parameters
+    ----------
+    alone : the author may approve, because nobody else is there; the record says so.
+
+    Raises
+    ------
+    ExperimentError
+        It is the author's own proposal, no reason is given, or the experiment cannot start (see :func:`experiments.lifecycle.start`).
+    """
+    _needs_reason(ladder, step)
+    if ladder.state != "shadow":
+        raise ExperimentError(f"proposal {ladder.proposal} for '{ladder.arm}' is not waiting: it is {ladder.state}.")
+    if step.actor == ladder.author and not alone:
+        raise ExperimentError(
+            f"proposal {ladder.proposal} for '{ladder.arm}' is your own ({step.actor}).", "Somebody else approves it; where nobody else is there, say --alone."
+        )  # fmt: skip
+    plan = experiment_named(engine, ladder.experiment).experiment
+    first = ladder.shares[0]
+    start(engine, plan.name, step, shares=shares_at(plan, ladder.arm, first), action="approve", arm=ladder.arm, share=first, alone=alone)
+    return ladder_of(engine, ladder.arm)
+
+
+def climb(engine: Engine, ladder: Ladder, step: Step) -> Ladder:
+    """Begin the next step; raises :class:`ExperimentError` when there is none."""
+    _needs_reason(ladder, step)
+    if ladder.state != "live":
+        raise ExperimentError(
+            f"'{ladder.arm}' in experiment '{ladder.experiment}' is {ladder.state}; only a live arm below its full share steps."
+        )
+    plan = experiment_named(engine, ladder.experiment).experiment
+    share = next(share for share in ladder.shares if share > ladder.share)
+    ramp(engine, plan.name, shares_at(plan, ladder.arm, share), step, action="step", arm=ladder.arm, share=share)
+    return ladder_of(engine, ladder.arm)
+
+
+def halt(engine: Engine, ladder: Ladder, step: Step, *, action: Literal["trip", "rollback"] = "rollback") -> Ladder:
+    """Take the arm from all readers, for the rest of this experiment; the other arms keep their shares."""
+    _needs_reason(ladder, step)
+    if ladder.state not in ("live", "full"):
+        raise NotFoundError(f"no reader gets '{ladder.arm}' in experiment '{ladder.experiment}': it is {ladder.state}.")
+    record = experiment_named(engine, ladder.experiment)
+    ramp(engine, ladder.experiment, {**record.phases[-1]["shares"], ladder.arm: 0.0}, step, action=action, arm=ladder.arm, share=0.0)
+    return ladder_of(engine, ladder.arm)
+
+
+def shares_at(plan: Experiment, arm: str, share: float) -> dict[str, float]:
+    """Return the shares of all arms when ``arm`` has ``share``, in the proportions of the plan.
+
+    Examples
+    --------
+    >>> from experiments.experiment import Arm
+    >>> arms = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.25), Arm("tide", "heuristic", 0.25))
+    >>> shares_at(Experiment("related", "Does it pay?", "status_quo", arms), "tide", 0.01)
+    {'status_quo': 0.02, 'front': 0.01, 'tide': 0.01}
+    """
+    planned = plan.arm(arm).share
+    return {name: one * share / planned for name, one in plan.shares.items()}
+
+
+def ladders(engine: Engine) -> list[Ladder]:
+    """Return the latest ladder of every experiment that has one, the newest experiment first."""
+    return [found for record in experiments(engine) if (found := _ladder(engine, record)) is not None]
+
+
+def ladder_of(engine: Engine, arm: str) -> Ladder:
+    """Return the latest ladder of an arm; raises :class:`NotFoundError` when it was never shipped."""
+    found = sorted((one for one in ladders(engine) if one.arm == arm), key=lambda one: one.proposal)
+    if not found:
+        shipped = {one.arm for one in ladders(engine)}
+        raise NotFoundError(f"arm '{arm}' was never shipped; {nearest(arm, shipped)}", f"Say `presslab arm ship {arm} --experiment NAME`.")
+    return found[-1]
+
+
+def _ladder(engine: Engine, record: Record) -> Ladder | None:
+    rows = notes_of(engine, record.experiment.name, ACTIONS)
+    ships = [row for row in rows if row.action == "ship"]
+    if not ships:
+        return None
+    ship, last, number = ships[-1], rows[-1], ships[-1].number
+    assert number is not None
+    shares = tuple(ship.detail["ladder"])
+    state, share, since = _state(record, last.action, last.detail.get("share", 0.0), shares, last.at)
+    return Ladder(
+        record.experiment.name, ship.detail["arm"], number, ship.actor, shares, share, ship.detail["version"], state, since, last.reason
+    )
+
+
+def _state(record: Record, action: str, share: float, shares: Sequence[float], at: datetime) -> tuple[State, float, datetime]:
+    if record.state in ("stopped", "decided"):
+        return "ended", 0.0, record.stopped_at or at
+    if action == "ship" and record.state == "running" and record.started_at is not None:  # started whole, past the ladder
+        return "full", shares[-1], record.started_at
+    if action == "ship":
+        return "shadow", 0.0, at
+    if action in ("trip", "rollback"):
+        return "stopped", 0.0, at
+    return ("full" if share >= shares[-1] else "live"), share, at
+
+
+def _needs_reason(ladder: Ladder, step: Step) -> None:
+    if not step.reason.strip():
+        raise ExperimentError(f"a step of '{ladder.arm}' needs a reason.", "Say in one sentence why.")

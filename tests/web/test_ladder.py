@@ -1,0 +1,161 @@
+"""From the command to the readers: gates, shadow, approval, steps, stops, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+from typer.testing import CliRunner, Result
+
+from experiments.clock import moment
+from experiments.errors import PresslabError
+from experiments.experiment import Arm, Experiment
+from experiments.files import replace_json
+from experiments.ladder import Ladder, approve, ladder_of, propose
+from experiments.lifecycle import Step, draft, experiment_named, publish_plan
+from experiments.migrate import migrate
+from experiments.settings import Settings
+from experiments.tables import control_engine
+from tests.analysis.assigned import readers_of
+from tests.events.story import START, Story, send
+from tests.web.site_fixture import NOW, PHONE, Stand
+from web.cli import commands
+from web.cli.main import app
+from web.ladder import look_at_all
+from web.published import refresh
+from web.shadow import ENOUGH, Asked, shadow_result
+
+ARMS = (Arm("status_quo", "status_quo", 0.5), Arm("newest", "heuristic", 0.5))
+PLAN = Experiment("related", "Does it pay?", "status_quo", ARMS)
+BEGAN = moment(START)
+commands.install()
+
+
+@pytest.fixture
+def stand(home: Path) -> Stand:
+    """A site that runs one experiment, with a draft of the next."""
+    made = Stand(home)
+    draft(control_engine(home), Experiment("next", "Does it pay?", "status_quo", ARMS), Step("ada", NOW))
+    return made
+
+
+def run(stand: Stand, *arguments: str) -> Result:
+    return CliRunner().invoke(app, ["arm", *arguments, "--home", str(stand.home)], env={"PRESSLAB_PROFILE": "demo", "COLUMNS": "150"})
+
+
+def refused(done: Result, status: int) -> str:
+    assert isinstance(done.exception, PresslabError), done.output
+    assert done.exception.exit_status == status
+    return str(done.exception)
+
+
+def passed(home: Path, *, all_of_them: bool = True) -> None:
+    gate = {"number": 3, "name": "offline", "passed": all_of_them, "figure": "", "reason": "it places fewer"}
+    replace_json(home / "gates" / "newest" / "0001.json", {"run": 1, "passed": all_of_them, "gates": [gate]})
+
+
+def test_an_unchecked_arm_and_one_that_failed_a_gate_are_not_shipped(stand: Stand) -> None:
+    assert "has not been checked here" in refused(run(stand, "ship", "newest", "--experiment", "next"), 3)
+    passed(stand.home, all_of_them=False)
+    assert "gate 3, offline: it places fewer" in refused(run(stand, "ship", "newest", "--experiment", "next"), 3)
+    passed(stand.home)
+    assert "per cent, separated by commas" in refused(run(stand, "ship", "newest", "--experiment", "next", "--ladder", "one"), 2)
+    assert "it is running" in refused(run(stand, "ship", "newest", "--experiment", "related"), 2)
+
+
+def test_a_shipped_arm_is_asked_in_shadow_while_readers_see_the_running_test(stand: Stand) -> None:
+    passed(stand.home)
+    told = json.loads(run(stand, "ship", "newest", "--experiment", "next", "--ladder", "1,full", "--json").stdout)
+    assert (told["state"], told["shares"]) == ("shadow", [0.01, 0.5])
+    early = refused(run(stand, "step", "newest", "--approve", str(told["proposal"]), "--alone", "--reason", "go"), 3)
+    assert "was asked 0 times in shadow" in early
+    stand.site.published, stand.site.shadow.enough = refresh(stand.home, stand.site.published), 3
+    asked = Asked("next", "newest", told["proposal"])
+    assert stand.site.published.shadow == (asked,)
+    client = stand.client()
+    for _ in range(3):
+        stand.advance(90)
+        client.get(f"/en/article/{stand.article}", headers=PHONE)
+        stand.site.shadow.idle()
+    assert {e["experiment"] for e in stand.events() if e["kind"] == "exposure"} == {"related"}
+    found = shadow_result(stand.home, asked)
+    assert (found["calls"], found["errors"], found["minutes"]) == (3, 0, 3.0)
+    assert shadow_result(stand.home, Asked("next", "newest", told["proposal"] + 1))["calls"] == 0
+    assert f"{ENOUGH:,} over 2 min are needed" in refused(
+        run(stand, "step", "newest", "--approve", str(told["proposal"]), "--reason", "go"), 3
+    )
+
+
+def test_an_arm_that_no_reader_gets_and_that_has_no_version_cannot_be_rolled_back(stand: Stand) -> None:
+    assert "has no earlier version" in refused(run(stand, "rollback", "newest", "--reason", "why"), 5)
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    migrate(tmp_path)
+    found = control_engine(tmp_path)
+    draft(found, PLAN, Step("ada", BEGAN))
+    return found
+
+
+def live(engine: Engine, ladder: Sequence[float] = (0.2,)) -> Ladder:
+    proposal = propose(engine, "related", "newest", shares=ladder, version="", step=Step("ada", BEGAN))
+    return approve(engine, proposal, Step("eve", BEGAN, "go"))
+
+
+def lived(home: Path, engine: Engine, *, pages: tuple[int, int], fallbacks: int = 0, readers: int = 150) -> None:
+    """Readers of the first half hour, who open so many pages in (control, arm); some of the arm meet a fallback."""
+    story, shares = Story(), experiment_named(engine, "related").phases[-1]["shares"]
+    for arm, most in zip(("status_quo", "newest"), pages, strict=True):
+        names = readers_of(PLAN, arm, shares)
+        for i in range(readers):
+            reader, minute = next(names), 30 * i / readers
+            fails = arm == "newest" and i < fallbacks
+            story.exposed(reader, minute, arm, body={"outcome": "fallback" if fails else "served"})
+            for k in range(most - 1 + i % 3):
+                story.page(reader, minute + 1 + k)
+    send(home, story.events)
+
+
+def after(home: Path, hours: float) -> str:
+    told = look_at_all(Settings(home=home), START + round(hours * 3_600e6))
+    return str(told["says"])
+
+
+def test_an_arm_without_harm_takes_the_next_step_once_its_time_is_over(tmp_path: Path, engine: Engine) -> None:
+    live(engine, (0.2,))
+    lived(tmp_path, engine, pages=(3, 3), readers=400)
+    assert "24 h at least" in after(tmp_path, 3)
+    assert "full at 50.0%: no harm found" in after(tmp_path, 24.5)
+    row = ladder_of(engine, "newest")
+    assert (row.state, row.since) == ("full", BEGAN + timedelta(hours=24.5))
+    assert "full at 50.0%" in after(tmp_path, 25)
+
+
+def test_an_arm_that_costs_views_is_stopped_and_published_as_such(tmp_path: Path, engine: Engine) -> None:
+    live(engine)
+    publish_plan(tmp_path, engine, at=BEGAN)
+    lived(tmp_path, engine, pages=(4, 2))
+    assert "stopped at 0.0%: views per session -" in after(tmp_path, 3)
+    body = json.loads((tmp_path / "plan" / "current.json").read_text())["body"]
+    assert body["experiments"][0]["shares"] == {"status_quo": pytest.approx(0.2), "newest": 0.0}
+    assert ladder_of(engine, "newest").why.startswith("views per session -")
+    assert "no arm is on its ladder" in after(tmp_path, 30)
+
+
+def test_an_arm_whose_readers_meet_fallbacks_is_stopped_before_its_first_hour(tmp_path: Path, engine: Engine) -> None:
+    live(engine)
+    lived(tmp_path, engine, pages=(3, 3), fallbacks=12)
+    assert "12 of 150 readers of 'newest' met a fallback" in after(tmp_path, 0.6)
+    assert ladder_of(engine, "newest").state == "stopped"
+
+
+def test_a_week_without_a_clear_answer_asks_a_person(tmp_path: Path, engine: Engine) -> None:
+    live(engine)
+    lived(tmp_path, engine, pages=(3, 3), readers=20)
+    assert "decide whether to go on or to roll back" in after(tmp_path, 8 * 24)
+    assert ladder_of(engine, "newest").share == pytest.approx(0.2)
