@@ -14,15 +14,17 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from experiments.errors import ArmError, ArtefactError
+from experiments.errors import ArmError, ArtefactError, NotFoundError
+from experiments.events import lake
 from experiments.serving import recommender
 from experiments.serving.artefacts import current, load_current, rollback, versions
-from experiments.serving.recommender import Context, Ranking, register
+from experiments.serving.recommender import Catalogue, Context, Ranking, register
 from experiments.serving.signals import HOUR
 from recsys.arms.als import Als
 from recsys.drift import divergence, moved, profile
 from recsys.explanation import explain
 from recsys.interactions import to_reads
+from recsys.reproduce import reproduce
 from recsys.requests import Site
 from recsys.training import Source, judge, main, read_source, train
 from tests.recsys import small_site
@@ -228,3 +230,20 @@ def test_signals_come_from_everybody_and_training_from_those_who_agreed(built: P
     assert isinstance(source.site, Site)
     assert len(source.site.reads) >= len(source.reads)
     assert len(to_reads(small_site.read_table(source.site.catalogue, readers=3, sessions=5), source.site.catalogue)) > 0
+
+
+@pytest.mark.slow
+def test_a_published_version_comes_out_again_bit_for_bit_and_what_changed_is_named(site: Path) -> None:
+    train("als", site, until_us=UNTIL_US, seed=1)
+    assert reproduce("als", site) | {"published_sha256": "", "sha256": ""} == {
+        "arm": "als", "version": "1", "same": True, "published_sha256": "", "sha256": "", "changed": [],
+    }  # fmt: skip
+    more = small_site.read_table(Catalogue(small_site.articles()), readers=20, sessions=30, seed=9)
+    lake.add_import(site, more, name="more", sha256="1" * 64)
+    found = reproduce("als", site, "1")
+    assert not found["same"]
+    assert found["changed"] == ["the reads up to that time (erased, past their retention, or loaded late)"]
+    with pytest.raises(NotFoundError, match="no version '7'"):
+        reproduce("als", site, "7")
+    with pytest.raises(NotFoundError, match="no version"):
+        reproduce("als", site, "../als/1")

@@ -7,6 +7,6 @@ __all__ = ["install"]
 
 def install() -> None:
     """Import the modules that declare commands; they import nothing heavy themselves."""
-    from web.cli import arms, backup, calibrate, data, experiment, ladder, off_policy, operate, science, selftest, token
+    from web.cli import arms, backup, calibrate, data, experiment, ladder, off_policy, operate, science, selftest, token, versions
 
-    _ = (arms, backup, calibrate, data, experiment, ladder, off_policy, operate, science, selftest, token)
+    _ = (arms, backup, calibrate, data, experiment, ladder, off_policy, operate, science, selftest, token, versions)

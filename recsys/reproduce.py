@@ -1,0 +1,85 @@
+"""Train a published version again, from the same reads with the same seed, and compare every bit; publishes nothing.
+
+``python -m recsys.reproduce ARM --home H --version V`` prints one JSON line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version as library_version
+from pathlib import Path
+from typing import Any
+
+from experiments.errors import ArmError, NotFoundError
+from experiments.serving.artefacts import ARRAYS, current, read_bundle, write_bundle
+from experiments.serving.recommender import arm_class
+from recsys.one_line import tell
+from recsys.training import judge, read_source
+
+__all__ = ["main", "reproduce"]
+
+
+def reproduce(arm: str, home: Path, version: str = "") -> dict[str, Any]:
+    """Return ``{arm, version, same, published_sha256, sha256, changed}`` of a version (of the one in force when it is empty).
+
+    ``changed`` names what is no longer as it was (the reads, a library); where it is empty and the arrays differ, the
+    recipe itself is not reproducible.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such version.
+    """
+    kind: Any = arm_class(arm)
+    if not hasattr(kind, "trainer"):
+        raise ArmError(f"arm '{arm}' is not trained: it has no `trainer`.", "Only versions of models can be reproduced.")
+    pointer = current(home, arm)
+    chosen = version or (pointer.version if pointer else "")
+    path = home / "models" / arm / chosen
+    if not chosen.isdecimal() or not path.is_dir():
+        raise NotFoundError(f"arm '{arm}' has no version '{chosen or 'in force'}'.", "See `presslab model list`.")
+    _, manifest = read_bundle(path)
+    until_us, seed = int(manifest["until"]), int(manifest["seed"])
+    source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed", texts=getattr(kind, "uses_texts", True))
+    trainer = importlib.import_module(kind.trainer).Trainer(source.reads, source.site, until=until_us / 1e6, seed=seed)
+    judge(trainer, source, arm, until=until_us / 1e6, against=manifest["gate"]["against"], seed=seed)  # a fit may begin at the judged one
+    arrays, _ = trainer.fit(until_us / 1e6)
+    with tempfile.TemporaryDirectory() as folder:
+        found = write_bundle(Path(folder) / arm, arrays, {}).content_sha256
+    was = str(manifest["files"][ARRAYS]["sha256"])
+    return {"arm": arm, "version": chosen, "same": found == was, "published_sha256": was, "sha256": found, "changed": _changed(manifest, source.data_sha256)}  # fmt: skip
+
+
+def _changed(manifest: Mapping[str, Any], data_sha256: str) -> list[str]:
+    """What went in then and is different now."""
+    libraries = [f"{name} {was}, now {now}" for name, was in manifest["libraries"].items() if (now := library_version(name)) != was]
+    reads = ["the reads up to that time (erased, past their retention, or loaded late)"] if data_sha256 != manifest["data_sha256"] else []
+    return reads + libraries
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns 0 when every bit is the same, 4 when not, 3 when it could not be tried."""
+    parser = argparse.ArgumentParser(prog="recsys.reproduce", description="Train a published version again and compare every bit.")
+    parser.add_argument("arm")
+    parser.add_argument("--home", type=Path, required=True)
+    parser.add_argument("--version", default="", help="the one in force unless given")
+    given = parser.parse_args(argv)
+    same = True
+
+    def work() -> dict[str, Any]:
+        nonlocal same
+        found = reproduce(given.arm, given.home, given.version)
+        same = found["same"]
+        why = f"; changed: {', '.join(found['changed'])}" if found["changed"] else ""
+        says = f"version {found['version']} " + ("comes out the same, bit for bit" if same else "comes out differently" + why)
+        return {"says": says, **found}
+
+    return tell(work) or (0 if same else 4)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
