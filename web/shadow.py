@@ -27,6 +27,7 @@ __all__ = ["ENOUGH", "LEAST_MINUTES", "Asked", "Shadow", "shadow_result"]
 log = logging.getLogger("presslab.shadow")
 ENOUGH = 1_000  # requests per arm; what follows tells nothing new about errors and speed
 LEAST_MINUTES = 2
+LEAST_US = LEAST_MINUTES * 60_000_000
 REPORT_EVERY = 100
 
 
@@ -47,6 +48,7 @@ class _Tally:
     slowest_us: int = 0
     total_us: int = 0
     last_error: str = ""
+    done: bool = False
 
 
 class Shadow:
@@ -65,7 +67,8 @@ class Shadow:
         if arm is None:
             return
         tally = self.tallies.setdefault(asked, _Tally(self.clock()))
-        if tally.calls >= self.enough:
+        early = self.clock() < tally.since_us + LEAST_US
+        if tally.done or (early and tally.calls >= self.enough):  # a busy site pauses, and asks once more when the time is over
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, daemon=True, name="shadow")
@@ -90,7 +93,8 @@ class Shadow:
                 tally.errors, tally.last_error = tally.errors + 1, f"{type(error).__name__}: {error}"[:200]
             took_us = round((time.perf_counter() - start) * 1e6)
             tally.calls, tally.total_us, tally.slowest_us = tally.calls + 1, tally.total_us + took_us, max(tally.slowest_us, took_us)
-            if tally.calls % REPORT_EVERY == 0 or tally.calls == self.enough:
+            tally.done = tally.calls >= self.enough and self.clock() >= tally.since_us + LEAST_US
+            if tally.done or tally.calls % REPORT_EVERY == 0 or tally.calls == self.enough:
                 self._report(asked, tally)
             self._queue.task_done()
 

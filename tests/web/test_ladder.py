@@ -90,6 +90,22 @@ def test_a_shipped_arm_is_asked_in_shadow_while_readers_see_the_running_test(sta
     )
 
 
+def test_a_busy_site_pauses_the_shadow_until_its_two_minutes_are_over(stand: Stand) -> None:
+    proposal = propose(control_engine(stand.home), "next", "newest", shares=[0.01], version="", step=Step("ada", NOW)).proposal
+    publish_plan(stand.home, control_engine(stand.home), at=NOW)
+    stand.site.published, stand.site.shadow.enough = refresh(stand.home, stand.site.published), 2
+    client = stand.client()
+    told = []
+    for seconds in (1, 1, 1, 1, 120, 1):
+        stand.advance(seconds)
+        client.get(f"/en/article/{stand.article}", headers=PHONE)
+        stand.site.shadow.idle()
+        stand.events()
+        found = shadow_result(stand.home, Asked("next", "newest", proposal))
+        told.append((found["calls"], found["minutes"] >= 2))
+    assert told == [(0, False), (2, False), (2, False), (2, False), (3, True), (3, True)]
+
+
 def test_an_arm_that_no_reader_gets_and_that_has_no_version_cannot_be_rolled_back(stand: Stand) -> None:
     assert "has no earlier version" in refused(run(stand, "rollback", "newest", "--reason", "why"), 5)
 
