@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from experiments.serving.recommender import Context
 from experiments.serving.signals import Signals
-from experiments.serving.slate import ascending
+from experiments.serving.slate_rows import ascending
 from recsys.factors import Factors, Folded
 
 __all__ = ["Shelf", "Union", "candidates"]

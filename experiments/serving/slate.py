@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 import numpy as np
-import numpy.typing as npt
 
 from experiments.serving.mixing import Mix, cosines
 from experiments.serving.recommender import Catalogue, Context, Ints, Ranking
 from experiments.serving.signals import HOUR, Signals, Texts
+from experiments.serving.slate_rows import Row, ascending, inside, newest, of_section, scored_rows
 
-__all__ = ["Item", "Pin", "Slate", "SlateRules", "ascending", "blank", "build_slate", "pool_at", "slate_seed"]
+__all__ = ["Item", "Pin", "Slate", "SlateRules", "blank", "build_slate", "pool_at", "slate_seed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +101,6 @@ def pool_at(catalogue: Catalogue, at: float, *, article: int | None = None, rule
     return pool if article is None else pool[pool != article]
 
 
-def ascending(positions: Ints) -> Ints:
-    """Return the distinct positions in ascending order (``np.unique`` takes ten times as long on a pool).
-
-    Examples
-    --------
-    >>> ascending(np.array([7, 3, 7], np.int32)).tolist()
-    [3, 7]
-    """
-    if (positions[1:] > positions[:-1]).all():
-        return positions  # a pool nearly always is
-    ordered = np.sort(positions)
-    again = ordered[1:] == ordered[:-1]
-    return np.delete(ordered, np.flatnonzero(again)) if again.any() else ordered
-
-
 def _published(catalogue: Catalogue, at: float, hours: float) -> Ints:
     """Positions of what was published in the last ``hours`` and not withdrawn."""
     times = catalogue.published_in_order
@@ -135,57 +120,22 @@ def build_slate(
     """
     signals: Signals = context.signals
     builder = _Builder(context, rules, {pin.place: pin.article for pin in pins if pin.since <= context.at < pin.until})
-    own = _rows(_inside(ranking, context.pool), rung=0)
+    own = scored_rows(inside(ranking, context.pool), rung=0)
     builder.fill(builder.mixed(own), capped=True)
     if builder.missing:
         builder.fill(own, capped=False)
     if builder.missing:
-        warmth, near = signals.warmth(context.pool, context.at), _of_section(context)
-        anywhere = _rows(Ranking.best_first(context.pool, warmth, "heat"), rung=2)
-        builder.fill(builder.mixed(_rows(Ranking.best_first(context.pool[near], warmth[near], "heat"), rung=1)), capped=True)
+        warmth, near = signals.warmth(context.pool, context.at), of_section(context)
+        anywhere = scored_rows(Ranking.best_first(context.pool, warmth, "heat"), rung=2)
+        builder.fill(builder.mixed(scored_rows(Ranking.best_first(context.pool[near], warmth[near], "heat"), rung=1)), capped=True)
         builder.fill(builder.mixed(anywhere), capped=True)
         builder.fill(anywhere, capped=False)
     if builder.missing:
         builder.fill(((position, "editors", 0.0, 3) for position in editors), capped=False)
     if builder.missing:
-        builder.fill(_newest(signals.catalogue, context.at), capped=False)
+        builder.fill(newest(signals.catalogue, context.at), capped=False)
     fingerprint = blake2b(np.sort(ranking.articles).tobytes(), digest_size=8).hexdigest() if len(ranking.articles) else ""
     return Slate(tuple(builder.items()), fingerprint)
-
-
-Row = tuple[int, str, float, int]
-
-
-def _inside(ranking: Ranking, pool: Ints) -> Ranking:
-    """The ranking without articles that are not in the pool."""
-    if not len(pool):
-        return Ranking.empty()
-    ordered = ascending(pool)
-    among = ordered[np.minimum(np.searchsorted(ordered, ranking.articles), len(ordered) - 1)] == ranking.articles
-    if among.all():
-        return ranking
-    sources = tuple(source for source, kept in zip(ranking.sources, among.tolist(), strict=True) if kept)
-    return Ranking(ranking.articles[among], ranking.scores[among], sources)
-
-
-def _rows(ranking: Ranking, *, rung: int) -> list[Row]:
-    scored = zip(ranking.articles.tolist(), ranking.scores.tolist(), ranking.sources, strict=True)
-    return [(article, source, score, rung) for article, score, source in scored]
-
-
-def _of_section(context: Context) -> npt.NDArray[np.bool_]:
-    """Which articles of the pool are of the open article's section; none without one."""
-    if context.article is None:
-        return np.zeros(len(context.pool), bool)
-    section = context.signals.catalogue.section
-    return np.asarray(section[context.pool] == section[context.article])
-
-
-def _newest(catalogue: Catalogue, at: float) -> Iterator[Row]:
-    out = int(np.searchsorted(catalogue.published_in_order, at, side="right"))
-    for position in map(int, catalogue.newest_last[:out][::-1]):
-        if not catalogue.withdrawn[position]:
-            yield position, "newest", 0.0, 4
 
 
 class _Builder:
@@ -292,5 +242,18 @@ class _Builder:
         row = among[pick]
         propensity = (1 - epsilon) * (pick == 0) + epsilon / len(among)
         if pick:
-            spare.remove(row)
+            self._drawn(row, greedy, spare)
         return Item(row[0], row[1], row[2], propensity=propensity, explored=pick > 0, rung=row[3])
+
+    def _drawn(self, row: Row, instead_of: Row, spare: list[Row]) -> None:
+        """Take out of ``spare`` what may not stand beside the one drawn: itself, its story, and its section once that has its share."""
+        section = self.catalogue.section.item
+        self.sections[section(instead_of[0])] -= 1
+        self._count(row[0])
+        same, full = section(row[0]), self.sections[section(row[0])] >= self.rules.per_section
+        story = self._story(row[0])
+        spare[:] = [
+            other
+            for other in spare
+            if other is not row and not (story & self._story(other[0])) and not (full and section(other[0]) == same)
+        ]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from experiments.errors import ArtefactError
 from experiments.experiment import Audience, Kind
 from experiments.serving.recommender import Catalogue, Context, Ranking, register
-from experiments.serving.slate import ascending
+from experiments.serving.slate_rows import ascending
 from recsys.factors import Factors, Folded
 
 __all__ = ["Als", "article_factors", "folded"]

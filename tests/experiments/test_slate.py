@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -172,6 +173,32 @@ def test_exploration_draws_with_the_propensity_it_logs(catalogue: Catalogue) -> 
 def test_the_first_three_places_never_explore(catalogue: Catalogue) -> None:
     slates = [build_slate(ranking(*range(5, 25)), context(catalogue, seed=seed), rules=SlateRules(explore=1.0)) for seed in range(50)]
     assert {tuple(shown(slate)[:3]) for slate in slates} == {(5, 6, 7)}
+
+
+@pytest.mark.parametrize(("alike", "most"), [("story", 1), ("section", 2)])
+def test_exploration_keeps_one_article_per_story_and_two_per_section(alike: str, most: int) -> None:
+    """Articles 7 to 19 are alike, and none of them is among the arm's first six."""
+    catalogue = Catalogue([article(i, **{alike: "storm" if i >= 7 else f"other {i}"}) for i in range(20)])
+    found = set()
+    for seed in range(200):
+        slate = build_slate(ranking(*range(20)), context(catalogue, seed=seed), rules=SlateRules(explore=0.8))
+        found.add(sum(item.article >= 7 for item in slate.items))
+    assert max(found) == most
+
+
+def test_what_is_drawn_given_the_places_above_has_the_propensity_that_is_logged() -> None:
+    """Two of three spare articles are one story: once one of them is drawn, the next place draws between two articles."""
+    catalogue = Catalogue([article(i, story="storm" if i in (5, 6) else "") for i in range(8)])
+    rules = SlateRules(explore=0.8, explore_from=2, n=4)
+    counts: Counter[tuple[int, int]] = Counter()
+    for seed in range(4_000):
+        third, fourth = build_slate(ranking(*range(8)), context(catalogue, seed=seed), rules=rules).items[2:]
+        counts[third.article, fourth.article] += 1
+        among = {3: 4, 7: 3}.get(third.article, 2)
+        assert fourth.propensity == pytest.approx(0.2 * (fourth.article == 4) + 0.8 / among)
+    after_a_twin = {last: sum(counts[twin, last] for twin in (5, 6)) for last in (4, 5, 6, 7)}
+    assert after_a_twin[5] == after_a_twin[6] == 0
+    assert after_a_twin[7] / sum(after_a_twin.values()) == pytest.approx(0.4, abs=0.05)  # four standard errors of 1,600 draws
 
 
 def test_the_pool_holds_fresh_and_evergreen_articles_only() -> None:
