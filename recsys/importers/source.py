@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -77,12 +78,19 @@ def _files(path: Path) -> Iterator[tuple[str, bytes | Path]]:
         if not head.startswith(b"PK\x03\x04"):
             yield file.name, file
             continue
-        with zipfile.ZipFile(file) as archive:
+        yield from _unzipped(file)
+
+
+def _unzipped(path: Path) -> Iterator[tuple[str, bytes]]:
+    try:
+        with zipfile.ZipFile(path) as archive:
             names = sorted(name for name in archive.namelist() if name.endswith(".csv") and "__MACOSX" not in name)
-            if not names:
-                raise DataError(f"{file}: the zip holds no .csv file.")
-            for name in names:
-                yield name, archive.read(name)
+            found = [(name, archive.read(name)) for name in names]
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:  # cut, damaged, or with a password
+        raise DataError(f"{path}: the zip cannot be unpacked: {error}.", "Fetch it again, or unpack it first.") from error
+    if not found:
+        raise DataError(f"{path}: the zip holds no .csv file.")
+    yield from found
 
 
 def _part(name: str, content: bytes | Path, columns: tuple[Sequence[str], Sequence[str]]) -> Source:
@@ -109,7 +117,10 @@ def check_readable(name: str, head: bytes) -> None:
     if head.startswith(b"\x1f\x8b"):
         raise DataError(f"{name}: this is gzip.", "Unpack it first.")
     if b"\0" in head:
-        raise DataError(f"{name}: this is neither CSV nor Parquet (it holds zero bytes).")
+        raise DataError(
+            f"{name}: this is neither CSV nor Parquet (it holds zero bytes).",
+            'A spreadsheet\'s "Unicode text" is UTF-16: save it as CSV in UTF-8.',
+        )
     if not head.strip():
         raise DataError(f"{name}: the file is empty, not even a header.")
 
@@ -120,6 +131,8 @@ def _missing(name: str, known: Sequence[str], wanted: Sequence[str]) -> None:
         if column not in known:
             close = get_close_matches(column, known, n=1)
             faults.append(f"column '{column}' is missing" + (f"; is it '{close[0]}'?" if close else ""))
+        elif known.count(column) > 1:
+            raise DataError(f"{name}: {known.count(column)} columns are called '{column}'.", "Rename all but the one that is meant.")
     if faults:
         raise DataError(f"{name}: {len(faults)} column(s) missing; the file has {', '.join(map(repr, known[:20]))}.", faults=faults)
 
@@ -145,8 +158,9 @@ def _csv(name: str, content: bytes | Path, wanted: Sequence[str], optional: Sequ
     known = _header(content)
     _missing(name, known, wanted)
     keep = [c for c in (*wanted, *optional) if c in known]
+    written = [_written(content)[known.index(c)] for c in keep]  # blanks around a name are no part of it, but Arrow keeps them
     options = pacsv.ConvertOptions(
-        column_types={c: pa.string() for c in keep}, include_columns=keep, strings_can_be_null=True, null_values=[""]
+        column_types={c: pa.string() for c in written}, include_columns=written, strings_can_be_null=True, null_values=[""]
     )
     parsing = pacsv.ParseOptions(invalid_row_handler=note)
     try:
@@ -154,10 +168,11 @@ def _csv(name: str, content: bytes | Path, wanted: Sequence[str], optional: Sequ
             pa.BufferReader(content) if isinstance(content, bytes) else pa.memory_map(str(content))
         )  # a path's suffix would be believed
         table = pacsv.read_csv(source, read_options=pacsv.ReadOptions(use_threads=False), parse_options=parsing, convert_options=options)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{name}: not readable as CSV: {error}.") from error
+    except (pa.ArrowInvalid, pa.ArrowKeyError) as error:  # the latter: a header Arrow reads otherwise
+        hint = "Save it in UTF-8." if "UTF8" in str(error) else ""
+        raise DataError(f"{name}: not readable as CSV: {error}.", hint) from error
     lines, bad = numbered(content, table.num_rows, invalid, header=1)
-    return Source(table, lines, bad)
+    return Source(table.rename_columns(keep), lines, bad)
 
 
 def numbered(
@@ -193,12 +208,19 @@ def _filled(text: npt.NDArray[np.uint8]) -> Lines:
 
 
 def _header(content: bytes | Path) -> list[str]:
+    """Names of the columns."""
+    return [word.strip().strip('"') for word in _written(content)]
+
+
+def _written(content: bytes | Path) -> list[str]:
+    """Names of the columns with the blanks around them, as Arrow reads them."""
     if isinstance(content, bytes):
         first = content.split(b"\n", 1)[0]
     else:
         with content.open("rb") as file:
             first = file.readline()
-    return [word.strip().strip('"') for word in first.decode("utf-8-sig", "replace").rstrip("\r\n").split(",")]
+    words = first.decode("utf-8-sig", "replace").rstrip("\r\n").split(",")
+    return [word[1:-1] if word[:1] == word[-1:] == '"' else word for word in words]
 
 
 def texts(column: Any, name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import zipfile
@@ -138,6 +139,45 @@ def test_a_file_that_is_no_table_is_refused_in_words_whatever_its_name(tmp_path:
     (tmp_path / "log.csv").write_bytes(content)
     with pytest.raises(DataError, match=says):
         globo.parse(tmp_path / "log.csv")
+
+
+def zipped(password: bool = False) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("log.csv", "reader_id,article_id,ts\n" + "a,x,1500000000\n" * 200)
+    whole = bytearray(buffer.getvalue())
+    if password:
+        for mark, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+            whole[whole.index(mark) + place] |= 1
+    return bytes(whole)
+
+
+DAMAGED = zipped()
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (DAMAGED[: len(DAMAGED) // 2], "cannot be unpacked: File is not a zip file"),
+        (DAMAGED[:60] + bytes(20) + DAMAGED[80:], "cannot be unpacked"),
+        (zipped(password=True), "cannot be unpacked: .*password"),
+        ("reader_id,article_id,ts\né,x,1\n".encode("latin-1"), "Save it in UTF-8"),
+        ("reader_id,article_id,ts\na,x,1\n".encode("utf-16"), "save it as CSV in UTF-8"),
+        (b"reader_id,article_id,ts,ts\na,x,1,2\n", "2 columns are called 'ts'"),
+    ],
+)
+def test_a_damaged_or_ambiguous_file_is_refused_with_what_to_do(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "log.csv").write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        table.parse(tmp_path / "log.csv", Layout(unit="s"))
+
+
+def test_blanks_around_names_and_values_are_no_part_of_them(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text('reader_id , article_id , "ts"\n a , x , 1500000000\nb , y\n c , z , 1500000001 \n')
+    found = table.parse(tmp_path / "log.csv", Layout(unit="s"))
+    assert found.table["reader"].to_pylist() == ["a", "c"]
+    assert found.table["article"].to_pylist() == ["x", "z"]
+    assert found.refused == ((3, "2 columns instead of 3"),)
 
 
 def test_missing_columns_are_named_with_the_nearest_ones(tmp_path: Path) -> None:
