@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import ArtefactError
+
 __all__ = ["read_json", "replace_file", "replace_json", "sync_folder"]
 
 
@@ -42,8 +44,25 @@ def replace_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the value of a JSON file, or None when the file is absent."""
+    """Return the object in a JSON file, or None when the file is absent.
+
+    Raises
+    ------
+    ArtefactError
+        The file was cut or changed: it holds no JSON object.
+    """
     try:
-        return json.loads(path.read_bytes())
+        value = json.loads(path.read_bytes())
     except FileNotFoundError:
         return None
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise _damaged(path, str(error)) from error
+    if not isinstance(value, dict):
+        raise _damaged(path, f"it holds {type(value).__name__} instead of an object")
+    return value
+
+
+def _damaged(path: Path, why: str) -> ArtefactError:
+    return ArtefactError(
+        f"{path} is damaged: {why}.", "Restore it from a backup, or remove it: what is computed is written anew by its job."
+    )

@@ -19,6 +19,7 @@ from experiments.serving.signals import Signals
 from experiments.settings import Settings
 from recsys.training import main
 from tests.conftest import NOW, article
+from tests.web.site_fixture import PHONE, Stand
 from web.standing import card_of, standing
 from web.stored import Stored
 
@@ -104,3 +105,21 @@ def test_the_command_prints_the_card_and_asks_for_what_is_missing(home: Path) ->
     assert "newsroom" in done.stdout
     assert "slices" in done.stdout
     assert "presslab arm check front" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "page"),
+    [
+        ("drift/current.json", "drift"),
+        ("training/als.json", "models"),
+        ("gates/front/0001.json", "models"),
+        ("mlflow/state.json", "health"),
+    ],
+)
+def test_a_page_says_which_stored_result_is_damaged_and_readers_do_not_notice(home: Path, file: str, page: str) -> None:
+    stand = Stand(home)
+    (home / file).parent.mkdir(parents=True, exist_ok=True)
+    (home / file).write_text('{"at": "2026')
+    told = stand.client().get(f"/console/en/{page}", headers=PHONE).text
+    assert f"{file} is damaged" in told
+    assert stand.client().get(f"/en/article/{stand.article}", headers=PHONE).status_code == 200
