@@ -9,6 +9,7 @@ from typing import Any
 from experiments.clock import moment
 from experiments.errors import ArtefactError
 from experiments.files import read_json
+from experiments.ladder import ladders
 from experiments.serving.artefacts import MANIFEST, current
 from experiments.serving.publish import current_signals
 from experiments.serving.recommender import discover
@@ -27,12 +28,14 @@ def standing(stored: Stored) -> dict[str, Any]:
     ``refreshed`` has ``{name, says, until, age_s, limit_s, stale}`` of the signals and of every model in force: ``until`` is the moment
     up to which reads went in. Where the timetable itself is slower than the usual limit (a demo), twice its period is the limit; what
     it never refreshes by itself has none. ``arms`` has the same per arm, and ``{arm, kind, audience, owner, version, reason, compared,
-    training, gates, recall}``: ``reason`` says why a version cannot be read, ``training``, ``gates`` and ``recall`` are what the last
-    run of each stored (``recall``: of the articles opened next, which share was among the arm's candidates).
+    training, gates, recall, ladder}``: ``reason`` says why a version cannot be read, ``training``, ``gates`` and ``recall`` are what the last
+    run of each stored (``recall``: of the articles opened next, which share was among the arm's candidates), ``ladder`` where it stands
+    on its way to readers: ``{experiment, state, share, proposal, since, why}``.
     """
     pointer = current_signals(stored.home)
     signals = _aged(stored, "signals", round(pointer["at"] * 1e6) if pointer else None)
-    arms = [_arm(stored, name, kind) for name, kind in discover().items()]
+    climbing = _ladders(stored)
+    arms = [{**_arm(stored, name, kind), "ladder": climbing.get(name)} for name, kind in discover().items()]
     ages = [{key: row[key] for key in signals} for row in arms if row["version"]]
     return {"refreshed": [signals, *ages], "arms": arms}
 
@@ -66,6 +69,18 @@ def _arm(stored: Stored, name: str, kind: Any) -> dict[str, Any]:
         **_aged(stored, name, until), "arm": name, "kind": kind.kind, "audience": kind.audience, "owner": getattr(kind, "card", {}).get("owner", ""),
         "version": version, "reason": reason, "compared": list(_compared(name, metrics)), "training": training, "gates": last_gates(stored.home, name),
         "recall": read_json(stored.home / "recall" / f"{name}.json"),
+    }  # fmt: skip
+
+
+def _ladders(stored: Stored) -> dict[str, dict[str, Any]]:
+    """Return arm -> its latest ladder; nothing where nothing was ever planned."""
+    found = ladders(stored.engine) if (stored.home / "control.db").exists() else []
+    return {
+        one.arm: {
+            "experiment": one.experiment, "state": one.state, "share": one.share, "proposal": one.proposal,
+            "since": one.since.isoformat(timespec="seconds"), "why": one.why,
+        }
+        for one in sorted(found, key=lambda one: one.proposal)
     }  # fmt: skip
 
 

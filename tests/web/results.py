@@ -256,7 +256,7 @@ STANDING = {
     ],
     "arms": [
         {
-            "arm": "als", "kind": "model", "owner": "data science", "version": "20261121T1410-9a3f", "reason": "", "compared": [], "gates": None,
+            "arm": "als", "kind": "model", "owner": "data science", "version": "20261121T1410-9a3f", "reason": "", "compared": [], "gates": None, "ladder": None,
             "training": {"state": "published", "at": 1_795_269_000_000_000, "says": "version 7 is published"}, "recall": None,
         },
         {
@@ -265,6 +265,9 @@ STANDING = {
                 {"arm": "ranked", "hit_rate": 0.31, "low": 0.28, "high": 0.34}, {"arm": "front", "hit_rate": 0.36, "low": 0.33, "high": 0.39},
                 {"arm": "without_als", "hit_rate": 0.305, "low": None, "high": None},
             ],
+            "ladder": {
+                "experiment": "related-ranked", "state": "live", "share": 0.05, "proposal": 17, "since": "2026-11-21T02:30:00+00:00", "why": "approved",
+            },
             "recall": {"at": 1_795_269_000_000_000, "page_views": 993, "found": 812, "recall": 812 / 993, "day": {"page_views": 2_000, "found": 1_600, "recall": 0.8}},
             "training": {"state": "refused", "at": 1_795_228_200_000_000, "reason": "the gap of 5.0% is more than its uncertainty (3.1%)."},
             "gates": {
@@ -277,13 +280,13 @@ STANDING = {
             },
         },
         {
-            "arm": "front", "kind": "heuristic", "owner": "newsroom", "version": "", "reason": "", "compared": [], "training": None,
+            "arm": "front", "kind": "heuristic", "owner": "newsroom", "version": "", "reason": "", "compared": [], "training": None, "ladder": None,
             "gates": {
                 "run": 1, "against": "front", "passed": True, "until": "2026-11-21T02:30:00+00:00", "split": "2026-11-20T02:30:00+00:00", "earlier_looks": 0,
                 "gates": [{"number": 1, "name": "contract", "passed": True, "figure": "12 of 12 kept", "limit": "all", "reason": ""}],
             },
         },
-        {"arm": "newest", "kind": "heuristic", "owner": "", "version": "", "reason": "", "compared": [], "training": None, "gates": None},
+        {"arm": "newest", "kind": "heuristic", "owner": "", "version": "", "reason": "", "compared": [], "training": None, "gates": None, "ladder": None},
     ],
 }  # fmt: skip
 

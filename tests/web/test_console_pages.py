@@ -224,6 +224,7 @@ def test_the_models_page_shows_gates_and_what_the_ranker_is_without_als(client: 
     assert "Gates, run 3: not all passed" in panel.text
     assert "less often than 'front'" in panel.text
     assert "without als" in panel.text.lower()
+    assert "Experiment related-ranked, since 21 Nov 2026, 02:30 UTC: 5% of the audience get it." in " ".join(panel.text.split())
     assert {"ranked", "front"} <= set(texts(open_page(client, "/models").all("h2")))
     assert "newest" not in texts(open_page(client, "/models").all("h2"))
 

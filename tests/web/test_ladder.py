@@ -55,7 +55,8 @@ def refused(done: Result, status: int) -> str:
 
 def passed(home: Path, *, all_of_them: bool = True) -> None:
     gate = {"number": 3, "name": "offline", "passed": all_of_them, "figure": "", "reason": "it places fewer"}
-    replace_json(home / "gates" / "newest" / "0001.json", {"run": 1, "passed": all_of_them, "gates": [gate]})
+    seen = {"against": "front", "until": NOW.isoformat(), "split": NOW.isoformat(), "earlier_looks": 0}
+    replace_json(home / "gates" / "newest" / "0001.json", {"run": 1, "passed": all_of_them, "gates": [gate | {"limit": ""}], **seen})
 
 
 def test_an_unchecked_arm_and_one_that_failed_a_gate_are_not_shipped(stand: Stand) -> None:
@@ -75,6 +76,11 @@ def test_a_shipped_arm_is_asked_in_shadow_while_readers_see_the_running_test(sta
     assert "was asked 0 times in shadow" in early
     stand.site.published, stand.site.shadow.enough = refresh(stand.home, stand.site.published), 3
     asked = Asked("next", "newest", told["proposal"])
+    page = stand.client().get("/console/en/models", headers=PHONE).text
+    assert f"shown to nobody; proposal {told['proposal']} waits for approval" in page
+    listed = {row["name"]: row["ladder"] for row in json.loads(run(stand, "list", "--json").stdout)["arms"]}
+    assert listed["newest"]["state"] == "shadow"
+    assert listed["front"] is None
     assert stand.site.published.shadow == (asked,)
     client = stand.client()
     for _ in range(3):

@@ -34,7 +34,7 @@ def arms(home: Home = None, as_json: Json = False) -> None:
 
     stored = _stored(home)
     found, asked = standing(stored)["arms"], arm_health(stored.home, until_us=stored.clock())
-    kept = ("kind", "audience", "owner", "version", "age_s", "stale")
+    kept = ("kind", "audience", "owner", "version", "age_s", "stale", "ladder")
     rows = [
         {
             "name": row["arm"],
@@ -44,8 +44,7 @@ def arms(home: Home = None, as_json: Json = False) -> None:
         }
         for row in found
     ]
-    broken, climbing = broken_arms(), _ladders(stored.home)
-    rows = [{**row, "ladder": climbing.get(row["name"])} for row in rows]
+    broken = broken_arms()
     if as_json:
         print_json({"arms": rows, "broken": broken})
         return
@@ -61,18 +60,6 @@ def arms(home: Home = None, as_json: Json = False) -> None:
     print_table("Arms", ("name", "kind", "audience", "owner", "version", "age", "ladder", "slates ", "own ", "p99 "), told)
     for module, reason in broken.items():
         print_table("Broken", ("module", "reason"), [(module, reason)])
-
-
-def _ladders(home: Path) -> dict[str, dict[str, Any]]:
-    """Return arm -> where it stands on its way to readers."""
-    from experiments.ladder import ladders
-    from experiments.tables import control_engine
-
-    found = ladders(control_engine(home)) if (home / "control.db").exists() else []
-    return {
-        one.arm: {"experiment": one.experiment, "state": one.state, "share": one.share, "proposal": one.proposal, "why": one.why}
-        for one in sorted(found, key=lambda one: one.proposal)
-    }
 
 
 def _climbed(ladder: dict[str, Any] | None) -> str:

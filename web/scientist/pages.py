@@ -53,7 +53,7 @@ def _spark(row: Mapping[str, Any]) -> str:
 def models() -> Response:
     """How old what is served is, what the last training and the last gates of each arm said, every version of every model."""
     where = site().standing()
-    shown = {row["arm"]: row for row in where["arms"] if row["training"] or row["gates"] or row["reason"]}
+    shown = {row["arm"]: row for row in where["arms"] if row["training"] or row["gates"] or row["reason"] or row["ladder"]}
     versions = sorted(site().models(), key=lambda version: (version["arm"], not version.get("live"), -(version.get("until") or 0)))
     arms = {arm: [v for v in versions if v["arm"] == arm] for arm in sorted({*shown, *(v["arm"] for v in versions)})}
     standing = {row["arm"]: row for row in where["arms"]}
