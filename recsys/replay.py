@@ -29,7 +29,8 @@ class Replayed:
     places : (n,) place of the article opened next, 0 the first, infinite when it was not ranked. readers : (n,) codes.
     history : (n,) bool, whether the reader had earlier reads. shown, ages_h : one entry per place shown.
     left : one entry per place that the pool could fill, True where the ladder did because the arm had ranked too few.
-    articles : that could have been shown at some time. slate_ms : milliseconds per slate.
+    articles : that could have been shown at some time. slate_ms, cpu_ms : milliseconds per slate, by the clock and of
+        computing; the rest is waiting, for a core or for whatever the arm waits for.
     """
 
     places: Floats
@@ -40,6 +41,7 @@ class Replayed:
     ages_h: list[float] = field(default_factory=list)
     left: list[bool] = field(default_factory=list)
     slate_ms: list[float] = field(default_factory=list)
+    cpu_ms: list[float] = field(default_factory=list)
 
     def hits(self, most: int) -> npt.NDArray[np.bool_]:
         """(n,) whether the article opened next was among the first ``most``."""
@@ -84,17 +86,19 @@ def replay(
         times = found[timed].slate_ms
         for _ in range(-(-slates // n)):
             if slow <= slates // 100:
-                times.append(_milliseconds(arms[timed], context))
-                slow += times[-1] > hopeless_ms
+                by_clock, computing = _milliseconds(arms[timed], context)
+                times.append(by_clock)
+                found[timed].cpu_ms.append(computing)
+                slow += by_clock > hopeless_ms
     for mine in found.values():
         mine.articles = len(eligible)
     return found
 
 
-def _milliseconds(arm: Recommender, context: Context) -> float:
-    began = time.perf_counter()
+def _milliseconds(arm: Recommender, context: Context) -> tuple[float, float]:
+    began, computed = time.perf_counter(), time.thread_time()
     build_slate(arm.rank(context), context)
-    return (time.perf_counter() - began) * 1_000
+    return (time.perf_counter() - began) * 1_000, (time.thread_time() - computed) * 1_000
 
 
 def variety(replayed: Replayed) -> Variety:

@@ -20,7 +20,7 @@ from experiments.serving.recommender import Context, Ranking, register
 from experiments.serving.signals import HOUR
 from recsys.card import AUTHORS, model_card, unfilled
 from recsys.comparison import bootstrap_difference, paired
-from recsys.gates import Checked, Gate, Limits, check_arm, diversity
+from recsys.gates import Checked, Gate, Limits, check_arm, diversity, waited
 from recsys.replay import Replayed, variety
 from tests.recsys import small_site
 
@@ -129,6 +129,13 @@ def test_an_arm_that_raises_fails_its_gates_and_is_told_where(site: Path, kind: 
     assert [one.passed for one in done.gates] == [False] * 5
     assert ("KeyError: 'tide' (test_gates.py, line" if kind is Raises else "ModuleNotFoundError") in gate(done, 3).reason
     assert (site / "gates" / kind.name / "0001.json").exists()
+
+
+def test_an_arm_that_waits_is_told_apart_from_one_that_computes() -> None:
+    waits, computes = shown(0), shown(0)
+    waits.cpu_ms, computes.cpu_ms = [2.0] * 100, [20.0] * 100
+    assert waited(waits, 15.0) == ", 2.0 ms of computing: check again on a quiet machine, unless it waits by itself"
+    assert waited(computes, 15.0) == ""
 
 
 def test_a_hopelessly_slow_arm_is_not_timed_to_the_end(site: Path, bad: str) -> None:
