@@ -101,8 +101,8 @@ def import_log(format: str, path: Path, home: Path, *, max_rejected: float = MAX
         raise DataError(told, f"Mend the file, or allow more than {max_rejected:.0%} with --max-rejected.", lines)
     sha256 = fingerprint(path, layout)
     if parsed.table.num_rows:
-        add_articles(home, parsed.articles)
         lake.add_import(home, parsed.table, name=f"{format}-{sha256[:12]}", sha256=sha256)
+        add_articles(home, parsed.articles)  # last: no reader sees an article of an import that did not come to its end
     readers = len(parsed.table["reader"].unique())
     result = Imported(parsed.read, parsed.table.num_rows, parsed.refused, parsed.reasons, len(parsed.articles), readers, sha256)
     return replace(result, notes=parsed.notes)

@@ -126,6 +126,25 @@ def test_an_import_reaches_the_lake_once(tmp_path: Path) -> None:
     assert load_catalogue(home).ids == ("10", "11")
 
 
+def test_an_import_that_breaks_off_shows_readers_nothing_and_is_finished_by_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "log.csv").write_text("reader_id,article_id,ts\na,x,1500000000\nb,y,1500000060\n")
+    home, layout = tmp_path / "home", Layout(unit="s")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(lake, "add_import", full)
+        with pytest.raises(OSError, match="no space left"):
+            import_log("table", tmp_path / "log.csv", home, layout=layout)
+    assert len(load_catalogue(home)) == 0
+    import_log("table", tmp_path / "log.csv", home, layout=layout)
+    assert load_catalogue(home).ids == ("x", "y")
+    assert len(lake.reads(home, until_us=2**62)) == 2
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
