@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine
 
-from analysis.harm import COUNT_ALPHA, TOLERATED, Change, change_of, failing_evidence
-from analysis.totals import totals
 from experiments.clock import moment, to_us
-from experiments.events.lake_shown import affected_readers
-from experiments.events.tail import open_tail
 from experiments.ladder import Ladder, climb, halt, ladders
 from experiments.lifecycle import Step, experiment_named, publish_plan
 from experiments.settings import Settings
 from experiments.tables import control_engine
 from web.job_entry import job_entry
-from web.reporting import source_of
+
+if TYPE_CHECKING:
+    from analysis.harm import Change
 
 __all__ = ["Looked", "advance", "look", "look_at_all"]
 
@@ -47,6 +45,11 @@ class Looked:
 
 def look(home: Path, engine: Engine, ladder: Ladder, *, at: datetime, source: str) -> Looked:
     """Look at an arm that readers get; changes nothing and may be repeated as often as one likes."""
+    from analysis.harm import change_of  # heavy, and most of the time no arm is on its ladder
+    from analysis.totals import totals
+    from experiments.events.lake_shown import affected_readers
+    from experiments.events.tail import open_tail
+
     plan, until_us = experiment_named(engine, ladder.experiment).experiment, to_us(at)
     with open_tail(home, until_us=until_us, source=source, experiment=plan.name) as tail:
         counted = affected_readers(tail)
@@ -60,6 +63,8 @@ def look(home: Path, engine: Engine, ladder: Ladder, *, at: datetime, source: st
 
 
 def _stop(ladder: Ladder, affected: tuple[tuple[int, int], tuple[int, int]], change: Change) -> str:
+    from analysis.harm import COUNT_ALPHA, TOLERATED, failing_evidence
+
     (bad, readers), (others_bad, others) = affected
     if others:
         evidence = failing_evidence(bad, bad + others_bad, readers / (readers + others))
@@ -103,6 +108,8 @@ def look_at_all(settings: Settings, until_us: int) -> dict[str, Any]:
     engine, at, told = control_engine(settings.home), moment(until_us), []
     for ladder in ladders(engine):
         if ladder.state in ("live", "full"):
+            from web.reporting import source_of
+
             step = Step(ACTOR, at, "harm is excluded at this step")
             now, found = advance(settings.home, engine, ladder, step=step, source=source_of(settings.profile))
             told.append(f"{now.arm}, {now.state} at {now.share:.1%}: {found.stop or found.missing or 'no harm found'}")
