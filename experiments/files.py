@@ -43,13 +43,13 @@ def replace_json(path: Path, value: Any) -> None:
     replace_file(path, json.dumps(value, sort_keys=True, ensure_ascii=False, allow_nan=False, indent=1).encode())
 
 
-def read_json(path: Path) -> Any:
-    """Return the object in a JSON file, or None when the file is absent.
+def read_json(path: Path, *, of: type | tuple[type, ...] = dict) -> Any:
+    """Return the object in a JSON file, or None when the file is absent; ``of`` says what else it may hold.
 
     Raises
     ------
     ArtefactError
-        The file was cut or changed: it holds no JSON object.
+        The file was cut or changed: it holds no JSON, or something else.
     """
     try:
         value = json.loads(path.read_bytes())
@@ -57,7 +57,7 @@ def read_json(path: Path) -> Any:
         return None
     except ValueError as error:  # no JSON, or no UTF-8
         raise _damaged(path, str(error)) from error
-    if not isinstance(value, dict):
+    if not isinstance(value, of):
         raise _damaged(path, f"it holds {type(value).__name__} instead of an object")
     return value
 

@@ -54,7 +54,7 @@ def _done(home: Path, task: str, asked: dict[str, Any], *, at_us: int, wait_s: f
         request = home / task / f"{uuid4().hex}.json"
         replace_json(request, asked)
     deadline = time.monotonic() + wait_s
-    while (answer := read_json(request.with_suffix(ANSWER))) is None:
+    while (answer := read_json(request.with_suffix(ANSWER), of=(dict, list))) is None:
         if time.monotonic() > deadline:
             raise BusyError(
                 f"the worker of {home} did not answer within {wait_s:.0f} s.",
