@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlalchemy import Engine
 
-from experiments.errors import ExperimentError, NotFoundError, nearest
+from experiments.errors import ArmError, ExperimentError, NotFoundError, nearest
 from experiments.experiment import Experiment
 from experiments.lifecycle import Record, Step, experiment_named, experiments, note, notes_of, ramp, start
 
@@ -87,14 +87,16 @@ def approve(engine: Engine, ladder: Ladder, step: Step, *, alone: bool = False) 
 
     Raises
     ------
+    ArmError
+        It is the author's own proposal (exit status 3).
     ExperimentError
-        It is the author's own proposal, no reason is given, or the experiment cannot start (see :func:`experiments.lifecycle.start`).
+        No reason is given, or the experiment cannot start (see :func:`experiments.lifecycle.start`).
     """
     _needs_reason(ladder, step)
     if ladder.state != "shadow":
         raise ExperimentError(f"proposal {ladder.proposal} for '{ladder.arm}' is not waiting: it is {ladder.state}.")
     if step.actor == ladder.author and not alone:
-        raise ExperimentError(
+        raise ArmError(
             f"proposal {ladder.proposal} for '{ladder.arm}' is your own ({step.actor}).", "Somebody else approves it; where nobody else is there, say --alone."
         )  # fmt: skip
     plan = experiment_named(engine, ladder.experiment).experiment

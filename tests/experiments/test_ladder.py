@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from experiments.errors import ExperimentError, NotFoundError
+from experiments.errors import ArmError, ExperimentError, NotFoundError
 from experiments.experiment import Arm, Experiment
 from experiments.ladder import Ladder, approve, climb, halt, ladder_of, propose
 from experiments.lifecycle import Step, audit_faults, draft, experiment_named, publish_plan, start, stop
@@ -57,7 +57,7 @@ def test_a_proposed_arm_is_in_shadow_and_no_reader_is_enrolled(engine: Engine, p
 
 
 def test_nobody_approves_a_proposal_of_their_own_unless_alone_and_then_the_record_says_so(engine: Engine, proposed: Ladder) -> None:
-    with pytest.raises(ExperimentError, match="is your own"):
+    with pytest.raises(ArmError, match="is your own"):
         approve(engine, proposed, by("ada"))
     assert ladder_of(engine, "tide").state == "shadow"
     assert approve(engine, proposed, by("ada"), alone=True).state == "live"
