@@ -14,8 +14,9 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,26 +110,31 @@ def selftest(
     return SelfTest(kills, power_cuts, acknowledged, lost, duplicates, exact, rate, syncs, p99)
 
 
-def _start(home: Path, *arguments: str) -> subprocess.Popen[bytes]:
+@contextmanager
+def _started(home: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that ends at the end, and also when this one is gone: its standard input is closed then."""
     command = [sys.executable, "-m", "experiments.events.selftest_writer", str(home), *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _under_kills(home: Path, kills: int, chance: random.Random, *, synchronous: str, tell: Callable[[int], None]) -> _Left:
     """Writers are killed some time after their first acknowledgement; beside them loaders are killed too."""
     said: list[bytes] = []
-    loader, done = _start(home, "load"), 0
+    done = 0
     while done < kills:
-        writer = _start(home, str(chance.randrange(1 << 30)), synchronous)
-        said.append(_killed(writer, chance.uniform(0.0, 0.4)))
-        done += 1
-        if done < kills and chance.random() < 0.5:
-            loader.kill()
-            loader.communicate()
-            loader, done = _start(home, "load"), done + 1
-        tell(done)
-    loader.kill()
-    loader.communicate()
+        with _started(home, "load"):
+            killed = False
+            while done < kills and not killed:
+                with _started(home, str(chance.randrange(1 << 30)), synchronous) as writer:
+                    said.append(_killed(writer, chance.uniform(0.0, 0.4)))
+                done += 1
+                killed = done < kills and chance.random() < 0.5
+                done += killed
+                tell(done)
     return _compare(home, said)
 
 
@@ -140,24 +146,20 @@ def _killed(writer: subprocess.Popen[bytes], after_s: float) -> bytes:
     timer.start()
     rest = writer.stdout.read()
     timer.join()
-    writer.stdout.close()
-    writer.wait()
     return first + rest
 
 
 def _under_power_cut(home: Path, chance: random.Random, *, synchronous: str) -> _Left:
     home.mkdir(parents=True)
     with small_disk(home) as disk:
-        writer = _start(disk.folder, str(chance.randrange(1 << 30)), synchronous)
-        assert writer.stdout is not None
-        said = [writer.stdout.readline() for _ in range(500)]
-        writer.send_signal(signal.SIGSTOP)
-        os.waitpid(writer.pid, os.WUNTRACED)
-        disk.cut_power()
-        writer.kill()
-        said.append(writer.stdout.read())
-        writer.stdout.close()
-        writer.wait()
+        with _started(disk.folder, str(chance.randrange(1 << 30)), synchronous) as writer:
+            assert writer.stdout is not None
+            said = [writer.stdout.readline() for _ in range(500)]
+            writer.send_signal(signal.SIGSTOP)
+            os.waitpid(writer.pid, os.WUNTRACED)
+            disk.cut_power()
+            writer.kill()
+            said.append(writer.stdout.read())
         disk.power_on()
         return _compare(disk.folder, said)
 
@@ -201,11 +203,11 @@ def _speed(home: Path, seconds: float) -> tuple[float, float]:
             outbox.append(batch(page_views(system_clock()), 1, system_clock()), timeout_s=60)
             waits.append(time.perf_counter() - begun)
 
-    threads = [threading.Thread(target=run) for _ in range(BESIDE)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    with suppress(OSError):
-        outbox.close()
+    try:
+        with ThreadPoolExecutor(BESIDE) as pool:
+            for _ in range(BESIDE):
+                pool.submit(run)
+    finally:
+        with suppress(OSError):
+            outbox.close()
     return len(waits) / seconds, 1_000 * sorted(waits)[int(0.99 * (len(waits) - 1))]

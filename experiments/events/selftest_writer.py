@@ -1,7 +1,7 @@
 """The processes that :mod:`experiments.events.selftest` kills: ``python -m experiments.events.selftest_writer HOME SEED SYNCHRONOUS``.
 
 It appends batches of random size from several threads and prints the ids of a batch once ``append`` has returned. With
-``load`` instead of a seed it loads what outboxes hold, in small transactions, until it is killed.
+``load`` instead of a seed it loads what outboxes hold, in small transactions, until it is killed. It ends with its standard input.
 """
 
 from __future__ import annotations
@@ -63,6 +63,13 @@ def load(home: Path) -> None:
                 time.sleep(0.01)
 
 
+def end_with_the_input() -> None:
+    """Die at once when nobody is left who could kill this process."""
+    sys.stdin.buffer.read()
+    os._exit(1)
+
+
 if __name__ == "__main__":
+    threading.Thread(target=end_with_the_input, daemon=True).start()
     folder, what, *rest = sys.argv[1:]
     load(Path(folder)) if what == "load" else write(Path(folder), int(what), rest[0])

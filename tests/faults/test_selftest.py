@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,42 @@ def test_without_the_right_to_cut_the_power_it_says_what_is_missing(tmp_path: Pa
     with pytest.raises(ConfigError, match=r"root, mkfs\.ext4 and the right to mount"):
         selftest(tmp_path, kills=1, power_cuts=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def begun(home: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """The command once its writer and its loader work, and descriptors of these two."""
+    command = subprocess.Popen([sys.executable, "-m", "web", "selftest", "--quick", "--home", str(home)], stderr=subprocess.DEVNULL)
+    children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
+    while not list(home.glob("selftest-*/kills/events.db")) or len(children.read_text().split()) < 2:
+        assert command.poll() is None
+        time.sleep(0.01)
+    return command, [os.pidfd_open(int(child)) for child in children.read_text().split()]
+
+
+def have_ended(processes: list[int]) -> bool:
+    """Whether all these end within a while."""
+    ended = [bool(select.select([process], [], [], 10)[0]) for process in processes]
+    for process in processes:
+        os.close(process)
+    return all(ended)
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_test_that_is_ended_leaves_no_process_and_no_folder_behind(tmp_path: Path, number: signal.Signals) -> None:
+    command, processes = begun(tmp_path)
+    command.send_signal(number)
+    assert command.wait() not in (0, 4)  # neither kept nor broken: nothing was proved
+    assert have_ended(processes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="needs Linux")
+def test_the_processes_of_a_test_that_is_killed_end_by_themselves(tmp_path: Path) -> None:
+    command, processes = begun(tmp_path)
+    command.kill()
+    command.wait()
+    assert have_ended(processes)
 
 
 @pytest.mark.slow

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -24,6 +26,7 @@ def selftest(
     as_json: Json = False,
 ) -> None:
     """Kill writers and loaders on this disk and count what was lost; exit 4 when anything was."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends its processes and removes its folder, as Ctrl-C does
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
