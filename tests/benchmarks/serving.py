@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.assignment import assign, reader_key
+from tests.benchmarks.syncs import quantiles, sync_waits, syncing
 from tests.benchmarks.timed_site import commit_waits
 from web.identity import choices_text
 from web.keys import tokens_of
@@ -34,6 +36,7 @@ from web.site_protocol import Choices
 AGENT = "Mozilla/5.0 (iPhone) Mobile Safari"
 TOKEN = re.compile(r'data-token="([^"]+)"')
 ROUNDS, SECONDS = 3, 4.0
+TOGETHER = 50  # events in a request
 Row = tuple[str, str, str]
 
 
@@ -86,7 +89,7 @@ def _waits(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
     requests = [page(path, cookie) for path in articles(home)]
     rounds = []
     for _ in range(ROUNDS):
-        syncs = sync_waits(home)
+        syncs = quantiles(sync_waits(home))
         found = load(folder, port, requests, connections=32, per_second=200)
         rounds.append((found["p99"] - 2 * syncs["p50"], found, syncs))
     above, found, syncs = sorted(rounds, key=lambda one: one[0])[ROUNDS // 2]
@@ -98,43 +101,61 @@ def _waits(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
 
 
 def _ingest(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
-    """Beside the disk twice: idle in the second before, and as the site's own commits found it under this very load."""
-    tokens = [TOKEN.search(get(port, _article(home), cookie)[1]) for _ in range(50)]
-    requests = []
-    for n in range(400):
-        events = [{"token": token[1], "active_ms": 1_000 + n, "depth": 50} for token in tokens if token]
-        requests.append(post("/e", json.dumps({"events": events}), cookie))
+    tokens = [TOKEN.search(get(port, _article(home), cookie)[1]) for _ in range(TOGETHER)]
+    found = ingested(folder, home, port, beacons([token[1] for token in tokens if token], cookie))
+    yield (
+        f"durable events over HTTP, {TOGETHER} a request, 4 clients",
+        f"{found.per_second:,.0f}/s",
+        f"half within {found.p50:.1f} ms, 99 in 100 within {found.p99:.1f}",
+    )
+    for disk, waits in found.disk.items():
+        yield "", f"{found.p99 / waits['p99']:.1f} times", f"that of {disk} ({waits['p99']:.1f} ms; half {waits['p50']:.2f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Ingested:
+    """Events a second, milliseconds a request took, and what waited for the disk around it: in words, with its own milliseconds."""
+
+    per_second: float
+    p50: float
+    p99: float
+    disk: dict[str, dict[str, float]]
+
+
+def beacons(tokens: Sequence[str], cookie: str) -> list[str]:
+    """Requests that tell of all these pages, each with other times."""
+    rows = [[{"token": token, "active_ms": 1_000 + n, "depth": 50} for token in tokens] for n in range(400)]
+    return [post("/e", json.dumps({"events": events}), cookie) for events in rows]
+
+
+def ingested(folder: Path, home: Path, port: int, requests: Sequence[str]) -> Ingested:
+    """Send events to a timed site, and return the round whose tail is the middle one, with the median rate.
+
+    Beside the disk three times: idle in the second before; under this very load as another process finds it that appends what a
+    commit of the site appends; and as the site's own commits found it.
+    """
+    commits, outbox = folder / "commits", home / "outbox"
+    before, since = _bytes(outbox), time.monotonic()
+    load(folder, port, requests, connections=4)
+    size = (_bytes(outbox) - before) // len(commit_waits(commits, since=since))
     rounds = []
     for _ in range(ROUNDS):
-        syncs, since = sync_waits(home), time.monotonic()
-        found = load(folder, port, requests, connections=4)
+        idle, since = sync_waits(home), time.monotonic()
+        with syncing(home, size) as beside:
+            found = load(folder, port, requests, connections=4)
         assert set(found["codes"]) == {"202"}, found["codes"]
-        rounds.append((found["p99"], found, syncs, _quantiles(commit_waits(folder / "commits", since=since))))
-    rate = statistics.median(50 * found["per_second"] for _, found, _, _ in rounds)
-    p99, found, syncs, commits = sorted(rounds, key=lambda one: one[0])[ROUNDS // 2]
-    yield (
-        "durable events over HTTP, 50 a request, 4 clients",
-        f"{rate:,.0f}/s",
-        f"half within {found['p50']:.1f} ms, 99 in 100 within {p99:.1f}",
-    )
-    for disk, waits in (("one fdatasync on the idle disk before", syncs), ("the site's own commits under this load", commits)):
-        yield "", f"{p99 / waits['p99']:.1f} times", f"that of {disk} ({waits['p99']:.1f} ms; half {waits['p50']:.2f})"
+        disk = {
+            "one fdatasync of 512 B on the idle disk before": quantiles(idle),
+            f"a bare fdatasync of {size:,} B, as much as a commit, under this load": quantiles(beside),
+            "the site's own commits under this load": quantiles(commit_waits(commits, since=since)),
+        }
+        rounds.append(Ingested(TOGETHER * found["per_second"], found["p50"], found["p99"], disk))
+    middle = sorted(rounds, key=lambda one: one.p99)[ROUNDS // 2]
+    return replace(middle, per_second=statistics.median(one.per_second for one in rounds))
 
 
-def sync_waits(folder: Path, seconds: float = 1.0) -> dict[str, float]:
-    """Half and 99 in 100 of appends of 512 bytes, each with its fdatasync, take at most so many milliseconds on this disk."""
-    waits = []
-    with (folder / "syncs").open("wb", buffering=0) as file:
-        end = time.perf_counter() + seconds
-        while (begun := time.perf_counter()) < end:
-            file.write(bytes(512))
-            os.fdatasync(file.fileno())
-            waits.append(1_000 * (time.perf_counter() - begun))
-    return _quantiles(sorted(waits))
-
-
-def _quantiles(waits: Sequence[float]) -> dict[str, float]:
-    return {"p50": waits[len(waits) // 2], "p99": waits[int(0.99 * (len(waits) - 1))]}
+def _bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def load(folder: Path, port: int, requests: Sequence[str], *, connections: int, per_second: float = 0) -> dict[str, Any]:
