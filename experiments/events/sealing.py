@@ -114,10 +114,13 @@ def _write_here(home: Path, until_us: int) -> None:
 
 
 def _still_true(store: Store, manifest: dict[str, Any]) -> bool:
-    """Whether the store still holds exactly the events of a file: none erased, none arrived since."""
-    of = of_the_day(manifest["day"], manifest["source"], 2**62)
-    now = store.execute(f"SELECT kind, arm, count(*) FROM event WHERE {OF_THE_DAY} GROUP BY 1, 2 ORDER BY 1, 2", of).fetchall()
-    return bool([list(row) for row in now] == manifest["stored"])
+    """Whether the store still holds exactly the events of a file: none erased, none arrived since; nor one of each."""
+    query = f"SELECT kind, arm, count(*) FROM event WHERE {OF_THE_DAY} GROUP BY 1, 2 ORDER BY 1, 2"
+    for through in (manifest["through_seq"], 2**62):
+        of = of_the_day(manifest["day"], manifest["source"], through)
+        if [list(row) for row in store.execute(query, of)] != manifest["stored"]:
+            return False
+    return True
 
 
 def _name(store: Store, manifest: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ from msgspec.structs import replace
 
 from experiments.errors import DataError
 from experiments.events import lake, sealed_days, sealed_files, sealing
+from experiments.events.engine import ADD_OUTCOME
 from experiments.events.erase import erase_reader
 from experiments.events.event import Event
 from experiments.events.export import export_reader
@@ -314,6 +315,25 @@ def test_events_that_came_or_went_while_a_day_was_written_put_it_off(tmp_path: P
         assert sealing.adopt(tmp_path, loader) == []
         assert list(sealed_folder(tmp_path).glob("*.parquet")) == []
         assert "2 events" in seal(tmp_path, until_us=START + 2 * DAY, loader=loader)
+
+
+@EITHER_ENGINE
+def test_an_event_that_came_does_not_stand_for_one_that_went_while_a_day_was_written(tmp_path: Path) -> None:
+    story = Story()
+    story.page("anna", 0)
+    story.page("ben", 1)
+    send(tmp_path, story.events[:1])
+    sealed_folder(tmp_path).mkdir(parents=True)
+    sealed_days.write_days(tmp_path, START + 2 * DAY)
+    with Loader(tmp_path, clock=lambda: START) as loader, loader.transaction() as store:
+        store.execute("DELETE FROM event")  # an erasure, up to the sealed files that it has to wait for
+        store.executemany(ADD_OUTCOME, [("view", "", "erased", 1)])
+    send(tmp_path, story.events[1:])
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        assert sealing.adopt(tmp_path, loader) == []
+        erase_reader(tmp_path, "anna", until_us=START, loader=loader)
+    (row,) = balance(tmp_path)
+    assert (row.received, row.stored, row.erased, row.exact) == (2, 1, 1, True)
 
 
 @EITHER_ENGINE_LONG
