@@ -19,7 +19,7 @@ from pathlib import Path
 
 from experiments.errors import BusyError
 from experiments.events.engine import ADD_OUTCOME, ADD_TALLY, EPOCH, FOLD_TALLY, SET_OFFSET, Store
-from experiments.events.outbox_file import outbox_files, owner_alive, remove, sweep, wal_tail
+from experiments.events.outbox_file import acknowledged, outbox_files, owner_alive, remove, sweep, wal_tail
 from experiments.events.reading_ahead import Found, ReadingAhead, Request
 from experiments.events.rows import Decoded, Outcome, insert_new
 from experiments.events.sealed import late_for_their_day
@@ -263,13 +263,15 @@ class Loader:
 
     def _doubt(self, store: Store, path: Path, found: Found, last: int) -> str:
         """Why a final file cannot be taken for complete; empty if it can."""
-        uneven = store.execute("SELECT count(*) FROM tally WHERE outbox = ? AND received <> loaded", (self._name(path),)).fetchone()[0]
-        if uneven:
+        loaded = store.execute("SELECT kind, arm, loaded FROM tally WHERE outbox = ?", (self._name(path),)).fetchall()
+        if {(kind, arm): n for kind, arm, n in loaded} != found.tally:
             return "the writer's tally differs from the entries"
         if found.sealed is not None:
             return "" if found.sealed == last else f"sealed at entry {found.sealed}, ends at {last}"
-        tail = wal_tail(path)
-        return f"{tail} bytes behind the last commit" if tail else ""
+        if tail := wal_tail(path):
+            return f"{tail} bytes behind the last commit"
+        said = acknowledged(path)
+        return f"{said} entries were acknowledged, the file ends at {last}" if said > last else ""
 
     def _retire(self) -> None:
         """Fold the counts of removed files into one row per kind and arm."""

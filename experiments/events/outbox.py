@@ -220,7 +220,7 @@ class _Files:
         if old is None:
             return None
         try:
-            old.check_lock()
+            old.check_names()
             mark, age = _mark(self._folder), time.monotonic() - self._opened
             if mark == self._mark and old.wal_bytes() < self._limits.rotate_bytes and age < self._limits.rotate_s:
                 return None

@@ -1,7 +1,7 @@
 """One file of an outbox, from both sides: how its owner writes it, and what a loader can recover from it.
 
 Next to ``<name>.db`` lies ``<name>.lock``, under the owner's flock from before the database exists until its owner
-closes it or dies. The database file itself is never opened except by SQLite: closing any other descriptor would drop
+closes it or dies; it says how many entries were acknowledged. The database file itself is never opened except by SQLite: closing any other descriptor would drop
 SQLite's POSIX locks.
 """
 
@@ -20,7 +20,7 @@ from urllib.parse import quote
 from zlib import crc32
 
 __all__ = [
-    *("OutboxFile", "Part", "Reading", "Synchronous", "copy_outbox", "fsync_folder", "outbox_files", "owner_alive"),
+    *("OutboxFile", "Part", "Reading", "Synchronous", "acknowledged", "copy_outbox", "fsync_folder", "outbox_files", "owner_alive"),
     *("pending_counts", "read_part", "remove", "sweep", "wal_tail"),
 ]
 
@@ -31,6 +31,7 @@ CREATE TABLE tally(kind TEXT NOT NULL, arm TEXT NOT NULL, n INTEGER NOT NULL, PR
 CREATE TABLE sealed(last_seq INTEGER NOT NULL);
 """
 WAL_HEADER, FRAME_HEADER = 32, 24
+COUNT = b"%020d"
 MOST_AT_ONCE = 256  # entries; SQLite takes 999 values a statement everywhere
 
 
@@ -94,14 +95,17 @@ class OutboxFile:
             [(kind, arm, n) for (kind, arm), n in tally.items()],
         )
         run.execute("COMMIT")
-        self.check_lock()
         self.last_seq, self._chain = seq, chain
+        self.check_names()
+        os.pwrite(self._lock, COUNT % seq, 0)
 
-    def check_lock(self) -> None:
-        """Raise OSError unless the lock file is still the one this file holds: without it a loader takes the file for finished."""
+    def check_names(self) -> None:
+        """Raise OSError unless a loader finds what is written: under its names, and under the lock that says it is not finished."""
         lock = self.path.with_suffix(".lock")
         if os.stat(lock).st_ino != self._held:
             raise OSError(f"{lock} is not the lock of its owner any more")
+        for path in (self.path, self.wal)[: 1 + bool(self.last_seq)]:
+            os.stat(path)
 
     def wal_bytes(self) -> int:
         """Size of the write-ahead log."""
@@ -138,8 +142,14 @@ def _hold(lock: Path) -> int:
     """Create a lock file already locked: under its name it is never seen free while its owner lives."""
     hidden = lock.with_suffix(".lock-new")
     descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.rename(hidden, lock)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.pwrite(descriptor, COUNT % 0, 0)  # takes its room on the disk now
+        os.rename(hidden, lock)
+    except OSError:
+        hidden.unlink(missing_ok=True)
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -168,7 +178,7 @@ def owner_alive(path: Path) -> bool:
     """Whether somebody may still write to an outbox file.
 
     A lock file that is missing is made anew: nobody holds it, and an owner that lives acknowledges nothing from then on, as
-    it looks after each commit whether the lock is still its own (:meth:`OutboxFile.check_lock`).
+    it looks after each commit whether the lock is still its own (:meth:`OutboxFile.check_names`).
     """
     descriptor = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -178,6 +188,12 @@ def owner_alive(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def acknowledged(path: Path) -> int:
+    """Return how many entries of a file were acknowledged at least; after a power cut, or without its lock, there may be more."""
+    said = path.with_suffix(".lock").read_bytes()
+    return int(said) if len(said) == len(COUNT % 0) and said.isdigit() else 0
 
 
 def copy_outbox(path: Path, target: Path) -> None:
@@ -194,13 +210,16 @@ def remove(path: Path) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what killed processes left behind: locks nobody holds, whose database is gone or was never finished."""
-    for lock in folder.glob("*.lock"):
-        database = lock.with_suffix(".db")
+    """Remove locks and unfinished databases that killed processes left; a log whose database somebody removed gets it back."""
+    for name in {path.stem for ending in (".lock", ".db-wal") for path in folder.glob(f"*{ending}")}:
+        database = folder / f"{name}.db"
         if not database.exists() and not owner_alive(database):
             for ending in (".new", ".new-journal", ".new-wal", ".new-shm"):
-                lock.with_suffix(ending).unlink(missing_ok=True)
-            remove(database)
+                database.with_suffix(ending).unlink(missing_ok=True)
+            if database.with_suffix(".db-wal").exists():
+                _lay_out(folder, name)  # as it was: all that was written after that is in the log
+            else:
+                remove(database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,9 +258,8 @@ class Reading:
         self._path = path
 
     def __enter__(self) -> sqlite3.Connection:
-        wal = self._path.with_suffix(".db-wal")
-        if os.stat(self._path).st_size == 0 and wal.exists():
-            raise sqlite3.DatabaseError("the database is empty but has a log")  # SQLite would delete the log
+        if os.stat(self._path).st_size == 0:
+            raise sqlite3.DatabaseError("the database is empty")  # SQLite would take it for a new one, and delete its log
         self._connection = sqlite3.connect(f"file:{quote(str(self._path))}?mode=ro", uri=True, isolation_level=None, timeout=5)
         try:
             for pragma in ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0"):

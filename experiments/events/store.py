@@ -241,7 +241,7 @@ def _add_file(counts: _Counts, path: Path) -> bool:
     except sqlite3.DatabaseError:
         return True  # damaged: the loader raises the alarm; what it counted stands
     for key, n in tally.items():
-        counts.rows[key]["received"] += n - counts.received[outbox].get(key, 0)
+        counts.rows[key]["received"] += max(0, n - counts.received[outbox].get(key, 0))  # a damaged file may say less than it said
     for key, n in pending.items():
         counts.rows[key]["pending"] += n
     return path.exists()  # otherwise its log may have gone while it was read

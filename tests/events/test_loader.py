@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,14 +35,29 @@ def rows(home: Path, query: str) -> list[tuple[Any, ...]]:
         connection.close()
 
 
-def abandoned(home: Path, *numbers: int) -> OutboxFile:
-    """An outbox file whose owner died without sealing it (its log is still there)."""
+def written(home: Path, *numbers: int) -> OutboxFile:
+    """An outbox file of an owner that lives."""
     (home / "outbox").mkdir(exist_ok=True)
     file = OutboxFile(home / "outbox", f"dead-{numbers[0]}")
     for number in numbers:
         file.write([encode(view(number))], {("view", ""): 1})
+    return file
+
+
+def abandoned(home: Path, *numbers: int) -> OutboxFile:
+    """An outbox file whose owner died without sealing it (its log is still there)."""
+    file = written(home, *numbers)
     os.close(file._lock)
     return file
+
+
+def killed(owner: OutboxFile) -> None:
+    """Leave a file as a kill does, without what closing it would change, and without the index in memory."""
+    left = {path: path.read_bytes() for path in (owner.path, owner.wal)}
+    owner._connection.close()
+    os.close(owner._lock)
+    for path, data in left.items():
+        path.write_bytes(data)
 
 
 def test_every_event_is_stored_once_in_order(tmp_path: Path) -> None:
@@ -194,6 +209,55 @@ def test_a_tally_that_differs_from_the_entries_raises_an_alarm(tmp_path: Path, l
     assert (loaded.stored, loaded.alarms) == (3, 1)
     assert [row.exact for row in balance(tmp_path)] == [False]
     owner._connection.close()
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+@pytest.mark.parametrize("ended", [OutboxFile.seal, killed])
+@pytest.mark.parametrize("left", [None, 32])
+def test_a_file_whose_log_is_gone_or_empty_raises_an_alarm(
+    tmp_path: Path, loader: Loader, loaded: bool, ended: Callable[[OutboxFile], None], left: int | None
+) -> None:
+    owner = written(tmp_path, 1, 2)
+    if loaded:
+        loader.load()
+    owner.write([encode(view(3))], {("view", ""): 1})
+    ended(owner)
+    if left is None:
+        owner.wal.unlink()
+    else:
+        os.truncate(owner.wal, left)
+    assert loader.drain().alarms == 1
+    assert list(alarms(tmp_path)) == [owner.path]
+    assert [(row.received, row.stored, row.exact) for row in balance(tmp_path)] == [(2, 2, True)] * loaded
+
+
+def test_a_log_cut_between_two_commits_raises_an_alarm(tmp_path: Path, loader: Loader) -> None:
+    owner = written(tmp_path, 1, 2)
+    end = owner.wal.stat().st_size
+    owner.write([encode(view(3))], {("view", ""): 1})
+    killed(owner)
+    os.truncate(owner.wal, end)
+    loaded = loader.drain()
+    assert (loaded.stored, loaded.alarms) == (2, 1)
+    assert alarms(tmp_path) == {owner.path: "3 entries were acknowledged, the file ends at 2"}
+
+
+def test_a_file_that_shrank_after_it_was_loaded_takes_nothing_out_of_the_balance(tmp_path: Path, loader: Loader) -> None:
+    owner = written(tmp_path, 1, 2, 3)
+    loader.load()
+    killed(owner)
+    os.truncate(owner.wal, owner.wal.stat().st_size - 1)
+    assert loader.drain().alarms == 1
+    assert [(row.received, row.stored, row.exact) for row in balance(tmp_path)] == [(3, 3, True)]
+
+
+def test_an_empty_database_raises_an_alarm_also_without_a_log(tmp_path: Path, loader: Loader) -> None:
+    (tmp_path / "outbox").mkdir()
+    path = tmp_path / "outbox" / "dead-1.db"
+    path.touch()
+    assert loader.drain().alarms == 1
+    assert list(alarms(tmp_path)) == [path]
+    assert balance(tmp_path) == []
 
 
 def test_a_damaged_file_raises_an_alarm_and_leaves_the_others_alone(tmp_path: Path, loader: Loader) -> None:

@@ -212,6 +212,34 @@ def test_a_commit_under_a_lock_that_is_not_its_own_is_in_doubt(tmp_path: Path, r
     file.seal()
 
 
+@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # a file that is in doubt is never touched again
+@pytest.mark.parametrize("ending", [".db", ".db-wal"])
+def test_a_writer_whose_file_is_removed_acknowledges_nothing_more_in_it(tmp_path: Path, ending: str) -> None:
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=replace(SMALL, tick_s=3_600.0))
+    outbox.append([view(1)])
+    (old,) = outbox_files(tmp_path / "outbox")
+    old.with_suffix(ending).unlink()
+    acknowledged = []
+    for number in (2, 3):
+        with suppress(OutboxFailed):  # the first, unless the committer looked after its file before
+            outbox.append([view(number)], timeout_s=30)
+            acknowledged.append(view(number).id)
+    outbox.close()
+    found = harness.verdict(tmp_path, acknowledged)
+    assert (found.lost, found.stored) == (0, len(acknowledged))
+
+
+def test_a_database_that_was_removed_comes_back_with_what_its_log_holds(tmp_path: Path) -> None:
+    acknowledged = harness.kill_after(harness.start("writer", tmp_path, "FULL", 0, 10_000), lines=20)
+    for path in outbox_files(tmp_path / "outbox"):
+        path.unlink()
+    for lock in (tmp_path / "outbox").glob("*.lock"):
+        lock.unlink()
+    found = harness.verdict(tmp_path, acknowledged)
+    assert (found.lost, found.duplicates, found.alarms, found.exact) == (0, 0, 0, True)
+    assert list((tmp_path / "outbox").iterdir()) == []
+
+
 @pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 def test_a_quiet_writer_notices_that_its_lock_file_is_gone_and_starts_another_file(tmp_path: Path) -> None:
     outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)

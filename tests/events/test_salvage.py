@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,7 @@ from experiments.events.store import alarms, balance
 from experiments.events.wire import encode
 from tests.events.story import START, view
 from tests.events.test_erase import hits
-from tests.events.test_loader import abandoned, rows
+from tests.events.test_loader import abandoned, rows, written
 
 pytestmark = pytest.mark.usefixtures("either_engine_long")
 
@@ -108,9 +109,10 @@ def test_pages_of_a_file_that_are_damaged_take_only_their_own_entries_with_them(
     for number in range(8):
         home = tmp_path / str(number)
         home.mkdir()
-        file = abandoned(home, 1_000)
+        file = written(home, 1_000)
         events = [replace(view(n), body={"page_type": "front", "x": "y" * 500}) for n in range(60)]
         file.write(map(encode, events), {("view", ""): 60})
+        os.close(file._lock)
         file._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         file._connection.close()
         content = bytearray(file.path.read_bytes())
