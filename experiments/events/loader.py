@@ -205,6 +205,8 @@ class Loader:
         final = request.final and not more
         alarm = "" if found.good == found.entries else f"entry {last + 1} is missing or damaged"
         with self.transaction() as store:
+            if not self._is_next(store, request):
+                return Loaded(pending_files=1)
             loaded, counts = self.insert(store, name, found.groups)
             store.executemany(ADD_TALLY, [(name, *key, found.tally.get(key, 0), counts[key]) for key in {*found.tally, *counts}])
             if final and not alarm:
@@ -214,6 +216,11 @@ class Loader:
         if state == "done":
             remove(path)
         return loaded + Loaded(alarms=int(bool(alarm)), pending_files=int(more and not alarm))
+
+    def _is_next(self, store: Store, request: Request) -> bool:
+        """Whether a file's offset is still that of the request: a commit whose answer was lost may come through after it was read."""
+        row = store.execute("SELECT seq FROM outbox_offset WHERE outbox = ?", (self._name(Path(request.path)),)).fetchone()
+        return bool((row or [0])[0] == request.after)
 
     def insert(self, store: Store, outbox: str, groups: Iterable[Decoded]) -> tuple[Loaded, Counter[OutcomeKey]]:
         """Store entries, each group at most ``store.most_rows``; return what became of them, and how many there were per kind and arm."""
@@ -258,7 +265,8 @@ class Loader:
 
     def _keep(self, request: Request, alarm: str) -> Loaded:
         with self.transaction() as store:
-            store.execute(SET_OFFSET, (self._name(Path(request.path)), request.after, request.chain, "kept", alarm))
+            if self._is_next(store, request):
+                store.execute(SET_OFFSET, (self._name(Path(request.path)), request.after, request.chain, "kept", alarm))
         return Loaded(alarms=1)
 
     def _doubt(self, store: Store, path: Path, found: Found, last: int) -> str:
