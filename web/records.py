@@ -13,7 +13,7 @@ from experiments.serving.pick import Picked
 from experiments.serving.recommender import Catalogue
 from web.identity import Identity
 
-__all__ = ["Visit", "click", "degraded", "page_events"]
+__all__ = ["Visit", "click", "degraded", "linked", "page_events"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,14 @@ def _impression(slot: str, picked: Picked, catalogue: Catalogue) -> dict[str, An
         "outcome": picked.outcome,
         "reason": picked.reason[:200],
     }
+
+
+def linked(article: str, reader: str, experiment: str) -> str:
+    """Return what the token of a link covers: a click is one of this reader, in the test in which the link was shown.
+
+    A tab may be open while one test ends and another begins, or while the reader agrees to be in one.
+    """
+    return f"{article}|{reader}|{experiment}"
 
 
 def click(visit: Visit, *, page_view: str, slot: str, position: int, experiment: str, arm: str) -> Event:

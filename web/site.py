@@ -38,7 +38,7 @@ from web.identity import Identity, identify, read_choices, remember, set_choices
 from web.keys import tokens_of
 from web.objections import Objections
 from web.published import Live, Published, refresh
-from web.records import Visit, click, page_events
+from web.records import Visit, click, linked, page_events
 from web.shadow import Asked, Shadow
 from web.site_protocol import Choices, MostRead, PageView, SlotItem, SlotView
 from web.standing import standing
@@ -221,22 +221,20 @@ class NewsSite:
         )  # fmt: skip
 
     def _click(self, request: Request, visit: Visit, slot: _Slot | None) -> list[Any]:
-        """The click that led here, if the link carries a token of this reader; a copied link is a view like any other."""
+        """The click that led here, if the link carries a token of this reader and of the test they are in; else this is a view like any other."""
         token = request.args.get("via", "")
         if not token or not visit.article:
             return []
+        experiment, arm = _test_of(slot)
         try:
-            link = self.tokens.read_link(token, f"{visit.article}|{visit.identity.reader}")
+            link = self.tokens.read_link(token, linked(visit.article, visit.identity.reader, experiment))
         except TokenError:
             return []
-        assignment = slot.assignment if slot else None
-        experiment, arm = (assignment.experiment, assignment.arm) if assignment else ("", "")
         return [click(visit, page_view=link.page_view, slot=link.slot, position=link.position, experiment=experiment, arm=arm)]
 
     def _token(self, visit: Visit, slot: _Slot | None) -> str:
-        assignment = slot.assignment if slot else None
         articles = tuple(self.catalogue.ids[i.article] for i in slot.picked.slate.items) if slot else ()
-        experiment, arm = (assignment.experiment, assignment.arm) if assignment else ("", "")
+        experiment, arm = _test_of(slot)
         claims = PageClaims(
             visit.page_view, self.tokens.reader_hash(visit.identity.reader), visit.identity.source, visit.at_us,
             config=visit.config, experiment=experiment, arm=arm, articles=articles,
@@ -250,7 +248,7 @@ class NewsSite:
         items = []
         for place, item in enumerate(slot.picked.slate.items):
             article = catalogue.articles[item.article]
-            token = self.tokens.link(visit.page_view, SLOT, place, f"{article.id}|{visit.identity.reader}")
+            token = self.tokens.link(visit.page_view, SLOT, place, linked(article.id, visit.identity.reader, _test_of(slot)[0]))
             items.append(SlotItem(article, f"/en/article/{article.id}?via={token}", reasons.sentence(item, self.published.signals)))
         return SlotView(tuple(items), ask=visit.identity.choices.personal is None, name=SLOT)
 
@@ -290,6 +288,11 @@ class NewsSite:
     def fault(self) -> str:
         """Return in words why this process is not ready, or an empty string: a canary event must become durable."""
         return self.canary.fault()
+
+
+def _test_of(slot: _Slot | None) -> tuple[str, str]:
+    """Experiment and arm of a page, both empty outside of tests."""
+    return (slot.assignment.experiment, slot.assignment.arm) if slot and slot.assignment else ("", "")
 
 
 def _referrer(request: Request) -> str:

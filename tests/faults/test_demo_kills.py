@@ -41,6 +41,7 @@ from web.demo.newspaper import build_newspaper
 from web.demo.plan import first_experiment
 from web.demo.processes import Processes
 from web.keys import tokens_of
+from web.records import linked
 
 # The demo's connections live as long as their threads and are closed by nobody.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
@@ -69,7 +70,8 @@ class Listening(Wire):
             told = json.loads(body)
             self.acknowledged.append(event_id(claimed(told["token"]).page_view, "dwell", f"{told['active_ms']}:{told['depth']}"))
         elif path != "/e" and status == 200 and (token := TOKEN.search(text)):
-            self.acknowledged += [*promised(claimed(token[1]), path), *self._click(path, reader)]
+            page = claimed(token[1])
+            self.acknowledged += [*promised(page, path), *self._click(path, reader, page.experiment)]
         return status, text
 
     def _patiently(self, browser: Browser, method: str, path: str, body: bytes | None, **more: Any) -> tuple[int, str]:
@@ -81,10 +83,11 @@ class Listening(Wire):
                 if time.monotonic() > until:
                     raise
 
-    def _click(self, path: str, reader: str) -> list[bytes]:
+    def _click(self, path: str, reader: str, experiment: str) -> list[bytes]:
         address = urlsplit(path)
         article = address.path.rpartition("/")[2]
-        links = [self.tokens.read_link(token, f"{article}|{reader}") for token in parse_qs(address.query).get("via", ())]
+        covered = linked(article, reader, experiment)
+        links = [self.tokens.read_link(token, covered) for token in parse_qs(address.query).get("via", ())]
         return [event_id(link.page_view, "click", f"{link.slot}:{article}") for link in links]
 
 

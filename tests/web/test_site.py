@@ -12,11 +12,14 @@ from flask.testing import FlaskClient
 
 from experiments.events import lake
 from experiments.events.store import balance
+from experiments.lifecycle import Step, draft, publish_plan, start, stop
 from experiments.serving.level_shares import levels_of
 from experiments.serving.recommender import Context, Ranking
+from experiments.tables import control_engine
 from recsys.interactions import to_reads
-from tests.web.site_fixture import PHONE, Stand
+from tests.web.site_fixture import NOW, PHONE, Stand
 from web.identity import choices_text
+from web.published import refresh
 from web.site_protocol import Choices
 
 TOKEN = re.compile(r'data-token="([^"]+)"')
@@ -66,6 +69,23 @@ def test_a_link_copied_to_another_reader_is_a_view_and_no_click(stand: Stand) ->
     link = SLOT.findall(read(stand.reader_in("newest"), f"/en/article/{stand.article}"))[0]
     read(stand.reader_in("newest"), link)
     assert not [e for e in stand.events() if e["kind"] == "click"]
+
+
+def test_a_click_on_a_page_from_before_a_test_does_not_count_in_it(stand: Stand) -> None:
+    """A tab may stay open while one test ends and the next begins; a report on the next would not be trusted."""
+    clients = [stand.reader_in("newest"), stand.reader_in("front")]
+    links = [SLOT.findall(read(client, f"/en/article/{stand.article}"))[0] for client in clients]
+    engine, step = control_engine(stand.home), Step("test", NOW, "a test")
+    stop(engine, "related", step)
+    draft(engine, replace(stand.plan, name="next"), step)
+    start(engine, "next", step)
+    publish_plan(stand.home, engine, at=NOW)
+    stand.site.published = refresh(stand.home, stand.site.published)
+    for client, link in zip(clients, links, strict=True):
+        read(client, link)
+    events = stand.events()
+    assert not [e for e in events if e["kind"] == "click"]
+    assert [e["experiment"] for e in events if e["kind"] == "exposure"] == ["related", "related", "next", "next"]
 
 
 def test_dwell_from_the_beacon_is_stored_once_however_often_it_is_sent(stand: Stand) -> None:
