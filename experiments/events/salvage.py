@@ -20,7 +20,7 @@ from zlib import crc32
 
 from experiments.events.engine import ADD_TALLY, SET_OFFSET
 from experiments.events.loader import Loaded, Loader
-from experiments.events.outbox_file import Reading, owner_alive, remove
+from experiments.events.outbox_file import Reading, acknowledged, owner_alive, remove, sweep
 from experiments.events.rows import decoded
 from experiments.events.store import OutcomeKey
 from experiments.events.wire import kind_and_arm, reader_of
@@ -29,6 +29,7 @@ from experiments.files import replace_file
 __all__ = ["Salvaged", "copied", "salvage"]
 
 READER_ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+UNKNOWN: OutcomeKey = ("?", "")  # as an entry is counted that does not say its kind
 UNSURE, LOST = "damaged in its outbox file", "lost with its outbox file"
 TOLD = "SELECT kind, arm, received, loaded FROM tally WHERE outbox = ?"
 MOST = 1_000_000  # entries a file is searched for: a damaged number must not make it endless
@@ -66,10 +67,12 @@ class _Found:
     good: list[tuple[int, bytes]] = field(default_factory=list)
     unsure: list[tuple[int, bytes]] = field(default_factory=list)
     tally: Counter[OutcomeKey] = field(default_factory=Counter)
+    acknowledged: int = 0
 
 
 def salvage(home: Path, loader: Loader) -> list[Salvaged]:
     """Finish with every damaged outbox file of the loader's home, and with every one that somebody removed before it was loaded."""
+    sweep(home / "outbox")
     with loader.transaction() as store:
         prefix = store.prefix
         rows = store.execute("SELECT outbox, seq, chain, state, alarm FROM outbox_offset WHERE state <> 'done' ORDER BY outbox").fetchall()
@@ -102,6 +105,7 @@ def _finish(loader: Loader, known: tuple[str, int, int], path: Path, alarm: str)
         loaded, counts = loader.insert(store, name, decoded(found.good, at_once=store.most_rows))
         received = Counter[OutcomeKey]({key: one[0] for key, one in told.items()}) | found.tally
         short = received - counts - Counter({key: one[1] for key, one in told.items()})
+        short[UNKNOWN] += max(0, found.acknowledged - seq - len(found.good) - max(short.total(), len(found.unsure)))
         unsure = [(number, body) for number, body in found.unsure if not _of_erased(loader, body)]
         letters = _letters(unsure, short, seq, taken={one[0] for one in found.good})
         store.executemany(
@@ -144,6 +148,8 @@ def _head(key: OutcomeKey) -> bytes:
 def _read(path: Path, *, after: int, chain: int) -> _Found:
     """Read every entry that can be read, each by itself: a damaged page takes only its own with it."""
     found = _Found()
+    with suppress(OSError):
+        found.acknowledged = acknowledged(path)
     with suppress(OSError, sqlite3.Error), Reading(path) as file:
         for kind, arm, n in _tried(file, "SELECT kind, arm, n FROM tally"):
             found.tally[kind, arm] = n
