@@ -21,7 +21,7 @@ from experiments.errors import BusyError
 from experiments.events.engine import ADD_OUTCOME, ADD_TALLY, EPOCH, FOLD_TALLY, SET_OFFSET, Store
 from experiments.events.outbox_file import acknowledged, outbox_files, owner_alive, remove, sweep, wal_tail
 from experiments.events.reading_ahead import Found, ReadingAhead, Request
-from experiments.events.rows import Decoded, Outcome, insert_new
+from experiments.events.rows import Decoded, Letter, Outcome, insert_new, keep_dead
 from experiments.events.sealed import late_for_their_day
 from experiments.events.store import OutcomeKey, erase_key, open_store, reader_key, store_path
 from experiments.events.wire import COLUMNS, Columns, kind_and_arm, reader_of
@@ -31,7 +31,6 @@ __all__ = ["Loaded", "Loader"]
 CHECKPOINT_BYTES = 16 << 20
 MOST = 20_000
 KIND, READER, ARM = (COLUMNS.index(name) for name in ("kind", "reader", "arm"))
-Letter = tuple[str, int, int, str, str, str, bytes]  # a row of dead_letter
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +233,9 @@ class Loader:
             counts.update((kind, arm) for _, _, _, _, kind, arm, _ in dead)
             erased, kept, dead = self._without_erased(columns, dead)
             stored, late, again = insert_new(store, late_for_their_day(store, kept))
-            store.executemany("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", dead)
-            others.update(erased + again)
-            total += Loaded(stored=stored, dead=len(dead), late=late)
+            known = keep_dead(store, dead)
+            others.update(erased + again + known)
+            total += Loaded(stored=stored, dead=len(dead) - known.total(), late=late)
         store.executemany(ADD_OUTCOME, [(*key, n) for key, n in others.items()])
         named = Counter(duplicate=0, conflict=0, erased=0)
         for (_, _, name), n in others.items():
@@ -271,8 +270,8 @@ class Loader:
 
     def _doubt(self, store: Store, path: Path, found: Found, last: int) -> str:
         """Why a final file cannot be taken for complete; empty if it can."""
-        loaded = store.execute("SELECT kind, arm, loaded FROM tally WHERE outbox = ?", (self._name(path),)).fetchall()
-        if {(kind, arm): n for kind, arm, n in loaded} != found.tally:
+        uneven = store.execute("SELECT count(*) FROM tally WHERE outbox = ? AND received <> loaded", (self._name(path),)).fetchone()[0]
+        if uneven:
             return "the writer's tally differs from the entries"
         if found.sealed is not None:
             return "" if found.sealed == last else f"sealed at entry {found.sealed}, ends at {last}"

@@ -11,12 +11,13 @@ from experiments.errors import DataError
 from experiments.events.engine import Store
 from experiments.events.wire import COLUMNS, Columns, RefusedError, StoredRow, decode, decode_all, payload
 
-__all__ = ["Decoded", "Entries", "Outcome", "decoded", "insert_new"]
+__all__ = ["Decoded", "Entries", "Letter", "Outcome", "decoded", "insert_new", "keep_dead"]
 
 ID, KIND, ARM, LATE = (COLUMNS.index(name) for name in ("id", "kind", "arm", "late"))
 AT_ONCE = 250  # entries that are decoded at once, or one by one if any of them is refused
 Entries = Sequence[tuple[Any, ...]]  # number, what was written, and what else is known of it
 Outcome = tuple[str, str, str]  # kind, arm, what became of an event
+Letter = tuple[str, int, int, str, str, str, bytes]  # a row of dead_letter
 Decoded = tuple[Columns, list[tuple[int, str, bytes]]]  # what is good; of what is refused its number, the reason and what was written
 
 
@@ -63,6 +64,17 @@ def insert_new(store: Store, columns: Columns) -> tuple[int, int, Counter[Outcom
         if columns[ID] and not store.insert(columns):
             raise DataError("the store refuses events whose ids are new.", "Look at its log.")
     return len(columns[ID]), sum(columns[LATE]), others
+
+
+def keep_dead(store: Store, letters: Sequence[Letter]) -> Counter[Outcome]:
+    """Keep the dead letters of one outbox, in their order; return those that were there: its file has come back, with a backup, say."""
+    if not letters:
+        return Counter()
+    outbox, first, last = letters[0][0], letters[0][1], letters[-1][1]
+    query = "SELECT seq FROM dead_letter WHERE outbox = ? AND seq BETWEEN ? AND ?"
+    known = {seq for (seq,) in store.execute(query, (outbox, first, last))}
+    store.executemany("INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", [letter for letter in letters if letter[1] not in known])
+    return Counter((kind, arm, "duplicate") for _, seq, _, _, kind, arm, _ in letters if seq in known)
 
 
 def _sorted_out(store: Store, columns: Columns) -> tuple[Columns, Counter[Outcome]]:

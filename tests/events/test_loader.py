@@ -13,7 +13,7 @@ from msgspec import structs
 from experiments.errors import BusyError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
-from experiments.events.outbox_file import OutboxFile, outbox_files
+from experiments.events.outbox_file import OutboxFile, copy_outbox, outbox_files
 from experiments.events.store import alarms, balance, open_store, read_store, store_path
 from experiments.events.wire import encode
 from tests.events.story import DAY, SMALL, START, send, view
@@ -306,6 +306,38 @@ def test_a_finished_file_that_a_power_cut_brings_back_is_all_duplicates(tmp_path
         path.write_bytes(data)
     assert loader.drain().duplicate == 2
     assert [(row.stored, row.exact) for row in balance(tmp_path)] == [(2, True)]
+
+
+def test_a_dead_letter_of_a_file_that_comes_back_is_a_duplicate(tmp_path: Path, loader: Loader) -> None:
+    """A backup under load holds the file, and the store into which it was loaded meanwhile."""
+    owner = written(tmp_path, 1)
+    owner.write([encode(structs.replace(view(2), kind="click"))], {("click", ""): 1})
+    owner.write([encode(view(3))], {("view", ""): 1})
+    killed(owner)
+    copy = {path: path.read_bytes() for path in (tmp_path / "outbox").iterdir()}
+    assert (loader.drain().dead, loader.drain().dead) == (1, 0)
+    for path, data in copy.items():
+        path.write_bytes(data)
+    loaded = loader.drain()
+    assert (loaded.stored, loaded.dead, loaded.duplicate) == (0, 0, 3)
+    assert [(row.kind, row.received, row.dead, row.duplicate, row.exact) for row in balance(tmp_path)] == [
+        ("click", 2, 1, 1, True),
+        ("view", 4, 0, 2, True),
+    ]
+
+
+def test_a_file_as_a_backup_copied_it_before_the_store_is_finished_without_an_alarm(tmp_path: Path, loader: Loader) -> None:
+    owner = written(tmp_path, 1, 2)
+    copy_outbox(owner.path, tmp_path / "copy.db")
+    owner.write([encode(view(3))], {("view", ""): 1})
+    loader.load()
+    killed(owner)
+    owner.wal.unlink()
+    (tmp_path / "copy.db").rename(owner.path)
+    owner.path.with_suffix(".lock").write_bytes(b"")  # as a restore makes it
+    assert loader.drain().alarms == 0
+    assert list((tmp_path / "outbox").iterdir()) == []
+    assert [(row.received, row.stored, row.exact) for row in balance(tmp_path)] == [(3, 3, True)]
 
 
 def test_what_a_killed_process_left_unfinished_is_swept(tmp_path: Path, loader: Loader) -> None:
