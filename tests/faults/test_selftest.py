@@ -42,7 +42,11 @@ def test_without_the_right_to_cut_the_power_it_says_what_is_missing(tmp_path: Pa
 
 def begun(home: Path) -> tuple[subprocess.Popen[bytes], list[int]]:
     """The command once its writer and its loader work, and descriptors of these two."""
-    command = subprocess.Popen([sys.executable, "-m", "web", "selftest", "--quick", "--home", str(home)], stderr=subprocess.DEVNULL)
+    command = subprocess.Popen(
+        [sys.executable, "-m", "web", "selftest", "--quick", "--home", str(home)],
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # what a shell starts in the background ignores it
+    )
     children = Path(f"/proc/{command.pid}/task/{command.pid}/children")
     while not list(home.glob("selftest-*/kills/events.db")) or len(children.read_text().split()) < 2:
         assert command.poll() is None
