@@ -26,7 +26,7 @@ from recsys.arms.ranked import Ranked
 from recsys.features import FEATURES
 from recsys.one_line import tell
 from recsys.requests import contexts, next_reads
-from recsys.training import Source, read_source
+from recsys.source import Source, read_source
 from recsys.trees import Trees
 
 __all__ = ["contributions", "explain", "main", "summarise"]

@@ -26,9 +26,10 @@ from recsys.card import model_card, unfilled
 from recsys.comparison import PLACES, bootstrap_difference
 from recsys.contract import CHECKS, broken_promises
 from recsys.footprint import footprint_mb
+from recsys.judging import LEAST_REQUESTS, later_requests
 from recsys.practice import on_trial
 from recsys.replay import Replayed, replay, variety
-from recsys.training import LEAST_REQUESTS, Source, later_requests, read_source
+from recsys.source import Source, read_source
 
 __all__ = ["Checked", "Gate", "Limits", "check_arm", "diversity", "waited"]
 

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from experiments.serving.recommender import Context, Recommender
 from experiments.serving.signals import HOUR
 from experiments.serving.slate import build_slate
+from recsys.judging import place_of
 from recsys.requests import Request, Site, contexts
-from recsys.training import place_of
 
 __all__ = ["Replayed", "Variety", "replay", "variety"]
 

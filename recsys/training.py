@@ -7,7 +7,6 @@ ends with 0 (published) or 3 (refused, with the reason). What the last run said 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib
 import json
 import resource
@@ -15,173 +14,25 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version as library_version
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from experiments.clock import FileClock, system_clock
 from experiments.errors import ArmError, ArtefactError, DataError, PresslabError
 from experiments.files import replace_json
 from experiments.serving.artefacts import publish, read_bundle, write_bundle
-from experiments.serving.recommender import Catalogue, Context, Recommender, arm_class
-from experiments.serving.signals import HOUR, Reads, SignalRules, Texts
-from experiments.serving.slate import SlateRules
-from recsys.comparison import compare, paired
-from recsys.interactions import to_reads
-from recsys.requests import Request, Site, contexts, next_reads
-from recsys.text import fit_texts
+from experiments.serving.recommender import Catalogue, arm_class
+from recsys.judging import Trainer, judge
+from recsys.requests import Request, contexts
+from recsys.source import Source, read_source
 
-__all__ = ["Judged", "Source", "Trainer", "judge", "later_requests", "main", "place_of", "read_source", "train"]
+__all__ = ["main", "train"]
 
-HISTORY_H = 800.0  # the longest window of a recipe, before the longest test stretch, and the five days the signals look back
-TEST_HOURS = (24.0, 48.0, 72.0)  # the last day, or up to three where a day has too few page views
-SPARSE_TEST_HOURS = (168.0, 336.0)  # of a log so quiet that three days hold too few to compare on at all
-ENOUGH_REQUESTS, LEAST_REQUESTS, MOST_REQUESTS = 300, 50, 1_000
 GOLDEN = 20  # the latest page views: each hour of them costs a snapshot of the signals
-PLACES = 10
 LIBRARIES = ("numpy", "scipy", "implicit", "scikit-learn")
-
-
-class Trainer(Protocol):
-    """What a training module offers under the name ``Trainer``."""
-
-    @property
-    def ablations(self) -> Mapping[str, tuple[str, ...]]: ...
-
-    def fit(self, until: float, without: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What is learned from.
-
-    Parameters
-    ----------
-    reads : of readers who agreed (an arm with their own history learns from nobody else).
-    site : everybody's reads, for the signals. data_sha256 : of the reads. last_offset : highest event number.
-    """
-
-    reads: Reads
-    site: Site
-    data_sha256: str
-    last_offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """Time-split result.
-
-    Parameters
-    ----------
-    metrics : flat figures for the manifest, hit rates with their 95 % intervals. arms, pairs : as ``evaluate --json`` has them.
-    reason : why the arm is refused; empty when it may be published. asked : the page views, in order of time.
-    """
-
-    metrics: dict[str, float]
-    arms: list[dict[str, Any]]
-    pairs: list[dict[str, Any]]
-    reason: str
-    asked: Sequence[Request] = ()
-
-
-def read_source(home: Path, *, until_us: int, agreed_only: bool, texts: bool = True) -> Source:
-    """Read the catalogue and the reads a recipe can look at; ``texts`` False leaves the vectors of words out, which take seconds.
-
-    Raises
-    ------
-    DataError
-        The site has no article or no read in the window.
-    """
-    from experiments.content import load_catalogue
-    from experiments.events import lake
-    from experiments.settings import load_settings
-
-    settings, catalogue = load_settings(home), load_catalogue(home)
-    since_us = until_us - round(HISTORY_H * HOUR * 1e6)
-    table = lake.reads(home, until_us=until_us, since_us=since_us)
-    mine = lake.reads(home, until_us=until_us, since_us=since_us, agreed_only=True) if agreed_only else table
-    reads = to_reads(mine, catalogue)
-    if not len(reads):
-        whose = "readers who agreed to personal choice have" if agreed_only else "readers have"
-        raise DataError(f"{whose} read nothing in the last {HISTORY_H:.0f} h.", "Wait for readers, or import a log.")
-    rules = SignalRules(settings.half_life_hours, co_read_sessions=settings.co_read_sessions), SlateRules(pool_h=settings.pool_hours)
-    words = fit_texts(catalogue, until=until_us / 1e6, window_h=HISTORY_H) if texts else Texts.none()
-    site = Site(catalogue, to_reads(table, catalogue), *rules, texts=words)
-    offsets = table["seq"].to_numpy()
-    return Source(reads, site, _digest(mine), int(offsets.max(initial=-1)))
-
-
-def _digest(reads: Any) -> str:
-    """Return the sha256 of readers, articles and times, each written line by line."""
-    digest, some = hashlib.sha256(), 1 << 20  # fewer than would fill an Arrow text
-    for name in ("reader", "article", "at"):
-        for start in range(0, len(reads), some):
-            words = pc.cast(reads[name].slice(start, some), pa.string()).combine_chunks()
-            digest.update(b"\n" if start else b"")
-            digest.update(pc.binary_join(pa.ListArray.from_arrays([0, len(words)], words), "\n")[0].as_buffer())
-    return digest.hexdigest()
-
-
-def judge(trainer: Trainer, source: Source, arm: str, *, until: float, against: str = "front", seed: int = 0) -> Judged:
-    """Fit on earlier reads and compare with the heuristic on later ones; the heuristic sees the same signals.
-
-    The arm is refused when its hit rate lies below the heuristic's by more than one half-width of the paired interval.
-    """
-    split, asked = later_requests(source.reads, until, seed)
-    if len(asked) < LEAST_REQUESTS:
-        return Judged({}, [], [], f"only {len(asked)} page views to compare on, {LEAST_REQUESTS} are needed.")
-    kind: Any = arm_class(arm)
-    fits = {arm: trainer.fit(split), **{name: trainer.fit(split, without) for name, without in trainer.ablations.items()}}
-    arms = {name: kind.load(arrays, about, source.site.catalogue) for name, (arrays, about) in fits.items()}
-    arms[against] = arm_class(against)()
-    ranks: dict[str, list[float]] = {name: [] for name in arms}
-    for request, context in contexts(asked, source.site):
-        for name, recommender in arms.items():
-            ranks[name].append(place_of(recommender, request, context))
-    return _verdict({name: np.array(values) for name, values in ranks.items()}, asked, arm, against)
-
-
-def later_requests(reads: Reads, until: float, seed: int) -> tuple[float, list[Request]]:
-    """Return the moment models may learn up to, and the page views after it that arms are compared on."""
-    split, asked = until, list[Request]()
-    for hours in (*TEST_HOURS, *SPARSE_TEST_HOURS):
-        split = until - hours * HOUR
-        asked = next_reads(reads, since=split, until=until, most=MOST_REQUESTS, seed=seed)
-        if len(asked) >= (ENOUGH_REQUESTS if hours < TEST_HOURS[-1] else LEAST_REQUESTS):
-            break
-    return split, asked
-
-
-def place_of(arm: Recommender, request: Request, context: Context) -> float:
-    """Return the place of the article opened next in the arm's ranking, 0 the first, infinite when it is not there."""
-    found = np.flatnonzero(arm.rank(context).articles == request.target)
-    return float(found[0]) if len(found) else float("inf")
-
-
-def _verdict(ranks: Mapping[str, npt.NDArray[np.float64]], asked: Sequence[Request], arm: str, against: str) -> Judged:
-    readers = np.array([request.reader for request in asked])
-    told = compare(ranks, readers)
-    gap = paired(arm, against, hits=(ranks[arm] < PLACES, ranks[against] < PLACES), readers=readers)
-    metrics = {"queries": float(len(asked)), "difference": gap.difference, "difference_low": gap.low, "difference_high": gap.high}
-    for row in told["arms"]:
-        prefix = "" if row["arm"] == arm else f"{row['arm']}_"
-        for suffix, key in (("", "hit_rate_at_10"), ("_low", "low"), ("_high", "high")):
-            metrics[f"{prefix}hit_rate_at_10{suffix}"] = float(row[key])
-        metrics[f"{prefix}mrr_at_10"] = float(row["mrr_at_10"])
-    half = (gap.high - gap.low) / 2
-    reason = ""
-    if gap.difference < -half:
-        reason = (
-            f"on {len(asked)} later page views '{arm}' places the next article among the first ten in {metrics['hit_rate_at_10']:.1%} of cases, "
-            f"'{against}' in {metrics[f'{against}_hit_rate_at_10']:.1%}; the gap of {-gap.difference:.1%} is more than its uncertainty ({half:.1%})."
-        )
-    return Judged(metrics, told["arms"], told["pairs"], reason, asked)
 
 
 def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = "front") -> dict[str, Any]:

@@ -92,8 +92,9 @@ def stages(home: str) -> None:
     """CPU seconds of what ``presslab model train als`` does one after the other, imports of libraries in the first."""
     from experiments.serving.recommender import arm_class
     from recsys.fit_als import Trainer
+    from recsys.judging import later_requests, place_of
     from recsys.requests import contexts
-    from recsys.training import later_requests, place_of, read_source
+    from recsys.source import read_source
 
     begun, spent = time.process_time(), dict[str, float]()
 

@@ -24,9 +24,11 @@ from recsys.arms.als import Als
 from recsys.drift import divergence, moved, profile
 from recsys.explanation import explain
 from recsys.interactions import to_reads
+from recsys.judging import judge
 from recsys.reproduce import reproduce
 from recsys.requests import Site
-from recsys.training import Source, judge, main, read_source, train
+from recsys.source import Source, read_source
+from recsys.training import main, train
 from tests.recsys import small_site
 
 UNTIL_US = small_site.until_us()
