@@ -10,8 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import DataError
+from experiments.serving.artefacts import ARRAYS
 from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, Reads
+from recsys.arms.als import article_factors
 from recsys.factors import Factors
 from recsys.interactions import Interactions, interactions
 from recsys.requests import Site
@@ -141,12 +143,34 @@ def als_factors(reads: Reads, catalogue: Catalogue, recipe: AlsRecipe, *, until:
     return Factors(spread, recipe.alpha, float(about["parameters"]["regularization"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A fit that a later one may begin at.
+
+    Parameters
+    ----------
+    until : unix seconds, it saw nothing at or after them. vectors : (articles, factors), over the catalogue of this training.
+    anew : until of the fit from random vectors that it goes back to, by one step or many.
+    version, sha256 : of the published version it was read from, and of that one's arrays; empty when it was fitted in this training.
+    """
+
+    until: float
+    vectors: npt.NDArray[np.float32]
+    anew: float
+    version: str = ""
+    sha256: str = ""
+
+    def told(self) -> dict[str, Any]:
+        """What a manifest says of the beginning: with it, the seed and the reads the same bits come again."""
+        return {"version": self.version, "sha256": self.sha256, "until": round(self.until * 1e6), "anew_until": round(self.anew * 1e6)}
+
+
 @dataclass(slots=True)
 class Trainer:
     """Fits the ``als`` arm as of any moment (see :mod:`recsys.training`).
 
-    On a busy site a fit begins at the vectors of the one before, if that was of an earlier moment: the version to publish at those
-    of the version that was judged a day earlier. Three iterations from there find the next click more often than ten from random ones.
+    On a busy site a fit begins at the vectors of an earlier moment: those of the version that serves (:meth:`lead_on`), or of the fit
+    that was judged a day earlier. Three iterations from there find the next click more often than ten from random ones.
     """
 
     reads: Reads
@@ -154,22 +178,46 @@ class Trainer:
     until: float
     seed: int
     recipe: AlsRecipe = AlsRecipe()
-    fitted: tuple[float, npt.NDArray[np.float32]] | None = field(default=None, init=False)
+    fitted: Fitted | None = field(default=None, init=False)
 
     @property
     def ablations(self) -> dict[str, tuple[str, ...]]:
         return {}
+
+    def lead_on(self, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> bool:
+        """Take a published version for an earlier fit, so that the next one begins at it; False where that one begins anew.
+
+        It does when the recipe was another, and when the version goes back to a fit so old that no read of it counts any more.
+
+        Parameters
+        ----------
+        arrays, about : of the version, as :func:`experiments.serving.artefacts.read_bundle` returns them.
+
+        Raises
+        ------
+        ArtefactError
+            Arrays and manifest disagree.
+        """
+        chosen, until = for_site(self.recipe, self.reads, until=self.until), about["until"] / 1e6
+        began = about.get("began")  # of an earlier release it is the moment of a fit anew, or None
+        anew = ((began.get("anew_until") if isinstance(began, Mapping) else began) or about["until"]) / 1e6
+        if not chosen.again or about.get("parameters") != asdict(chosen) or self.until - anew > (chosen.window_h or 0.0) * HOUR:
+            return False
+        if self.fitted is None or self.fitted.until < until:
+            vectors = article_factors(arrays, about, self.site.catalogue).vectors
+            self.fitted = Fitted(until, vectors, anew, str(about["version"]), str(about["files"][ARRAYS]["sha256"]))
+        return True
 
     def fit(self, until: float, without: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return arrays and manifest entries of a model that saw nothing at or after ``until``; ALS has no part to leave out."""
         if without:
             raise DataError(f"'als' has no features to leave out, asked for {', '.join(without)}.")
         chosen = for_site(self.recipe, self.reads, until=until)
-        began, begin = self.fitted or (until, None)
-        if not chosen.again or began >= until or begin is None or begin.shape[1] != chosen.factors:
-            begin = None
+        began = self.fitted
+        if began is not None and (not chosen.again or began.until >= until or began.vectors.shape[1] != chosen.factors):
+            began = None
         data = _window(self.reads, self.site.catalogue, chosen, until=until)
-        vectors = article_vectors(data, chosen, seed=self.seed, begin=begin)
-        self.fitted = until, vectors
+        vectors = article_vectors(data, chosen, seed=self.seed, begin=began.vectors if began else None)
+        self.fitted = Fitted(until, vectors, began.anew if began else until)
         arrays, about = _bundle(vectors, data, chosen, self.site.catalogue)
-        return arrays, {**about, "began": round(began * 1e6) if begin is not None else None}
+        return arrays, {**about, "began": began.told() if began else {}}

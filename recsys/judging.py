@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.errors import ArtefactError
 from experiments.serving.recommender import Context, Recommender, arm_class
 from experiments.serving.signals import HOUR, Reads
 from recsys.comparison import PLACES, compare, paired
-from recsys.requests import Request, contexts, next_reads
+from recsys.requests import Request, Site, contexts, next_reads
+from recsys.served import Served
 from recsys.source import Source
 
-__all__ = ["LEAST_REQUESTS", "Judged", "Trainer", "judge", "later_requests", "place_of"]
+__all__ = ["LEAST_REQUESTS", "Judged", "Trainer", "judge", "judge_served", "later_requests", "place_of"]
 
 TEST_HOURS = (24.0, 48.0, 72.0)  # the last day, or up to three where a day has too few page views
 SPARSE_TEST_HOURS = (168.0, 336.0)  # of a log so quiet that three days hold too few to compare on at all
@@ -30,6 +32,8 @@ class Trainer(Protocol):
 
     def fit(self, until: float, without: Sequence[str] = ()) -> tuple[dict[str, Any], dict[str, Any]]: ...
 
+    # lead_on(arrays, about) -> bool, if the next fit can begin at a published version: see recsys.fit_als
+
 
 @dataclass(frozen=True, slots=True)
 class Judged:
@@ -39,6 +43,7 @@ class Judged:
     ----------
     metrics : flat figures for the manifest, hit rates with their 95 % intervals. arms, pairs : as ``evaluate --json`` has them.
     reason : why the arm is refused; empty when it may be published. asked : the page views, in order of time.
+    who : what was judged: ``version`` (empty: one fitted for it), ``until`` it learned, ``since`` when page views were drawn (UTC us).
     """
 
     metrics: dict[str, float]
@@ -46,6 +51,7 @@ class Judged:
     pairs: list[dict[str, Any]]
     reason: str
     asked: Sequence[Request] = ()
+    who: Mapping[str, Any] = field(default_factory=dict)
 
 
 def judge(trainer: Trainer, source: Source, arm: str, *, until: float, against: str = "front", seed: int = 0) -> Judged:
@@ -59,10 +65,45 @@ def judge(trainer: Trainer, source: Source, arm: str, *, until: float, against: 
     kind: Any = arm_class(arm)
     fits = {arm: trainer.fit(split), **{name: trainer.fit(split, without) for name, without in trainer.ablations.items()}}
     arms = {name: kind.load(arrays, about, source.site.catalogue) for name, (arrays, about) in fits.items()}
-    arms[against] = arm_class(against)()
-    ranks: dict[str, list[float]] = {name: [] for name in arms}
-    for request, context in contexts(asked, source.site):
-        for name, recommender in arms.items():
+    judged = _compared(arms, asked, source.site, arm=arm, against=against)
+    return replace(judged, who={"version": "", "until": round(split * 1e6), "since": round(split * 1e6)})
+
+
+def judge_served(
+    trainer: Trainer, source: Source, arm: str, *, versions: Iterable[Served], until: float, against: str = "front", seed: int = 0
+) -> Judged | None:
+    """Compare the version readers get with the heuristic, on page views since it learned: then nothing has to be fitted for it.
+
+    None when no version can stand for the one to come, which is judged by :func:`judge` then: nothing serves yet, the trainer does not
+    lead on from what does, it is older than a day, too few page views came after it, or it would be refused.
+
+    Parameters
+    ----------
+    versions : the newest first. The first that enough page views can judge is judged; the trainer begins at the newest of them.
+    """
+    kind: Any = arm_class(arm)
+    for one in versions:
+        if trainer.ablations or not hasattr(trainer, "lead_on") or not 0 < until - one.until <= TEST_HOURS[0] * HOUR:
+            continue
+        try:
+            recommender = kind.load(one.arrays, one.manifest, source.site.catalogue) if trainer.lead_on(one.arrays, one.manifest) else None
+        except ArtefactError:
+            continue
+        if recommender is None:
+            continue
+        asked = next_reads(source.reads, since=one.until, until=until, most=MOST_REQUESTS, seed=seed)
+        if len(asked) >= ENOUGH_REQUESTS:
+            judged = _compared({arm: recommender}, asked, source.site, arm=arm, against=against)
+            who = {"version": one.version, "until": one.manifest["until"], "since": one.manifest["until"]}
+            return None if judged.reason and not getattr(kind, "waived", "") else replace(judged, who=who)
+    return None
+
+
+def _compared(arms: Mapping[str, Recommender], asked: Sequence[Request], site: Site, *, arm: str, against: str) -> Judged:
+    both = {**arms, against: arm_class(against)()}
+    ranks: dict[str, list[float]] = {name: [] for name in both}
+    for request, context in contexts(asked, site):
+        for name, recommender in both.items():
             ranks[name].append(place_of(recommender, request, context))
     return _verdict({name: np.array(values) for name, values in ranks.items()}, asked, arm, against)
 

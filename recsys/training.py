@@ -14,7 +14,6 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version as library_version
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,14 @@ from experiments.errors import ArmError, ArtefactError, DataError, PresslabError
 from experiments.files import replace_json
 from experiments.serving.artefacts import publish, read_bundle, write_bundle
 from experiments.serving.recommender import Catalogue, arm_class
-from recsys.judging import Trainer, judge
+from recsys.judging import Judged, Trainer, judge, judge_served
 from recsys.requests import Request, contexts
+from recsys.served import libraries, served
 from recsys.source import Source, read_source
 
 __all__ = ["main", "train"]
 
 GOLDEN = 20  # the latest page views: each hour of them costs a snapshot of the signals
-LIBRARIES = ("numpy", "scipy", "implicit", "scikit-learn")
 
 
 def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = "front") -> dict[str, Any]:
@@ -51,7 +50,9 @@ def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = 
     began, until = time.monotonic(), until_us / 1e6
     source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed", texts=getattr(kind, "uses_texts", True))
     trainer: Trainer = importlib.import_module(kind.trainer).Trainer(source.reads, source.site, until=until, seed=seed)
-    judged = judge(trainer, source, arm, until=until, against=against, seed=seed)
+    how: Any = {"until": until, "against": against, "seed": seed}
+    versions = served(home, arm, seed=seed)
+    judged = judge_served(trainer, source, arm, versions=versions, **how) or judge(trainer, source, arm, **how)
     waived = str(getattr(kind, "waived", "")) if judged.reason and judged.metrics else ""
     result = {
         "arm": arm,
@@ -59,28 +60,35 @@ def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = 
         "arms": judged.arms,
         "pairs": judged.pairs,
         "against": against,
+        "judged": judged.who,
         "data_sha256": source.data_sha256,
     }
     if judged.reason and not waived:
         return {**result, "state": "refused", "reason": judged.reason, "seconds": round(time.monotonic() - began, 2)}
     arrays, about = trainer.fit(until)
     gate = {"passed": not judged.reason, "against": against, "reason": judged.reason, "waived": waived}
-    manifest = {**about, "arm": arm, "until": until_us, "seed": seed, "metrics": judged.metrics, "gate": gate, "libraries": _libraries()}
+    manifest = {**about, "arm": arm, "until": until_us, "seed": seed, "metrics": judged.metrics, "gate": gate, "libraries": libraries()}
     manifest |= {"data_sha256": source.data_sha256, "last_offset": source.last_offset, "label": "learning" if waived else ""}
+    manifest |= {"judged": judged.who}
     bundle = write_bundle(home / "models" / arm, arrays, manifest)
     _golden(kind, arrays, manifest, bundle.path, source, asked=judged.asked[-GOLDEN:])
     publish(home, arm, bundle.version, at_us=_now(home))
-    says = f"version {bundle.version} is published; hit rate at 10 {judged.metrics['hit_rate_at_10']:.1%}, "
-    says += f"{against} {judged.metrics[f'{against}_hit_rate_at_10']:.1%} on {judged.metrics['queries']:.0f} later page views"
     result |= {
         "state": "published",
-        "says": says,
+        "says": _says(bundle.version, judged, against),
         "version": bundle.version,
         "sha256": bundle.sha256,
         "content_sha256": bundle.content_sha256,
     }
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {**result, "gate": gate, "rows": about["rows"], "seconds": round(time.monotonic() - began, 2), "peak_mb": round(peak_mb)}
+
+
+def _says(version: str, judged: Judged, against: str) -> str:
+    who, metrics = judged.who["version"], judged.metrics
+    compared = f"hit rate at 10 {metrics['hit_rate_at_10']:.1%}, {against} {metrics[f'{against}_hit_rate_at_10']:.1%}"
+    judged_was = f"judged was version {who}: " if who else ""
+    return f"version {version} is published; {judged_was}{compared} on {metrics['queries']:.0f} later page views"
 
 
 def _golden(
@@ -102,10 +110,6 @@ def _golden(
 def _now(home: Path) -> int:
     """The home's time: simulated in a demo, the machine's elsewhere."""
     return FileClock(home / "clock")() if (home / "clock").exists() else system_clock()
-
-
-def _libraries() -> dict[str, str]:
-    return {name: library_version(name) for name in LIBRARIES}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -135,7 +139,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = {"arm": given.arm, "state": "failed", "reason": f"'{given.arm}' raised {type(error).__name__}: {error} ({where})."}
         status = ArmError.exit_status
     if given.arm.isidentifier():
-        kept = {key: result.get(key) for key in ("state", "says", "reason", "against", "metrics", "version", "gate")}
+        kept = {key: result.get(key) for key in ("state", "says", "reason", "against", "metrics", "version", "gate", "judged")}
         replace_json(given.home / "training" / f"{given.arm}.json", {**kept, "at": _now(given.home), "until": given.until})
     sys.stdout.write(json.dumps(result, allow_nan=False) + "\n")
     return status

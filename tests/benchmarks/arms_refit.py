@@ -88,26 +88,42 @@ def ours(path: str) -> None:
     _tell(begun, pairs=about["rows"]["pairs"], fit=time.perf_counter() - begun[0])
 
 
+def train(home: str, hours_ago: str) -> None:
+    """Publish a version of ``als`` as it was trained some hours before the last read."""
+    from recsys import training
+    from web.imported import last_read_us
+
+    until_us = last_read_us(Path(home)) + 1 - round(float(hours_ago) * HOUR * 1e6)
+    sys.stdout.write(json.dumps(training.train("als", Path(home), until_us=until_us)))
+
+
 def stages(home: str) -> None:
     """CPU seconds of what ``presslab model train als`` does one after the other, imports of libraries in the first."""
     from experiments.serving.recommender import arm_class
     from recsys.fit_als import Trainer
     from recsys.judging import later_requests, place_of
-    from recsys.requests import contexts
+    from recsys.requests import contexts, next_reads
+    from recsys.served import served
     from recsys.source import read_source
+    from web.imported import last_read_us
 
     begun, spent = time.process_time(), dict[str, float]()
 
     def over(stage: str) -> None:
         spent[stage] = time.process_time() - begun - sum(spent.values())
 
-    until = time.time()
-    source = read_source(Path(home), until_us=round(until * 1e6), agreed_only=True, texts=False)
-    split, asked = later_requests(source.reads, until, 0)
+    until_us = last_read_us(Path(home)) + 1
+    until = until_us / 1e6
+    source = read_source(Path(home), until_us=until_us, agreed_only=True, texts=False)
+    trainer, als = Trainer(source.reads, source.site, until, 0), arm_class("als")
     over("reading")
-    trainer = Trainer(source.reads, source.site, until, 0)
-    arms = (arm_class("als").load(*trainer.fit(split), source.site.catalogue), arm_class("front")())  # type: ignore[attr-defined]
-    over("fit to judge")
+    before = next((one for one in served(Path(home), "als", seed=0) if trainer.lead_on(one.arrays, one.manifest)), None)
+    split, asked = later_requests(source.reads, until, 0)
+    if before is not None:
+        asked = next_reads(source.reads, since=before.until, until=until, most=len(asked), seed=0)
+    fitted = (before.arrays, before.manifest) if before is not None else trainer.fit(split)
+    arms = (als.load(*fitted, source.site.catalogue), arm_class("front")())  # type: ignore[attr-defined]
+    over(f"version {before.version}" if before is not None else "fit to judge")
     moments = list(contexts(asked, source.site))
     over(f"{len({context.signals.at for _, context in moments})} snapshots of signals")
     for request, context in moments:

@@ -15,6 +15,7 @@ from scipy.sparse import csr_matrix
 from threadpoolctl import threadpool_limits
 
 from experiments.errors import ArtefactError, DataError
+from experiments.serving.artefacts import read_bundle, write_bundle
 from experiments.serving.recommender import Catalogue, Context
 from experiments.serving.signals import HOUR, Reads, Signals
 from recsys import fit_als
@@ -273,7 +274,9 @@ def test_a_fit_begins_at_the_vectors_of_an_earlier_moment_and_finds_new_articles
     own = trainer(again=2)
     judged = own.fit(UNTIL - 12 * HOUR)
     arrays, about = own.fit(UNTIL)
-    assert (judged[1]["began"], about["began"]) == (None, round((UNTIL - 12 * HOUR) * 1e6))
+    split_us = round((UNTIL - 12 * HOUR) * 1e6)
+    assert judged[1]["began"] == {}
+    assert about["began"] == {"version": "", "sha256": "", "until": split_us, "anew_until": split_us}
     assert {CATALOGUE.ids[36], CATALOGUE.ids[37]} == {*about["ids"]} - {*judged[1]["ids"]}
     anew = trainer(again=2).fit(UNTIL)[0]["vectors"]
     assert arrays["vectors"].shape == anew.shape
@@ -290,7 +293,7 @@ def test_a_fit_does_not_begin_at_what_was_read_later_or_at_itself() -> None:
     after = own.fit(split)
     assert (first == again).all()
     assert (first == after[0]["vectors"]).all()
-    assert after[1]["began"] is None
+    assert after[1]["began"] == {}
 
 
 def test_a_fit_that_begins_at_another_takes_as_many_iterations_as_the_recipe_says(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,3 +330,45 @@ def test_on_a_small_site_every_fit_begins_anew(again: int | None) -> None:
     own = trainer(again=again)
     own.fit(UNTIL - 12 * HOUR)
     assert (own.fit(UNTIL)[0]["vectors"] == trainer(again=again).fit(UNTIL)[0]["vectors"]).all()
+
+
+def published(own: fit_als.Trainer, until: float, tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    arrays, about = own.fit(until)
+    return read_bundle(write_bundle(tmp_path / "als", arrays, {**about, "until": round(until * 1e6)}).path)
+
+
+def test_a_fit_leads_on_from_a_published_version_as_from_one_of_its_own(tmp_path: Path) -> None:
+    first, later, split = trainer(again=2), trainer(again=2), UNTIL - 12 * HOUR
+    arrays, about = published(first, split, tmp_path)
+    assert later.lead_on(arrays, about)
+    (mine, said), (theirs, _) = later.fit(UNTIL), first.fit(UNTIL)
+    assert (mine["vectors"] == theirs["vectors"]).all()
+    split_us, sha256 = round(split * 1e6), about["files"]["arrays.npz"]["sha256"]
+    assert said["began"] == {"version": "1", "sha256": sha256, "until": split_us, "anew_until": split_us}
+    assert later.fit(split)[1]["began"] == {}  # what is judged anew has learned nothing later
+
+
+def test_of_two_published_versions_the_later_is_led_on_from(tmp_path: Path) -> None:
+    early, late = (published(trainer(again=2), UNTIL - hours * HOUR, tmp_path) for hours in (12, 6))
+    for order in ((early, late), (late, early)):
+        own = trainer(again=2)
+        assert all(own.lead_on(*version) for version in order)
+        assert own.fit(UNTIL)[1]["began"]["version"] == "2"
+
+
+@pytest.mark.parametrize("changes", [{"alpha": 5.0}, {"factors": 4}, {"recent_reads": 3.0}, {"again": 0}])
+def test_a_version_of_another_recipe_is_not_led_on_from(tmp_path: Path, changes: dict[str, Any]) -> None:
+    version = published(trainer(**{"again": 2, **changes}), UNTIL - 12 * HOUR, tmp_path)
+    own = trainer(again=changes.get("again", 2))
+    assert not own.lead_on(*version)
+    assert own.fit(UNTIL)[1]["began"] == {}
+
+
+@pytest.mark.parametrize(("hours", "began"), [(72, {}), (72, None), (72, 72), (73, {}), (73, 73), (1, 73)])
+def test_a_chain_of_versions_ends_when_no_read_of_its_first_fit_counts_any_more(tmp_path: Path, hours: float, began: Any) -> None:
+    """``began`` is a number of hours where it is that of a version of before, which told a moment alone, or of a chain."""
+    own, anew_us = trainer(again=2), round((UNTIL - (began or hours) * HOUR) * 1e6) if began != {} else 0
+    arrays, about = published(trainer(again=2), UNTIL - 12 * HOUR, tmp_path)
+    about |= {"until": round((UNTIL - hours * HOUR) * 1e6)}
+    for told in (anew_us, {"anew_until": anew_us}) if began else (began,):
+        assert own.lead_on(arrays, {**about, "began": told}) == ((began or hours) <= 72)

@@ -256,8 +256,10 @@ STANDING = {
     ],
     "arms": [
         {
-            "arm": "als", "kind": "model", "owner": "data science", "version": "20261121T1410-9a3f", "reason": "", "compared": [], "gates": None, "ladder": None,
-            "training": {"state": "published", "at": 1_795_269_000_000_000, "says": "version 7 is published"}, "recall": None,
+            "arm": "als", "kind": "model", "owner": "data science", "version": "20261121T1410-9a3f", "reason": "", "gates": None, "ladder": None,
+            "compared": [{"arm": "als", "hit_rate": 0.2, "low": 0.18, "high": 0.22}],
+            "training": {"state": "published", "at": 1_795_269_000_000_000, "says": "version 7 is published",
+                         "judged": {"version": "6", "until": 1_795_262_400_000_000, "since": 1_795_262_400_000_000}}, "recall": None,
         },
         {
             "arm": "ranked", "kind": "model", "owner": "data science", "version": "", "reason": "",
@@ -269,7 +271,8 @@ STANDING = {
                 "experiment": "related-ranked", "state": "live", "share": 0.05, "proposal": 17, "since": "2026-11-21T02:30:00+00:00", "why": "approved",
             },
             "recall": {"at": 1_795_269_000_000_000, "page_views": 993, "found": 812, "recall": 812 / 993, "day": {"page_views": 2_000, "found": 1_600, "recall": 0.8}},
-            "training": {"state": "refused", "at": 1_795_228_200_000_000, "reason": "the gap of 5.0% is more than its uncertainty (3.1%)."},
+            "training": {"state": "refused", "at": 1_795_228_200_000_000, "reason": "the gap of 5.0% is more than its uncertainty (3.1%).",
+                         "judged": {"version": "", "until": 1_795_140_000_000_000, "since": 1_795_140_000_000_000}},
             "gates": {
                 "run": 3, "against": "front", "passed": False, "until": "2026-11-21T02:30:00+00:00", "split": "2026-11-20T02:30:00+00:00", "earlier_looks": 1,
                 "gates": [

@@ -229,6 +229,15 @@ def test_the_models_page_shows_gates_and_what_the_ranker_is_without_als(client: 
     assert "newest" not in texts(open_page(client, "/models").all("h2"))
 
 
+def test_the_models_page_says_which_version_was_judged_and_that_the_published_one_learned_more(client: FlaskClient) -> None:
+    panels = {section.one("h2").text: section.text for section in open_page(client, "/models").all("section")}
+    assert (
+        "Judged was version 6 as readers got it, on page views from 21 Nov 2026, 12:00 UTC on, which it had not learned from"
+        in panels["als"]
+    )
+    assert "Judged was a version made for it, of reads up to 20 Nov 2026, 02:00 UTC, on page views after them" in panels["ranked"]
+
+
 def test_the_models_page_says_how_much_of_what_was_opened_next_could_have_been_shown(client: FlaskClient) -> None:
     panels = {section.one("h2").text: section.text for section in open_page(client, "/models").all("section")}
     assert "81.8% was among the candidates of ranked (812 of 993). Over the last 24 hours: 80%." in panels["ranked"]

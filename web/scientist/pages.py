@@ -110,7 +110,7 @@ def plain_facts(version: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _plain(key: str, value: Any) -> str:
     if value is None:
         return "not recorded"
-    if key in ("at", "until") or key.endswith("_at"):
+    if key in ("at", "until", "since", "began") or key.endswith(("_at", "_until")):
         return when(value / 1e6 if isinstance(value, int) else value)  # manifests count microseconds
     if isinstance(value, bool):
         return "yes" if value else "no"
