@@ -20,7 +20,7 @@ from experiments.files import read_json, replace_json
 from experiments.serving.artefacts import load_current
 from experiments.serving.publish import current_signals, read_signals
 from experiments.serving.recommender import Catalogue
-from experiments.serving.signals import HOUR, WINDOWS_H, SignalRules, Texts
+from experiments.serving.signals import HOUR, WINDOWS_H, Reads, SignalRules, Texts
 from experiments.serving.slate import SlateRules
 from experiments.settings import load_settings
 from recsys.arms.als import article_factors, folded
@@ -58,7 +58,9 @@ def measure(home: Path, *, until_us: int) -> dict[str, Any]:
         raise DataError(f"no version of '{ARM}' is in force.", f"Train it: presslab model train {ARM}")
     arrays, manifest = loaded
     catalogue, until = load_catalogue(home), until_us / 1e6
-    site, reads = _site(home, catalogue, until_us=until_us), _reads(home, catalogue, until_us=until_us, agreed_only=True)
+    since_us = round(until_us - (max(WINDOWS_H) + 1) * HOUR * 1e6)  # what the signals of an hour ago looked back to
+    table = lake.reads(home, until_us=until_us, since_us=since_us, agreement=True)
+    site, reads = _site(home, catalogue, to_reads(table, catalogue)), to_reads(table.filter(table["agreed"]), catalogue)
     factors, recent = article_factors(arrays, manifest, catalogue), float(manifest["parameters"]["recent_reads"])
     asked = next_reads(reads, since=max(until - HOUR, manifest["until"] / 1e6), until=until, most=MOST_REQUESTS, seed=0)
     found = 0
@@ -73,17 +75,11 @@ def measure(home: Path, *, until_us: int) -> dict[str, Any]:
     return state
 
 
-def _reads(home: Path, catalogue: Catalogue, *, until_us: int, agreed_only: bool) -> Any:
-    since_us = round(until_us - (max(WINDOWS_H) + 1) * HOUR * 1e6)  # what the signals of an hour ago looked back to
-    return to_reads(lake.reads(home, until_us=until_us, since_us=since_us, agreed_only=agreed_only), catalogue)
-
-
-def _site(home: Path, catalogue: Catalogue, *, until_us: int) -> Site:
+def _site(home: Path, catalogue: Catalogue, everybody: Reads) -> Site:
     settings, pointer = load_settings(home), current_signals(home)
     rules = SignalRules(settings.half_life_hours, co_read_sessions=settings.co_read_sessions, fresh_h=settings.pool_hours)
     known = pointer is not None and pointer["catalogue"] == catalogue.version
     texts = read_signals(home, catalogue, pointer["version"]).texts if pointer and known else Texts.none()
-    everybody = _reads(home, catalogue, until_us=until_us, agreed_only=False)
     return Site(catalogue, everybody, rules, SlateRules(pool_h=settings.pool_hours), REFRESH_S, texts)
 
 

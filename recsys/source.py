@@ -52,15 +52,16 @@ def read_source(home: Path, *, until_us: int, agreed_only: bool, texts: bool = T
 
     settings, catalogue = load_settings(home), load_catalogue(home)
     since_us = until_us - round(HISTORY_H * HOUR * 1e6)
-    table = lake.reads(home, until_us=until_us, since_us=since_us)
-    mine = lake.reads(home, until_us=until_us, since_us=since_us, agreed_only=True) if agreed_only else table
-    reads = to_reads(mine, catalogue)
+    table = lake.reads(home, until_us=until_us, since_us=since_us, agreement=agreed_only)
+    mine = table.filter(table["agreed"]) if agreed_only else table
+    everybody = to_reads(table, catalogue)
+    reads = everybody if len(mine) == len(table) else to_reads(mine, catalogue)
     if not len(reads):
         whose = "readers who agreed to personal choice have" if agreed_only else "readers have"
         raise DataError(f"{whose} read nothing in the last {HISTORY_H:.0f} h.", "Wait for readers, or import a log.")
     rules = SignalRules(settings.half_life_hours, co_read_sessions=settings.co_read_sessions), SlateRules(pool_h=settings.pool_hours)
     words = fit_texts(catalogue, until=until_us / 1e6, window_h=HISTORY_H) if texts else Texts.none()
-    site = Site(catalogue, to_reads(table, catalogue), *rules, texts=words)
+    site = Site(catalogue, everybody, *rules, texts=words)
     offsets = table["seq"].to_numpy()
     return Source(reads, site, _digest(mine), int(offsets.max(initial=-1)))
 

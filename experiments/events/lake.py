@@ -79,7 +79,7 @@ class MomentRow:
     products: tuple[tuple[int, ...], ...]
 
 
-def reads(home: Path, *, until_us: int, since_us: int = 0, source: str | None = None, agreed_only: bool = False) -> Any:
+def reads(home: Path, *, until_us: int, since_us: int = 0, source: str | None = None, agreement: bool = False) -> Any:
     """Return article views in ``[since_us, until_us)`` as an Arrow table sorted by time.
 
     No bots, prefetches, late arrivals or readers who object. Columns: reader, session (first page view of the session;
@@ -89,21 +89,23 @@ def reads(home: Path, *, until_us: int, since_us: int = 0, source: str | None = 
     Parameters
     ----------
     source : one source; None takes all, imported partitions included.
-    agreed_only : only readers whose latest view says that they agreed to personal choice (imports count as agreed).
+    agreement : with a column agreed, whether the reader's latest view says that they agreed to personal choice (imports count as agreed).
     """
     views = in_sessions(bound("view"))
     article = views.filter((_.page_type == "article") & (_.issued_at >= since_us))
-    if agreed_only:
-        article = article.semi_join(agreed_readers(), "reader")
     columns = {"session": _.first_page, "at": _.issued_at, "weight": ibis.literal(1.0)}
-    needs: dict[str, tuple[str, ...]] = {"view": VIEWED} | ({"exposure": ("page_view", "reader", "audience")} if agreed_only else {})
+    needs: dict[str, tuple[str, ...]] = {"view": VIEWED}
+    schema = READS
+    if agreement:
+        columns["agreed"] = _.reader.isin(agreed_readers().reader)
+        needs["exposure"] = ("page_view", "reader", "audience")
+        schema = READS.append(pa.field("agreed", pa.bool_()))
     with open_tail(home, until_us=until_us, source=source) as tail:
-        live = (
-            evaluate(tail, article.select("reader", "article", "seq", "device", "referrer", **columns), needs)
-            .select(READS.names)
-            .cast(READS)
-        )
+        found = evaluate(tail, article.select("reader", "article", "seq", "device", "referrer", **columns), needs)
+        live = found.select(schema.names).cast(schema)
     imported = sealed_reads(home, since_us=since_us, until_us=until_us) if source in (None, "import") else []
+    if agreement:
+        imported = [table.append_column("agreed", pa.repeat(True, len(table))) for table in imported]
     return pa.concat_tables([live, *imported]).sort_by(
         [("at", "ascending"), ("reader", "ascending"), ("article", "ascending"), ("seq", "ascending")]
     )

@@ -388,8 +388,10 @@ def test_reads_of_agreed_readers_follow_their_latest_choice(tmp_path: Path) -> N
     story.page("cleo", 0)
     story.exposed("dora", 0, "front", body={"audience": "agreed"})
     send(tmp_path, story.events)
-    table = lake.reads(tmp_path, until_us=LATER, agreed_only=True)
-    assert sorted(table["reader"].to_pylist()) == ["anna", "anna", "dora"]
+    table = lake.reads(tmp_path, until_us=LATER, agreement=True)
+    told = sorted(zip(table["reader"].to_pylist(), table["agreed"].to_pylist(), strict=True))
+    assert told == [("anna", True), ("anna", True), ("ben", False), ("ben", False), ("cleo", False), ("dora", True)]
+    assert table.drop_columns("agreed").equals(lake.reads(tmp_path, until_us=LATER))
 
 
 def imported() -> pa.Table:

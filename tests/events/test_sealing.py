@@ -79,7 +79,7 @@ def everything(home: Path) -> Any:
     pairs = lake.distinct_rows(rows, "count_click", "count_impression")
     read = [
         lake.reads(home, until_us=LATER),
-        lake.reads(home, until_us=LATER, agreed_only=True),
+        lake.reads(home, until_us=LATER, agreement=True),
         lake.reads(home, until_us=LATER, source="simulated"),
     ]
     return [rows.table, counted, lake.moments(rows), pairs, *read, *stored(home)]
