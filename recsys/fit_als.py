@@ -47,6 +47,7 @@ class AlsRecipe:
     again: int | None = None
 
 
+LONGEST_CHAIN_H = 48.0  # from the fit anew that a version goes back to: with trainings every hour, one a day begins anew
 BUSY = AlsRecipe(factors=64, regularization=0.1, window_h=72.0, again=3)
 SMALL = AlsRecipe(factors=16, regularization=10.0, window_h=336.0, again=0)
 
@@ -187,7 +188,7 @@ class Trainer:
     def lead_on(self, arrays: Mapping[str, npt.NDArray[Any]], about: Mapping[str, Any]) -> bool:
         """Take a published version for an earlier fit, so that the next one begins at it; False where that one begins anew.
 
-        It does when the recipe was another, and when the version goes back to a fit so old that no read of it counts any more.
+        It does when the recipe was another, and when the version goes back to a fit anew of more than two days ago.
 
         Parameters
         ----------
@@ -201,7 +202,7 @@ class Trainer:
         chosen, until = for_site(self.recipe, self.reads, until=self.until), about["until"] / 1e6
         began = about.get("began")  # of an earlier release it is the moment of a fit anew, or None
         anew = ((began.get("anew_until") if isinstance(began, Mapping) else began) or about["until"]) / 1e6
-        if not chosen.again or about.get("parameters") != asdict(chosen) or self.until - anew > (chosen.window_h or 0.0) * HOUR:
+        if not chosen.again or about.get("parameters") != asdict(chosen) or self.until - anew > LONGEST_CHAIN_H * HOUR:
             return False
         if self.fitted is None or self.fitted.until < until:
             vectors = article_factors(arrays, about, self.site.catalogue).vectors

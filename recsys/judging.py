@@ -75,7 +75,8 @@ def judge_served(
     """Compare the version readers get with the heuristic, on page views since it learned: then nothing has to be fitted for it.
 
     None when no version can stand for the one to come, which is judged by :func:`judge` then: nothing serves yet, the trainer does not
-    lead on from what does, it is older than a day, too few page views came after it, or it would be refused.
+    lead on from what does, it is older than a day, too few page views came after it, it would be refused, or it did clearly worse than
+    when it was published (which a waived arm is not refused for).
 
     Parameters
     ----------
@@ -95,8 +96,15 @@ def judge_served(
         if len(asked) >= ENOUGH_REQUESTS:
             judged = _compared({arm: recommender}, asked, source.site, arm=arm, against=against)
             who = {"version": one.version, "until": one.manifest["until"], "since": one.manifest["until"]}
-            return None if judged.reason and not getattr(kind, "waived", "") else replace(judged, who=who)
+            refused = judged.reason and not getattr(kind, "waived", "")
+            return None if refused or _lost_ground(judged, one) else replace(judged, who=who)
     return None
+
+
+def _lost_ground(judged: Judged, one: Served) -> bool:
+    """Whether a version did worse against the heuristic than its manifest says, beyond both ranges: it is nothing to lead on from."""
+    said = one.manifest.get("metrics", {}).get("difference_low")
+    return said is not None and judged.metrics["difference_high"] < said
 
 
 def _compared(arms: Mapping[str, Recommender], asked: Sequence[Request], site: Site, *, arm: str, against: str) -> Judged:

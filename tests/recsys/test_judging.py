@@ -125,6 +125,14 @@ def test_one_that_would_be_refused_gives_way_to_a_comparison_anew(built: tuple[P
     assert found is None
 
 
+@pytest.mark.parametrize(("said", "stands"), [(0.3, False), (-0.9, True)])
+def test_one_that_did_clearly_worse_than_it_was_said_to_is_not_led_on_from(
+    built: tuple[Path, Source], tmp_path: Path, said: float, *, stands: bool
+) -> None:
+    found, _ = judged(built[1], version(built[1], 20, tmp_path, metrics={"difference_low": said}))
+    assert (found is not None) == stands
+
+
 def test_trainers_that_begin_every_fit_anew_are_left_alone(built: tuple[Path, Source], tmp_path: Path) -> None:
     source = built[1]
     arrays, manifest = read_bundle(version(source, 20, tmp_path).path)
