@@ -17,8 +17,9 @@ from typing import Any
 from experiments.errors import ArmError, NotFoundError
 from experiments.serving.artefacts import ARRAYS, current, read_bundle, write_bundle
 from experiments.serving.recommender import arm_class
+from recsys.judging import judge
 from recsys.one_line import tell
-from recsys.training import judge, read_source
+from recsys.source import Source, read_source
 
 __all__ = ["main", "reproduce"]
 
@@ -32,7 +33,7 @@ def reproduce(arm: str, home: Path, version: str = "") -> dict[str, Any]:
     Raises
     ------
     NotFoundError
-        There is no such version.
+        There is no such version, or it was led on from one that is no longer kept.
     """
     kind: Any = arm_class(arm)
     if not hasattr(kind, "trainer"):
@@ -46,12 +47,32 @@ def reproduce(arm: str, home: Path, version: str = "") -> dict[str, Any]:
     until_us, seed = int(manifest["until"]), int(manifest["seed"])
     source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed", texts=getattr(kind, "uses_texts", True))
     trainer = importlib.import_module(kind.trainer).Trainer(source.reads, source.site, until=until_us / 1e6, seed=seed)
-    judge(trainer, source, arm, until=until_us / 1e6, against=manifest["gate"]["against"], seed=seed)  # a fit may begin at the judged one
+    _begin(trainer, source, manifest, folder=path.parent)
     arrays, _ = trainer.fit(until_us / 1e6)
     with tempfile.TemporaryDirectory() as folder:
         found = write_bundle(Path(folder) / arm, arrays, {}).content_sha256
     was = str(manifest["files"][ARRAYS]["sha256"])
     return {"arm": arm, "version": chosen, "same": found == was, "published_sha256": was, "sha256": found, "changed": _changed(manifest, source.data_sha256)}  # fmt: skip
+
+
+def _begin(trainer: Any, source: Source, manifest: Mapping[str, Any], *, folder: Path) -> None:
+    """Put the trainer where it was: at the version it was led on from, or at the fit that was judged."""
+    arm, began = str(manifest["arm"]), manifest.get("began") or {}
+    version = began.get("version", "") if isinstance(began, Mapping) else ""
+    if not version:
+        judge(trainer, source, arm, until=manifest["until"] / 1e6, against=manifest["gate"]["against"], seed=int(manifest["seed"]))
+        return
+    if not (folder / version).is_dir():
+        raise NotFoundError(
+            f"this version of '{arm}' was led on from version {version}, which is no longer kept here.",
+            f"Every version's bundle is in MLflow (`presslab mlflow-ui`): put that one's back under models/{arm}/{version}, then try again.",
+        )
+    arrays, before = read_bundle(folder / version)
+    if before["files"][ARRAYS]["sha256"] != began["sha256"]:
+        raise NotFoundError(
+            f"version {version} of '{arm}' is not the one this version was led on from.", "Put the bundle from MLflow back."
+        )
+    trainer.lead_on(arrays, before)
 
 
 def _changed(manifest: Mapping[str, Any], data_sha256: str) -> list[str]:

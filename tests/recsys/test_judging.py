@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from experiments.content import add_articles
+from experiments.errors import NotFoundError
 from experiments.events import lake
 from experiments.serving import recommender
 from experiments.serving.artefacts import Bundle, current, publish, read_bundle, write_bundle
@@ -21,6 +22,7 @@ from experiments.serving.signals import HOUR
 from recsys import fit_als
 from recsys.arms.als import Als
 from recsys.judging import ENOUGH_REQUESTS, Judged, judge_served
+from recsys.reproduce import reproduce
 from recsys.served import Served, libraries, served
 from recsys.source import Source, read_source
 from recsys.training import train
@@ -186,6 +188,18 @@ def test_a_first_training_fits_twice_and_the_next_once(trained: Trained, tmp_pat
     assert manifest["began"]["anew_until"] == UNTIL_US - 44 * HOUR_US
     again = train("led", copied(trained[0], tmp_path / "again"), until_us=UNTIL_US)
     assert again["content_sha256"] == second["content_sha256"]  # the same reads and the same version before, the same bits
+
+
+def test_a_version_that_was_led_on_comes_out_the_same_while_the_one_before_is_kept(trained: Trained, tmp_path: Path) -> None:
+    home = copied(trained[0], tmp_path / "home")
+    train("led", home, until_us=UNTIL_US)
+    assert [reproduce("led", home, number)["same"] for number in ("1", "2")] == [True, True]
+    (home / "models" / "led" / "1").rename(home / "models" / "led" / "7")
+    with pytest.raises(NotFoundError, match="led on from version 1, which is no longer kept"):
+        reproduce("led", home)
+    shutil.copytree(home / "models" / "led" / "2", home / "models" / "led" / "1")
+    with pytest.raises(NotFoundError, match="version 1 of 'led' is not the one"):
+        reproduce("led", home)
 
 
 def test_a_damaged_version_in_force_does_not_keep_the_next_from_being_trained(trained: Trained, tmp_path: Path) -> None:
