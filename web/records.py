@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Request
 
 from experiments.assignment import Assignment
 from experiments.events.event import Event
@@ -13,7 +16,7 @@ from experiments.serving.pick import Picked
 from experiments.serving.recommender import Catalogue
 from web.identity import Identity
 
-__all__ = ["Visit", "click", "degraded", "linked", "page_events"]
+__all__ = ["Visit", "click", "degraded", "linked", "page_events", "referrer_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,3 +136,11 @@ def click(visit: Visit, *, page_view: str, slot: str, position: int, experiment:
         event_id(page_view, "click", f"{slot}:{visit.article}"), "click", page_view, who.reader, visit.at_us, visit.at_us, body, experiment, arm,
         source=who.source, device=who.device, bot=who.bot, config=visit.config,
     )  # fmt: skip
+
+
+def referrer_of(request: Request) -> str:
+    """Where the reader came from: slot, internal, external or direct."""
+    if request.args.get("via"):
+        return "slot"
+    host = urlsplit(request.headers.get("Referer", "")).netloc
+    return "direct" if not host else "internal" if host == request.host else "external"

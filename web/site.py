@@ -10,7 +10,6 @@ from datetime import datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Request, Response
 
@@ -38,7 +37,7 @@ from web.identity import Identity, identify, read_choices, remember, set_choices
 from web.keys import tokens_of
 from web.objections import Objections
 from web.published import Live, Published, refresh
-from web.records import Visit, click, linked, page_events
+from web.records import Visit, click, linked, page_events, referrer_of
 from web.shadow import Asked, Shadow
 from web.site_protocol import Choices, MostRead, PageView, SlotItem, SlotView
 from web.standing import standing
@@ -148,7 +147,7 @@ class NewsSite:
         if not who.measured:
             return self._unmeasured(request, who, page_type, article.id if article else "")
         visit = Visit(
-            self.page_views(now), now, who, page_type, _referrer(request), published.plan,
+            self.page_views(now), now, who, page_type, referrer_of(request), published.plan,
             article.id if article else "", section or (article.section if article else ""),
         )  # fmt: skip
         slot = self._fill(published, visit) if page_type == "article" else None
@@ -173,7 +172,7 @@ class NewsSite:
         try:
             if who.bot and not who.prefetch:
                 now = self.clock()
-                visit = Visit(self.page_views(now), now, who, page_type, _referrer(request), self.published.plan, article)
+                visit = Visit(self.page_views(now), now, who, page_type, referrer_of(request), self.published.plan, article)
                 self.outbox.append(page_events(visit, self.published.catalogue), timeout_s=self.settings.page_budget_ms / 1000)
             elif not who.prefetch:
                 self.objections.count()
@@ -293,11 +292,3 @@ class NewsSite:
 def _test_of(slot: _Slot | None) -> tuple[str, str]:
     """Experiment and arm of a page, both empty outside of tests."""
     return (slot.assignment.experiment, slot.assignment.arm) if slot and slot.assignment else ("", "")
-
-
-def _referrer(request: Request) -> str:
-    """Where the reader came from: slot, internal, external or direct."""
-    if request.args.get("via"):
-        return "slot"
-    host = urlsplit(request.headers.get("Referer", "")).netloc
-    return "direct" if not host else "internal" if host == request.host else "external"
