@@ -173,7 +173,7 @@ def _head_of(event: Event) -> tuple[Any, ...]:
 def _written(heads: Sequence[tuple[Any, ...]], bodies: Sequence[object]) -> list[bytes]:
     """Return both lines of each: by msgspec where it writes what Python's encoder would, which takes longer, else by that one."""
     try:
-        text = _quick(chain.from_iterable(zip(heads, bodies, strict=True)))
+        text = _quick(list(chain.from_iterable(zip(heads, bodies, strict=True))))  # msgspec 0.22 never lets go of an iterator
     except (ValueError, TypeError, OverflowError):
         text = b"null"
     # msgspec writes NaN as null, and letters as they are

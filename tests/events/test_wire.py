@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from contextlib import nullcontext
 from typing import Any
 
@@ -238,6 +239,15 @@ def test_entries_are_taken_together_if_each_of_them_would_be_and_say_the_same(wr
 def test_events_are_written_together_as_each_of_them_would_be(told: list[tuple[Any, str, int | None]]) -> None:
     events = [replace(view(1), kind=kind, body=body, reader=reader, sent_at=at) for (kind, body), reader, at in told]
     assert encode_all(events) == [encode(event) for event in events]
+
+
+def test_writing_events_leaves_nothing_in_memory() -> None:
+    events = [view(1)]
+    encode_all(events)
+    before = sys.getallocatedblocks()
+    for _ in range(1_000):
+        encode_all(events)
+    assert sys.getallocatedblocks() - before < 200
 
 
 @pytest.mark.parametrize(("device", "accepted"), [("x" * 380, True), ("x" * 401, False), ("a\u2028b", False)])
