@@ -68,7 +68,7 @@ def serve(settings: Settings) -> None:
 def keep_what_is_loaded() -> None:
     """Leave what this process has loaded out of every later look for garbage, and look often for what requests leave behind.
 
-    The search for a route leaves eight objects that hold each other (a local function of werkzeug that calls itself, 0.7 kB). They
+    The search for a route leaves eight objects that hold each other (a local function of werkzeug that calls itself, 650 bytes). They
     stay until the next look, and the most memory that was ever in use stays with the process.
     """
     gc.collect()

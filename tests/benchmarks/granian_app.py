@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import signal
 import sys
@@ -11,7 +10,7 @@ from typing import Any
 
 from experiments.settings import load_settings
 from web.app import create_app
-from web.serve import PR_SET_PDEATHSIG
+from web.serve import PR_SET_PDEATHSIG, keep_what_is_loaded
 
 
 def site() -> Any:
@@ -19,8 +18,6 @@ def site() -> Any:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     sys.setswitchinterval(0.001)
     app = create_app(load_settings(), give_up=lambda: os._exit(70))
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    keep_what_is_loaded()
     app.extensions["presslab"].watch()
     return app
