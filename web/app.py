@@ -80,7 +80,7 @@ def _errors(app: Flask, site: NewsSite) -> None:
         if request.path == "/e":
             site.edge.count(refused=str(code)) if code == 429 else site.edge.count(rejected=[str(code)])
         if isinstance(error, SecurityError):  # the name of the host: no link of a page could be written
-            return jsonify(error=f"{error.description}; trusted_hosts in presslab.toml says which are."), code
+            return jsonify(error=f"{error.description}; trusted_hosts in presslab.toml names those of this site."), code
         if request.path == "/e" or request.path.startswith(("/-/", "/api/")):
             answer = jsonify(error=error.description)
             if code == 429:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Flask, Request, Response, abort, request
+from werkzeug.exceptions import SecurityError
 
 __all__ = ["protect", "same_origin"]
 
@@ -37,7 +38,8 @@ def protect(app: Flask) -> None:
     @app.before_request
     def _check() -> None:
         if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not request.headers.get("Host"):
-            abort(400, "A request of HTTP/1.1 must name its host (RFC 9112, 3.2).")  # gunicorn would take the address it listens on
+            # gunicorn would take the address it listens on
+            raise SecurityError("A request of HTTP/1.1 must name its host (RFC 9112, 3.2)")
         if request.method not in SAFE_METHODS and not same_origin(request):
             abort(403)
 
