@@ -33,7 +33,7 @@ from fixtures.library import DAY, Library
 from fixtures.readers import population
 from fixtures.worlds import world_called
 from tests.faults import harness
-from tests.faults.site import children, free_port
+from tests.faults.site import children, free_port, wait_until
 from web.demo.browse import TOKEN, Browser, Wire, WireError, browser_of
 from web.demo.history import Stretch
 from web.demo.life import Life, live
@@ -145,6 +145,7 @@ class Fate(threading.Thread):
         super().__init__(daemon=True)
         self.processes, self.wire = demo.processes, demo.wire
         self.killed: Counter[str] = Counter()
+        self.orphans: list[int] = []  # children of a killed master go on until they notice
         self.chance = random.Random(SEED)
         self.over = threading.Event()
 
@@ -170,6 +171,7 @@ class Fate(threading.Thread):
             os.killpg(process.pid, signal.SIGKILL)
         else:
             process.kill()
+        self.orphans += [] if victim == "web process" else web
         self.killed[victim] += 1
         return True
 
@@ -191,6 +193,7 @@ def test_a_demo_whose_processes_are_killed_again_and_again_loses_and_doubles_not
         fate.over.set()
         fate.join()
     demo.processes.stop()
+    assert wait_until(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in fate.orphans))
     found = harness.verdict(demo.home, demo.wire.acknowledged)
     rows = balance(demo.home)
     assert (found.lost, found.exact, found.integrity) == (0, True, "ok")
