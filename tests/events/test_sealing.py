@@ -302,14 +302,20 @@ def test_what_a_killed_process_spilled_from_memory_goes_and_what_a_living_one_di
     assert [path.name for path in (tmp_path / "lake").glob("spill-*")] == [f"spill-{os.getpid()}"]
 
 
-@EITHER_ENGINE
-def test_events_that_came_or_went_while_a_day_was_written_put_it_off(tmp_path: Path) -> None:
+def written_with_one_of_two_events(home: Path) -> Story:
+    """A day that was written, and not adopted yet, when only the first of its events had come; returns all of them."""
     story = Story()
     story.page("anna", 0)
     story.page("ben", 1)
-    send(tmp_path, story.events[:1])
-    sealed_folder(tmp_path).mkdir(parents=True)
-    sealed_days.write_days(tmp_path, START + 2 * DAY)
+    send(home, story.events[:1])
+    sealed_folder(home).mkdir(parents=True)
+    sealed_days.write_days(home, START + 2 * DAY)
+    return story
+
+
+@EITHER_ENGINE
+def test_events_that_came_or_went_while_a_day_was_written_put_it_off(tmp_path: Path) -> None:
+    story = written_with_one_of_two_events(tmp_path)
     send(tmp_path, story.events)
     with Loader(tmp_path, clock=lambda: START) as loader:
         assert sealing.adopt(tmp_path, loader) == []
@@ -319,12 +325,7 @@ def test_events_that_came_or_went_while_a_day_was_written_put_it_off(tmp_path: P
 
 @EITHER_ENGINE
 def test_an_event_that_came_does_not_stand_for_one_that_went_while_a_day_was_written(tmp_path: Path) -> None:
-    story = Story()
-    story.page("anna", 0)
-    story.page("ben", 1)
-    send(tmp_path, story.events[:1])
-    sealed_folder(tmp_path).mkdir(parents=True)
-    sealed_days.write_days(tmp_path, START + 2 * DAY)
+    story = written_with_one_of_two_events(tmp_path)
     with Loader(tmp_path, clock=lambda: START) as loader, loader.transaction() as store:
         store.execute("DELETE FROM event")  # an erasure, up to the sealed files that it has to wait for
         store.executemany(ADD_OUTCOME, [("view", "", "erased", 1)])
