@@ -95,8 +95,7 @@ def decide(
 
     1. a trust check fails: ``do_not_use``; 2. the planned end is not reached: ``wait``, or ``keep`` when every arm breaks
     a guardrail (guardrails may be looked at early); 3. an arm is eligible, earns
-    more than the control, than any other eligible arm and, for a model, than every heuristic that hurts nothing:
-    ``ship``; 4. every range lies inside the limit of no practical difference: ``equal``, take the cheapest that hurts nothing; 5. else
+    more than the control and than any other eligible arm: ``ship``; 4. every range lies inside the limit of no practical difference: ``equal``, take the cheapest that hurts nothing; 5. else
     ``keep`` the control. A broken guardrail takes an arm out of rule 3, and ends in ``keep`` if no other arm ships.
 
     Parameters
@@ -127,15 +126,8 @@ def decide(
 
 
 def _best(candidates: Sequence[Candidate]) -> Candidate | None:
-    eligible = [c for c in candidates if c.eligible and c.worth is not None and c.worth > 0]
-    earning = [c for c in eligible if not _beaten(c, candidates)]
-    return max(earning, key=lambda c: (c.worth or 0.0, -c.cost, c.arm)) if earning else None
-
-
-def _beaten(model: Candidate, candidates: Sequence[Candidate]) -> Candidate | None:
-    """A model must earn more than every heuristic that hurts nothing, eligible or not; return the one that beats it."""
-    rules = [c for c in candidates if c.kind == "heuristic" and c.unharmed and (c.worth or 0.0) >= (model.worth or 0.0)]
-    return max(rules, key=lambda c: c.worth or 0.0, default=None) if model.kind == "model" else None
+    earning = [c for c in candidates if c.eligible and c.worth is not None and c.worth > 0]
+    return max(earning, key=lambda c: (c.worth or 0.0, c.kind == "heuristic", -c.cost, c.arm), default=None)
 
 
 def _ship_sentence(chosen: Candidate) -> str:
@@ -155,14 +147,14 @@ def _ship_reasons(chosen: Candidate, candidates: Sequence[Candidate]) -> tuple[s
         if other.kind == "model" and chosen.kind == "heuristic" and not other.broken and (other.worth or 0.0) <= (chosen.worth or 0.0):
             reasons.append(f"Keep the heuristic: {name(other.arm)} does not beat {name(chosen.arm)} by more than it costs.")
         elif not other.eligible:
-            reasons.append(_why_not(other, candidates))
+            reasons.append(_why_not(other, than=chosen.worth or 0.0))
     return tuple(reasons[:MOST_REASONS])
 
 
 def _keep(candidates: Sequence[Candidate], control: str, progress: Progress) -> Verdict:
     reasons = [] if progress.long_enough else [f"Stopped after {days(progress.days)}: too short for this plan to change anything."]
     for candidate in candidates:
-        reasons.append(_why_not(candidate, candidates))
+        reasons.append(_why_not(candidate))
     return Verdict("keep", control, f"Keep {name(control)}: {_why_keep(candidates, progress)}.", tuple(reasons[:MOST_REASONS]))
 
 
@@ -175,9 +167,7 @@ def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> str:
     if eligible is not None and eligible.worth is None:
         return f"{eligible.unpriced}; costs cannot be weighed"
     if eligible is not None:
-        rival = _beaten(eligible, candidates) if (eligible.worth or 0.0) > 0 else None
-        beaten = f"beat {name(rival.arm)} by more than it costs" if rival else "earn what it costs"
-        return f"{name(eligible.arm)} does not {beaten}"
+        return f"{name(eligible.arm)} does not earn what it costs"
     if broken is not None:
         return f"{name(broken.arm)} hurts {name(broken.broken[0])} beyond the agreed limit"
     if unclear is not None:
@@ -187,7 +177,8 @@ def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> str:
     return "no other arm is shown to be better"
 
 
-def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
+def _why_not(candidate: Candidate, *, than: float = 0.0) -> str:
+    """Why this arm may not be shipped; ``than`` is what the arm that is shipped instead is worth."""
     who = _title(candidate.arm)
     if candidate.broken:
         return _hurt(candidate)
@@ -198,6 +189,8 @@ def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
     if not candidate.superior:
         if candidate.alone:
             return f"{who} looks better by itself, but not where all comparisons and looks are judged together."
+        if (candidate.worth or 0.0) > than > 0:
+            return f"{who} would pay more on average, but chance alone may explain that."
         likely = (candidate.worth or 0.0) > 0
         return f"{who} would pay on average, but chance alone may explain that." if likely else f"{who} is not shown to improve the goal."
     if not candidate.unharmed:
@@ -208,8 +201,7 @@ def _why_not(candidate: Candidate, candidates: Sequence[Candidate]) -> str:
         return f"{who} improves the goal, but costs cannot be weighed: {candidate.unpriced}."
     if candidate.worth <= 0:
         return f"{who} improves the goal, but costs more than it brings."
-    rival = _beaten(candidate, candidates)
-    return f"{who} does not beat {name(rival.arm)} by more than it costs." if rival else f"{who} improves the goal."
+    return f"{who} improves the goal."
 
 
 def _open(candidate: Candidate) -> str:

@@ -47,7 +47,8 @@ TRUTH = [
     ("the rule does not pay", [rule(worth=-1.0), model()], {}, ("ship", "als")),
     ("neither pays", [rule(worth=-1.0), model(worth=-2.0)], {}, ("keep", "status_quo")),
     ("exactly nothing is not a gain", [rule(worth=0.0)], {}, ("keep", "status_quo")),
-    ("the model is shown, the rule is not but is worth more", [rule(superior=False, worth=300.0), model()], {}, ("keep", "status_quo")),
+    ("the model is shown, the rule is not but would be worth more", [rule(superior=False, worth=300.0), model()], {}, ("ship", "als")),
+    ("the rule is shown, the model is not but would be worth more", [rule(), model(superior=False, worth=300.0)], {}, ("ship", "front")),
     ("a rule that hurts is no rival", [rule(guardrails=BROKE, worth=300.0), model()], {}, ("ship", "als")),
     ("the model hurts", [rule(), model(guardrails=BROKE)], {}, ("ship", "front")),
     ("the only arm hurts", [model(guardrails=BROKE)], {}, ("keep", "status_quo")),
@@ -138,8 +139,16 @@ def test_an_arm_that_pays_on_average_but_loses_in_most_outcomes_is_not_praised()
 def test_a_model_that_does_not_beat_the_rule_is_told_so():
     found = decide([rule(), model(worth=90.0)], control="status_quo", failed=[], progress=DONE)
     assert "Keep the heuristic: als does not beat front by more than it costs." in found.reasons
-    alone = decide([rule(superior=False, worth=300.0), model()], control="status_quo", failed=[], progress=DONE)
-    assert alone.sentence == "Keep status quo: als does not beat front by more than it costs."
+
+
+def test_a_model_that_was_shown_to_pay_is_not_held_back_by_a_rule_that_was_not():
+    found = decide([rule(superior=False, worth=300.0), model()], control="status_quo", failed=[], progress=DONE)
+    assert (found.key, found.arm) == ("ship", "als")
+    assert found.reasons == (
+        "Als improves the goal and earns more than the other arms that may be shipped.",
+        "No harm beyond the agreed limit on dwell per view.",
+        "Front would pay more on average, but chance alone may explain that.",
+    )
 
 
 def test_a_broken_guardrail_is_named():
@@ -156,7 +165,7 @@ def test_a_rule_that_is_shipped_is_not_said_to_earn_more_than_a_model_that_was_n
     assert found == (
         "Front improves the goal and earns more than the other arms that may be shipped.",
         "No harm beyond the agreed limit on dwell per view.",
-        "Als would pay on average, but chance alone may explain that.",
+        "Als would pay more on average, but chance alone may explain that.",
     )
 
 
