@@ -1,6 +1,7 @@
 """From sealed events to the effects of ten metrics in three arms, beside one query written by hand over the same files.
 
 ``python -m tests.benchmarks.events_to_effects 1 10 100`` takes millions of events; each side runs in a process of its own.
+``growth 10 100`` runs two sizes in turns: on a machine that changes its speed the shortest of short runs says too little about a long one.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import duckdb
@@ -100,6 +102,25 @@ def sides(millions: float, *, rounds: int = 3) -> tuple[int, Side, Side]:
         shutil.rmtree(home)
 
 
+def growth(small: float, large: float, *, turns: int = 3) -> None:
+    """Print seconds of two sizes in turns, three small runs between two large ones, and how many times the small the large takes."""
+    homes = {size: Path(tempfile.mkdtemp(prefix="presslab-events-")) for size in (small, large)}
+    try:
+        events = {size: build(home, round(size * 1e6)) for size, home in homes.items()}
+        runs: dict[float, list[tuple[float, float]]] = {small: [], large: []}
+        for turn in range(turns):
+            for size in [small] * 3 + [large] * (turn < turns - 1):
+                runs[size].append(measured("ours", homes[size])[:2])
+        for size, pairs in runs.items():
+            print(f"{events[size]:,} events: " + ", ".join(f"{wall:.1f} s ({busy:.1f} s of processor)" for wall, busy in pairs), flush=True)  # noqa: T201
+        wall, busy = (fmean(pair[i] for pair in runs[large]) / fmean(pair[i] for pair in runs[small]) for i in (0, 1))
+        rows = events[large] / events[small]
+        print(f"{rows:.1f} times the events: {wall:.1f} times the seconds, {busy:.1f} times those of processor, by means")  # noqa: T201
+    finally:
+        for home in homes.values():
+            shutil.rmtree(home)
+
+
 def event_rows() -> Iterator[tuple[str, float, str, float]]:
     """Yield (what, events a second, peer, events a second) for a million events."""
     events, mine, hand = sides(1.0)
@@ -107,7 +128,7 @@ def event_rows() -> Iterator[tuple[str, float, str, float]]:
 
 
 def main() -> None:
-    """Measure sizes in millions, or one side in this process."""
+    """Measure sizes in millions, how time grows between two of them, or one side in this process."""
     given = sys.argv[1:] or ["1"]
     if given[0] in ("ours", "by_hand"):
         ready()
@@ -115,6 +136,9 @@ def main() -> None:
         figures = {"ours": ours, "by_hand": by_hand}[given[0]](Path(given[1]))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1], peak, figures]))  # noqa: T201
+        return
+    if given[0] == "growth":
+        growth(*map(float, given[1:3]))
         return
     for word in given:
         events, mine, hand = sides(float(word), rounds=1 if float(word) > 20 else 3)
