@@ -15,6 +15,7 @@ from tests.analysis.test_report import report, world
 from tests.web.markup import Element, parse
 from tests.web.preview import PreviewSite
 from tests.web.test_console_pages import BANNED
+from web.formatting import money, number
 from web.owner.words import spoken
 
 
@@ -83,3 +84,13 @@ def test_the_looks_of_a_test_are_listed_under_how_it_settled(client: FlaskClient
     assert len(stored["looks"]) == 3
     assert "Front against status quo" in rows
     assert "Nobody looked before the end" in show(client, preview, CASES["early"]().to_dict()).one("main").text
+
+
+def test_the_money_says_what_it_rests_on_and_how_sure_its_range_is(client: FlaskClient, preview: PreviewSite) -> None:
+    stored = CASES["rule pays"]().to_dict()
+    low, middle, high = (money(stored["roi"]["value_per_view"][key]) for key in ("low", "middle", "high"))
+    text = show(client, preview, stored).text
+    assert f"By the plan one view is worth {middle} (nine times out of ten {low} to {high})." in text
+    assert f"bears on {number(stored['roi']['views_per_day'])} article views a day" in text
+    found = next(s for s in stored["roi"]["scenarios"] if s["arm"] == "front")
+    assert f"expected, nine times out of ten {money(found['low'])} to {money(found['high'])}" in text

@@ -39,6 +39,7 @@ class Money:
     learn: Mapping[str, str]
     studies: tuple[tuple[str, ...], ...]
     next: str
+    assumes: str = ""
 
 
 def money_of(roi: Mapping[str, Any], kinds: Mapping[str, str], *, control: str) -> Money:
@@ -68,7 +69,18 @@ def money_of(roi: Mapping[str, Any], kinds: Mapping[str, str], *, control: str) 
         LEARN,
         studies,
         roi.get("next") or "",
+        _assumes(roi, currency),
     )
+
+
+def _assumes(roi: Mapping[str, Any], currency: str) -> str:
+    """What the amounts rest on: the worth of a view as the plan states it, and how many views there are."""
+    value, views = roi.get("value_per_view"), roi.get("views_per_day")
+    if not value or views is None:
+        return ""
+    low, middle, high = (money(value[key], currency) for key in ("low", "middle", "high"))
+    worth = f"one view is worth {middle}" + (f" (nine times out of ten {low} to {high})" if low != high else "")
+    return f"By the plan {worth}. The decision bears on {number(views)} article views a day."
 
 
 LEARN = {
@@ -90,7 +102,7 @@ def _line(scenario: Mapping[str, Any], currency: str, kind: str, scale: Any) -> 
         else "Single outcomes were not stored."
     )
     chart = draw_dots(outcomes, scale=scale, kind=kind, title=says, label=lambda value: money(value, currency))
-    expected = f"{money(scenario['expected'], currency, plus=True)} expected, {money(scenario['low'], currency)} to {money(scenario['high'], currency)}"
+    expected = f"{money(scenario['expected'], currency, plus=True)} expected, nine times out of ten {money(scenario['low'], currency)} to {money(scenario['high'], currency)}"
     return MoneyLine(label, kind, chart, says, expected, _cost(scenario, currency))
 
 
