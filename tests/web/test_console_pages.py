@@ -14,9 +14,10 @@ from tests.web import results
 from tests.web.markup import Element, parse, texts
 from tests.web.preview import PreviewSite
 from web.owner.memo import memo_of
+from web.owner.trusted import trust_lines
 
 BANNED = ("p-value", "significant", "null hypothesis", "confidence", "credible", "lift", "uplift", "SRM", "posterior")
-PAGES = ("/", "/jobs", "/models", "/drift", "/explain", "/health", *(f"/experiment/{name}" for name in results.REPORTS))
+PAGES = ("/", "/jobs", "/models", "/drift", "/explain", "/health", "/record", *(f"/experiment/{name}" for name in results.REPORTS))
 ORDER = [
     "Can we trust it?",
     "What changed",
@@ -280,3 +281,9 @@ def test_a_model_that_knows_too_few_articles_is_named(client: FlaskClient) -> No
 @pytest.mark.parametrize("name", ["experiments", "jobs", "models", "drift", "explain", "health"])
 def test_every_page_has_its_result_as_json(client: FlaskClient, name: str) -> None:
     assert client.get(f"/console/en/{name}.json").is_json
+
+
+def test_a_question_in_order_is_answered_by_its_own_check_first() -> None:
+    checks = [{"name": name, "state": "ok", "says": name} for name in ("clicks_without_exposure", "late", "nothing_lost")]
+    [line] = trust_lines(checks)
+    assert (line.says, [more.says for more in line.more]) == (("nothing_lost",), ["clicks_without_exposure", "late"])

@@ -17,7 +17,7 @@ QUESTIONS = {
     "Nothing was lost": ("nothing_lost", "clicks_without_exposure", "no_beacon", "late"),
     "Arms answered in time": ("fallbacks", "degraded"),
     "Ran long enough": ("ran_long_enough", "novelty", "left_out"),
-    "Robots and objections equal across arms": ("bots",),
+    "Robots, and readers who object": ("bots",),
     "The result holds": ("recomputed", "heavy_reader", "interference"),
 }
 MARKS = {"ok": ("✓", "good-text", "in order"), "warn": ("!", "warn-text", "look at this"), "block": ("✗", "bad-text", "failed")}
@@ -49,6 +49,8 @@ class TrustLine:
 def trust_lines(checks: Sequence[Mapping[str, Any]]) -> tuple[TrustLine, ...]:
     """Return one line per question that some check answers, what failed first; a check nobody asked for is its own question.
 
+    A question in order shows the check that answers it best, the first of ``QUESTIONS``.
+
     Examples
     --------
     >>> [line] = trust_lines([{"name": "below_zero", "state": "warn", "says": "'paid' is below zero in 1 row."}])
@@ -68,7 +70,8 @@ def _worst(checks: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _line(title: str, checks: Sequence[Mapping[str, Any]]) -> TrustLine:
-    ranked = sorted(checks, key=lambda check: ORDER.index(check["state"]))
+    place = {name: i for i, name in enumerate(QUESTIONS.get(title, ()))}
+    ranked = sorted(checks, key=lambda check: (ORDER.index(check["state"]), place.get(check["name"], len(place))))
     first = [check for check in ranked if check["state"] != "ok"] or ranked[:1]
     rest = tuple(CheckLine(*MARKS[check["state"]], check["says"]) for check in ranked if check not in first)
     return TrustLine(title, *MARKS[_worst(checks)], tuple(check["says"] for check in first), rest)
