@@ -19,7 +19,7 @@ from experiments.files import replace_json
 from experiments.tables import AuditRow, ExperimentRow
 
 __all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
-__all__ += ["caps_of", "note", "notes_of", "ramp", "record_caps", "record_looks", "start", "stop"]
+__all__ += ["caps_of", "note", "notes_of", "ramp", "record_caps", "record_looks", "start", "stop", "trail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,12 @@ def notes_of(engine: Engine, name: str, actions: Sequence[str]) -> list[AuditRow
         return list(session.exec(query))
 
 
+def trail(engine: Engine) -> list[AuditRow]:
+    """Return every entry of the record, the earliest first."""
+    with Session(engine, expire_on_commit=False) as session:
+        return list(session.exec(select(AuditRow).order_by(col(AuditRow.number))))
+
+
 def stop(engine: Engine, name: str, step: Step) -> Record:
     """Stop letting readers in; what was logged stays."""
     with Session(engine) as session:
@@ -109,15 +115,15 @@ def stop(engine: Engine, name: str, step: Step) -> Record:
         return _saved(session, row, step, "stop")
 
 
-def decide(engine: Engine, name: str, arm: str, step: Step) -> Record:
-    """Record what was decided, by whom and why; a reason is required."""
+def decide(engine: Engine, name: str, arm: str, step: Step, *, advice: str = "") -> Record:
+    """Record what was decided, by whom and why, and what the report advised then; a reason is required."""
     if not step.reason.strip():
         raise ExperimentError(f"experiment '{name}': a decision needs a reason.", "Say in one sentence why.")
     with Session(engine) as session:
         row = _row(session, name, "stopped")
         Experiment.from_dict(row.plan).arm(arm)
         row.state, row.decided_at, row.decided_arm = "decided", step.at, arm
-        return _saved(session, row, step, "decide")
+        return _saved(session, row, step, "decide", arm=arm, advice=advice)
 
 
 def record_looks(engine: Engine, name: str, looks: Sequence[Mapping[str, Any]], step: Step) -> None:

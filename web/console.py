@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, render_template
@@ -9,7 +11,9 @@ from flask import Blueprint, Response, jsonify, make_response, render_template
 from web.site_protocol import site
 from web.templating import prepare
 
-__all__ = ["answer", "as_json", "console"]
+__all__ = ["Page", "answer", "as_json", "console", "page_of"]
+
+A_PAGE = 50
 
 console = Blueprint("console", __name__, url_prefix="/console/en")
 prepare(console)
@@ -27,3 +31,26 @@ def as_json(value: Any) -> Response:
     response = jsonify(value)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a long list: its rows, its number, and how many pages there are (both from 1)."""
+
+    rows: tuple[Any, ...]
+    number: int
+    pages: int
+
+
+def page_of(rows: Sequence[Any], number: int) -> Page:
+    """Return page ``number`` of a list, fifty rows each; the nearest one where there is none of this number.
+
+    Examples
+    --------
+    >>> page = page_of(range(120), 9)
+    >>> page.number, page.pages, len(page.rows)
+    (3, 3, 20)
+    """
+    pages = max(1, -(-len(rows) // A_PAGE))
+    number = min(max(number, 1), pages)
+    return Page(tuple(rows[(number - 1) * A_PAGE : number * A_PAGE]), number, pages)

@@ -92,6 +92,7 @@ class NewsSite:
         held, stored = Held(self), Stored(settings, self.clock)
         self.export, self.erase, self.why = held.export, held.erase, held.why
         self.report, self.reports, self.jobs, self.run_job = stored.report, stored.reports, stored.jobs, stored.run_job
+        self.start, self.stop, self.decide, self.record = stored.start, stored.stop, stored.decide, stored.record
         self.models, self.drift, self.explanation = stored.models, stored.drift, stored.explanation
         self._stored, self.standing = stored, partial(standing, stored)
         self._stop = threading.Event()

@@ -11,16 +11,17 @@ from typing import Any
 from sqlalchemy import Engine
 
 from experiments.clock import Clock, moment
-from experiments.errors import PresslabError
+from experiments.errors import ExperimentError, PresslabError
 from experiments.files import read_json
-from experiments.lifecycle import experiments
+from experiments.lifecycle import Step, audit_faults, decide, experiments, notes_of, publish_plan, start, stop, trail
 from experiments.serving.artefacts import current
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
+from web.follow_up import followed, told
 from web.jobs import Job, job_named, last_runs, request_run, timetable
 from web.worker_state import worker_state
 
-__all__ = ["Stored"]
+__all__ = ["Stored", "advised"]
 
 WORKER_SILENT_S = 30
 
@@ -36,17 +37,51 @@ class Stored:
         return control_engine(self.home)
 
     def report(self, name: str) -> dict[str, Any] | None:
-        """Return the last report of an experiment, as :meth:`analysis.report.Report.to_dict` wrote it."""
-        if not all(c.isalnum() or c in "_-" for c in name):
-            return None
-        report: dict[str, Any] | None = read_json(self.home / "reports" / f"{name}.json")
-        return report
+        """Return the last report of an experiment, as :meth:`analysis.report.Report.to_dict` wrote it, and what happened since."""
+        report = written(self.home, name)
+        record = next((r for r in experiments(self.engine) if r.experiment.name == name), None)
+        if report is None or record is None:
+            return report
+        job = job_named(timetable(self.settings), "report")
+        return followed(report, record, trail(self.engine), now=moment(self.clock()), job=job, silent=self.worker_silence())
+
+    def record(self) -> dict[str, Any]:
+        """Return every step anybody took, the newest first, and what is wrong with the chain of hashes over them."""
+        return {"faults": audit_faults(self.engine), "rows": [told(row) for row in reversed(trail(self.engine))]}
+
+    def start(self, name: str, *, who: str, reason: str) -> None:
+        """Let readers in, at the planned shares."""
+        step = self._step(who, reason)
+        if _proposed(self.engine, name):
+            raise ExperimentError(
+                f"experiment '{name}' waits for the approval of an arm.", "Approve the proposal: presslab arm ship --help"
+            )
+        start(self.engine, name, step)
+        publish_plan(self.home, self.engine, at=step.at)
+
+    def stop(self, name: str, *, who: str, reason: str) -> None:
+        """Stop letting readers in, and have the last report written; the record says that a page was used."""
+        step = self._step(who, reason)
+        stop(self.engine, name, step)
+        publish_plan(self.home, self.engine, at=step.at)
+        request_run(self.engine, job_named(timetable(self.settings), "report"), at=step.at)
+
+    def decide(self, name: str, arm: str, *, who: str, reason: str) -> None:
+        """Record a decision; the slot shows the arm to every reader it may serve."""
+        step = self._step(who, reason)
+        decide(self.engine, name, arm, step, advice=advised(self.home, name))
+        publish_plan(self.home, self.engine, at=step.at)
+
+    def _step(self, who: str, reason: str) -> Step:
+        if not who.strip():
+            raise ExperimentError("a step in the record needs a name.", "Say who you are.")
+        return Step(f"{' '.join(who.split())} (named on the page)", moment(self.clock()), " ".join(reason.split()))
 
     def reports(self) -> list[dict[str, Any]]:
         """Return one summary per experiment, also of those that have no report yet; the newest first."""
         found = []
         for record in experiments(self.engine):
-            report = self.report(record.experiment.name) or {}
+            report = written(self.home, record.experiment.name) or {}
             plan = record.experiment
             planned_end = None if record.started_at is None else record.started_at + timedelta(days=plan.planned_days)
             found.append(
@@ -61,6 +96,9 @@ class Stored:
                     "decided_arm": record.decided_arm,
                     "verdict": report.get("verdict"),
                     "snapshot": report.get("snapshot"),
+                    "control": plan.control,
+                    "plan": {key: getattr(plan, key) for key in ("control", "goal", "guardrails", "planned_days", "audience")},
+                    "proposed": _proposed(self.engine, plan.name) if record.state == "draft" else None,
                     "arms": report.get("arms") or [{"name": a.name, "kind": a.kind, "planned_share": a.share} for a in plan.arms],
                 }
             )
@@ -133,6 +171,26 @@ class Stored:
     def explanation(self) -> dict[str, Any] | None:
         summary: dict[str, Any] | None = read_json(self.home / "explanations" / "ranked.json")
         return summary
+
+
+def _proposed(engine: Engine, name: str) -> dict[str, Any] | None:
+    """The arm that waits for approval in a draft, and the number of its proposal."""
+    proposals = notes_of(engine, name, ("ship",))
+    return {"arm": proposals[-1].detail["arm"], "proposal": proposals[-1].number} if proposals else None
+
+
+def written(home: Path, name: str) -> dict[str, Any] | None:
+    """Return the last report of an experiment as the job wrote it."""
+    if not all(c.isalnum() or c in "_-" for c in name):
+        return None
+    report: dict[str, Any] | None = read_json(home / "reports" / f"{name}.json")
+    return report
+
+
+def advised(home: Path, name: str) -> str:
+    """Return what the last report of an experiment advises; empty when there is none."""
+    says: str = (written(home, name) or {"verdict": {"sentence": ""}})["verdict"]["sentence"]
+    return says
 
 
 def _job_row(job: Job, runs: Sequence[JobRunRow], now: datetime, silent: str) -> dict[str, Any]:

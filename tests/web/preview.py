@@ -138,6 +138,18 @@ class PreviewSite:
         found: dict[str, Any] | None = self.stored.get("reports", results.REPORTS).get(name)
         return found
 
+    def record(self) -> dict[str, Any]:
+        return {"faults": [], "rows": [{"experiment": "related", "advice": "", **entry} for entry in results.SHIP["log"]]}
+
+    def start(self, name: str, *, who: str, reason: str) -> None:
+        self.ran.append(f"start {name}: {who}, {reason}")
+
+    def stop(self, name: str, *, who: str, reason: str) -> None:
+        self.ran.append(f"stop {name}: {who}, {reason}")
+
+    def decide(self, name: str, arm: str, *, who: str, reason: str) -> None:
+        self.ran.append(f"decide {name} {arm}: {who}, {reason}")
+
     def reports(self) -> list[dict[str, Any]]:
         return [results.summary(report) for report in self.stored.get("reports", results.REPORTS).values()]
 

@@ -329,6 +329,5 @@ HEALTH = {
             "says": "There is no backup of the last 2 days; one is due daily at 06:30 UTC. Taken 3.2 days ago (17 Nov 2026, 07:04 UTC); 7 copies are kept in /srv/presslab/instance-backups.",
         },
     ],
-    "arms": [{"arm": "als", "requests": 10_204, "fallbacks": 61, "p50_ms": 1.9, "p95_ms": 4.2, "p99_ms": 11.0}],
     "versions": {"presslab": "0.1.0", "python": "3.11.9"},
 }

@@ -45,9 +45,9 @@ def test_every_page_is_well_formed_and_has_one_heading_and_no_empty_cell(client:
     assert [cell for cell in cells if not cell.text and not cell.all("svg")] == []
 
 
-def test_the_navigation_names_six_places_and_marks_where_we_are(client: FlaskClient) -> None:
+def test_the_navigation_names_seven_places_and_marks_where_we_are(client: FlaskClient) -> None:
     nav = open_page(client, "/jobs").one("nav")
-    assert texts(nav.all("a")) == ["Experiments", "Models", "Drift", "Explain", "Jobs", "Health"]
+    assert texts(nav.all("a")) == ["Experiments", "Models", "Drift", "Explain", "Jobs", "Health", "Record"]
     assert [a.text for a in nav.all("a") if a.attributes.get("aria-current") == "page"] == ["Jobs"]
 
 
@@ -179,6 +179,17 @@ def test_an_experiment_without_a_report_says_what_happens_next(client: FlaskClie
     page = open_page(client, "/experiment/new")
     assert "No report yet" in page.text
     assert client.get("/console/en/experiment/unknown").status_code == 404
+
+
+def test_a_long_list_of_experiments_comes_in_pages_and_is_searched(client: FlaskClient, preview: PreviewSite) -> None:
+    preview.stored["reports"] = {f"t{i}": {**results.SHIP, "experiment": f"t{i}", "owner": "Bram" if i == 7 else "Ines"} for i in range(60)}
+    first, second = open_page(client, "/"), open_page(client, "/?page=2")
+    assert [len(page.all("article", "experiment")) for page in (first, second)] == [50, 10]
+    assert [card.one("h2").one("a").attributes["href"] for card in open_page(client, "/?q=bram").all("article")] == [
+        "/console/en/experiment/t7"
+    ]
+    assert not open_page(client, "/?state=Running").all("article")
+    assert "None of 60 experiments holds all of these words" in open_page(client, "/?q=nobody").text
 
 
 def test_a_job_runs_on_request_and_a_refusal_is_told(client: FlaskClient, preview: PreviewSite) -> None:

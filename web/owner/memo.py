@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from web.charts.bars import draw_bar
 from web.charts.forest import Forest, ForestRow, draw_forest
 from web.formatting import chance, count, date, in_unit, interval, number, percent, share, signed
 from web.owner.beside import beside_of, not_together
 from web.owner.best import assumed, best_rows
+from web.owner.box import VerdictBox, box_of, sentences_of
 from web.owner.groups import Groups, groups_of
 from web.owner.trusted import TrustLine, trust_lines
 from web.owner.varied import Varied, varied_of
 from web.owner.words import (
     AUDIENCES,
     KINDS,
-    VERDICTS,
     arm_label,
     badge_of,
     capital,
-    headline_of,
     metric_says,
-    sentence_after,
     spoken,
-    unbroken,
 )
 from web.owner.worth import Money, money_of
 
-__all__ = ["ArmLine", "Memo", "VerdictBox", "memo_of", "number_rows"]
+__all__ = ["ArmLine", "Memo", "memo_of", "number_rows"]
 
 ROLES = ("goal", "secondary", "guardrail")
 ROLE_WORDS = {"goal": "decides", "secondary": "to look at", "guardrail": "must not get worse"}
@@ -45,22 +41,6 @@ class ArmLine:
     says: str
     readers: str
     share: str
-
-
-@dataclass(frozen=True, slots=True)
-class VerdictBox:
-    """The decision: its key (colour), icon, word, headline, sentences, at most four reasons, next step and command."""
-
-    key: str
-    icon: str
-    word: str
-    headline: str
-    sentence: str
-    money: str
-    reasons: tuple[str, ...]
-    next: str
-    command: str
-    progress: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +70,7 @@ class Memo:
     best: tuple[tuple[str, str, str], ...] = ()
     assumed: str = ""
     log: tuple[Mapping[str, Any], ...] = ()
+    stale: str = ""
     snapshot: str = ""
     as_of: tuple[tuple[str, Any], ...] = field(default=())
 
@@ -101,7 +82,7 @@ def memo_of(report: Mapping[str, Any]) -> Memo:
     kinds = {arm["name"]: arm["kind"] for arm in report["arms"]}
     forest, note = _forest(report, kinds)
     roi = report.get("roi")
-    sentences = _sentences(report)
+    sentences = sentences_of(report)
     return Memo(
         name=report["experiment"],
         question=report.get("question") or f"Experiment {report['experiment']}",
@@ -109,7 +90,7 @@ def memo_of(report: Mapping[str, Any]) -> Memo:
         owner=report.get("owner") or "nobody",
         facts=_facts(report, dates),
         arms=tuple(_arm(arm) for arm in report["arms"]),
-        verdict=_verdict(report, sentences),
+        verdict=box_of(report, sentences),
         trusted=verdict["key"] != "do_not_use",
         checks=trust_lines(report["checks"]),
         forest=forest,
@@ -126,6 +107,7 @@ def memo_of(report: Mapping[str, Any]) -> Memo:
         best=best_rows(report),
         assumed=assumed(report),
         log=tuple(report.get("log") or ()),
+        stale=report.get("stale") or "",
         snapshot=report.get("snapshot") or "not named",
         as_of=(("Data up to", dates.get("until")), ("Computed", report.get("computed_at")), ("Next", report.get("next_refresh"))),
     )
@@ -156,56 +138,6 @@ def _arm(arm: Mapping[str, Any]) -> ArmLine:
         capital(arm_label(arm["name"])), arm["kind"], KINDS.get(arm["kind"], arm["kind"]), count(arm.get("readers")),
         f"{got}, {share(arm.get('planned_share'), missing='share not recorded')} planned",
     )  # fmt: skip
-
-
-def _sentences(report: Mapping[str, Any]) -> list[str]:
-    following = ((report.get("roi") or {}).get("next") or "").strip()
-    return [s for s in report.get("sentences") or () if s not in (following, report["verdict"]["sentence"])]
-
-
-def _verdict(report: Mapping[str, Any], sentences: Sequence[str]) -> VerdictBox:
-    verdict = report["verdict"]
-    icon, word, _ = VERDICTS[verdict["key"]]
-    headline = headline_of(verdict)
-    rest = sentence_after(headline, verdict["sentence"])
-    told = [s for s in sentences if not s.startswith("Our best guess:")]
-    money = [s for s in told if s.startswith(("In ", "We expect", "If we "))]
-    ranges = [s for s in told if s not in money]
-    following, command = _next(report, verdict)
-    reasons = [reason for reason in verdict.get("reasons") or () if reason.casefold() != rest.rstrip(".").casefold()]
-    return VerdictBox(
-        verdict["key"], icon, word, headline, " ".join([rest, *ranges]).strip(), unbroken(" ".join(money)), tuple(reasons)[:4], following, command,
-        _progress(report) if verdict["key"] == "wait" else "",
-    )  # fmt: skip
-
-
-def _progress(report: Mapping[str, Any]) -> str:
-    dates = report.get("dates") or {}
-    days, planned = dates.get("days"), dates.get("planned_days")
-    if not planned or days is None:
-        return ""
-    return draw_bar(days / planned, title=f"{number(days)} of {number(planned)} planned days", kind="heuristic")
-
-
-def _next(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, str]:
-    name = report["experiment"]
-    if report.get("state") == "decided":
-        return "This experiment is decided; nothing is left to do.", ""
-    if verdict["key"] == "wait":
-        end = date((report.get("dates") or {}).get("planned_end"), missing="its planned end")
-        return f"Let it run until {end}. Look at this page whenever you like: nothing here can mislead you early.", ""
-    if verdict["key"] == "do_not_use":
-        if report.get("state") == "running":
-            return "Repair the failed check below, then start again with fresh readers.", f"presslab experiment stop {name}"
-        return (
-            "Repair the failed check below. Record that nothing is decided from these numbers, and plan the test again under a new name: "
-            "it gets fresh readers.",
-            f'presslab experiment decide {name} {report["control"]} --reason "..."',
-        )
-    return (
-        "Record the decision, with its reason:",
-        f'presslab experiment decide {name} {verdict.get("arm") or report["control"]} --reason "..."',
-    )
 
 
 def _forest(report: Mapping[str, Any], kinds: Mapping[str, str]) -> tuple[Forest | None, str]:

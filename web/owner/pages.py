@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import Response, abort, render_template
+from flask import Response, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response as AnyResponse
 
-from web.console import answer, as_json, console
-from web.formatting import date
+from experiments.errors import PresslabError
+from web.console import answer, as_json, console, page_of
+from web.formatting import date, number, share
 from web.operator import pages as operator_pages
+from web.owner.form import Form, form_of, sent_form
 from web.owner.memo import Memo, memo_of, number_rows
-from web.owner.words import arm_label, badge_of, capital, headline_of, sentence_after
+from web.owner.words import AUDIENCES, arm_label, badge_of, capital, decided, headline_of, metric_says, sentence_after
 from web.reader.privacy import as_csv
 from web.scientist import pages as scientist_pages
 from web.site_protocol import site
@@ -33,6 +36,7 @@ class Card:
     dates: str
     arms: str
     urgent: bool
+    plan: tuple[tuple[str, str], ...] = ()
 
 
 def card_of(summary: Mapping[str, Any]) -> Card:
@@ -41,31 +45,74 @@ def card_of(summary: Mapping[str, Any]) -> Card:
     state = summary.get("state") or "draft"
     badge = badge_of(state, verdict)
     end = f"until {date(summary.get('planned_end'))}" if summary.get("planned_end") else "no end yet"
-    headline = headline_of(verdict) if verdict else "No report yet" if state != "draft" else "Not started"
+    headline, sentence = _told(summary, verdict, state)
     return Card(
         summary["name"],
         summary.get("question") or f"Experiment {summary['name']}",
         badge,
         headline,
-        sentence_after(headline, verdict["sentence"]) if verdict else _why_no_report(summary["name"], state),
+        sentence,
         summary.get("owner") or "nobody",
         f"{date(summary['started_at'])}, {end}" if summary.get("started_at") else "not started",
         ", ".join(capital(arm_label(arm["name"])) for arm in summary.get("arms") or ()),
         badge[1] in ("bad", "good") and state != "decided",
+        _plan(summary),
     )
 
 
-def _why_no_report(name: str, state: str) -> str:
-    if state == "draft":
-        return f"The plan is ready. Start it: presslab experiment start {name}"
-    return f"The job writes the first report within the hour; now: presslab jobs run report, or presslab experiment report {name}"
+def _plan(summary: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What a draft freezes when it starts, in words."""
+    plan = summary.get("plan")
+    if plan is None:
+        return ()
+    guardrails = [capital(metric_says(name)) for name in plan["guardrails"]]
+    shares = [f"{capital(arm_label(arm['name']))} {share(arm['planned_share'])}" for arm in summary["arms"]]
+    return (
+        ("Shares of readers", ", ".join(shares)),
+        ("Control", capital(arm_label(plan["control"]))),
+        ("Decides", metric_says(plan["goal"])),
+        ("Must not get worse", "; ".join(guardrails) or "nothing is named"),
+        ("Length", f"{number(plan['planned_days'])} days"),
+        ("Who", AUDIENCES.get(plan["audience"], plan["audience"])),
+    )
+
+
+def _told(summary: Mapping[str, Any], verdict: Mapping[str, Any] | None, state: str) -> tuple[str, str]:
+    """Headline and sentence: what was decided, else the advice, else why there is none."""
+    if verdict is None:
+        return ("Not started" if state == "draft" else "No report yet"), _why_no_report(summary)
+    advised = headline_of(verdict)
+    rest = sentence_after(advised, verdict["sentence"])
+    if state == "decided" and summary.get("decided_arm"):
+        return decided(summary["decided_arm"]), f"The advice was: {advised}. {rest}"
+    if state == "stopped" and verdict["key"] == "wait":
+        return "Stopped", f"Its last report is from before the stop. {_why_no_report(summary)}"
+    return advised, rest
+
+
+def _why_no_report(summary: Mapping[str, Any]) -> str:
+    name = summary["name"]
+    if summary.get("state") != "draft":
+        return f"The job writes one within the hour; now: presslab experiment report {name}"
+    if waits := summary.get("proposed"):
+        return f"{capital(arm_label(waits['arm']))} waits for approval by somebody else: presslab arm step {waits['arm']} --approve {waits['proposal']}"
+    return f"The plan is ready. Start it on its page, or with: presslab experiment start {name}"
 
 
 @console.route("/")
 def experiments() -> Response:
-    """All experiments, those that need somebody first."""
-    cards = sorted((card_of(summary) for summary in site().reports()), key=lambda card: not card.urgent)
-    return answer("console/experiments.html", active="experiments", cards=cards)
+    """All experiments, those that need somebody first, fifty a page; ``q`` are words of name, question, owner or arms, ``state`` a badge."""
+    known = sorted((card_of(summary) for summary in site().reports()), key=lambda card: not card.urgent)
+    words, state = request.args.get("q", "")[:200], request.args.get("state", "")
+    found = [card for card in known if _holds(card, words) and state in ("", card.badge[0])]
+    page = page_of(found, request.args.get("page", 1, type=int))
+    states = sorted({card.badge[0] for card in known})
+    return answer("console/experiments.html", active="experiments", page=page, total=len(known), words=words, state=state, states=states)
+
+
+def _holds(card: Card, words: str) -> bool:
+    text = " ".join((card.name, card.question, card.owner, card.arms)).casefold()
+    return all(word in text for word in words.casefold().split())
 
 
 @console.route("/experiments.json")
@@ -76,11 +123,54 @@ def experiments_json() -> Response:
 @console.route("/experiment/<name>")
 def report(name: str) -> Response:
     """The decision memo."""
-    stored = site().report(name)
-    if stored is None:
-        summary = next((s for s in site().reports() if s["name"] == name), None) or abort(404)
-        return answer("console/no_report.html", active="experiments", card=card_of(summary))
-    return answer("console/report.html", active="experiments", memo=memo_of(stored), numbers=number_rows(stored), saved=False)
+    known = _known(name)
+    return _page(known, form_of(known))
+
+
+def _known(name: str) -> Mapping[str, Any]:
+    """The report of an experiment, or its summary while there is none."""
+    found: Mapping[str, Any] | None = site().report(name) or next((s for s in site().reports() if s["name"] == name), None)
+    return found or abort(404)
+
+
+def _page(known: Mapping[str, Any], form: Form | None) -> Response:
+    if "checks" not in known:
+        return answer("console/no_report.html", active="experiments", card=card_of(known), form=form)
+    return answer("console/report.html", active="experiments", memo=memo_of(known), numbers=number_rows(known), saved=False, form=form)
+
+
+@console.route("/experiment/<name>/start", methods=["POST"])
+def start(name: str) -> AnyResponse:
+    """Start a draft."""
+    form = sent_form(_known(name), "start", request.form)
+    return _done(name, form, lambda: site().start(name, who=form.who, reason=form.reason))
+
+
+@console.route("/experiment/<name>/stop", methods=["POST"])
+def stop(name: str) -> AnyResponse:
+    """Stop a test."""
+    form = sent_form(_known(name), "stop", request.form)
+    return _done(name, form, lambda: site().stop(name, who=form.who, reason=form.reason))
+
+
+@console.route("/experiment/<name>/decide", methods=["POST"])
+def decide(name: str) -> AnyResponse:
+    """Record a decision."""
+    form = sent_form(_known(name), "decide", request.form)
+    return _done(name, form, lambda: site().decide(name, form.arm, who=form.who, reason=form.reason))
+
+
+def _done(name: str, form: Form, take: Callable[[], None]) -> AnyResponse:
+    """Take a step that a form asks for; a refusal shows the page again, with what was typed and what is missing."""
+    if not form.faults:
+        try:
+            take()
+            return redirect(url_for("console.report", name=name), 303)
+        except PresslabError as error:
+            form = replace(form, faults=(("", f"{error.what} {error.hint}".strip()),))
+    response = _page(_known(name), form)
+    response.status_code = 422
+    return response
 
 
 @console.route("/experiment/<name>.json")
@@ -104,7 +194,7 @@ def report_html(name: str) -> Response:
 def report_file(stored: Mapping[str, Any]) -> str:
     """Return the report as one HTML document that needs no other file."""
     memo: Memo = memo_of(stored)
-    return render_template("console/report.html", active="", memo=memo, numbers=number_rows(stored), saved=True, now=None)
+    return render_template("console/report.html", active="", memo=memo, numbers=number_rows(stored), saved=True, now=None, form=None)
 
 
 def _attached(text: str, mimetype: str, name: str) -> Response:

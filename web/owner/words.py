@@ -16,6 +16,7 @@ __all__ = [
     "arm_label",
     "badge_of",
     "capital",
+    "decided",
     "headline_of",
     "metric_says",
     "sentence_after",
@@ -106,6 +107,17 @@ def headline_of(verdict: Mapping[str, Any]) -> str:
     'Keep status quo'
     """
     return VERDICTS[verdict["key"]][2].format(arm=arm_label(verdict.get("arm") or "the control"))
+
+
+def decided(arm: str) -> str:
+    """Return a decision in a few words.
+
+    Examples
+    --------
+    >>> decided("als")
+    'Decided: ALS'
+    """
+    return f"Decided: {arm_label(arm)}"
 
 
 def sentence_after(headline: str, sentence: str) -> str:

@@ -1,0 +1,186 @@
+"""From the advice to the record: what a page says once a test was stopped or decided, and how both are done on it."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from experiments.experiment import Experiment
+from experiments.ladder import propose
+from experiments.lifecycle import Step, decide, draft, experiment_named, note, start, stop, trail
+from experiments.migrate import migrate
+from experiments.settings import Settings
+from experiments.tables import control_engine
+from tests.web.markup import Element, parse
+from tests.web.site_fixture import ALL, NOW, Stand
+from web.follow_up import followed
+from web.jobs import job_named, timetable
+from web.reporting import named_report
+
+PAGE = "/console/en/experiment/related"
+OWN = {"Origin": "http://localhost"}
+
+
+@pytest.fixture
+def reported(stand: Stand) -> Stand:
+    """A running test of one exposed reader, with its first report."""
+    stand.reader_in("front").get(f"/en/article/{stand.article}")
+    stand.events()
+    named_report(stand.home, "related", profile="demo", until_us=stand.clock())
+    return stand
+
+
+def page_of(stand: Stand, path: str = PAGE) -> Element:
+    return parse(stand.client().get(path).text)
+
+
+def end(stand: Stand, at: str = "") -> None:
+    """Stop the test, and have its report written."""
+    stop(control_engine(stand.home), "related", Step("Ines", NOW + timedelta(days=1), "enough"))
+    stand.advance(2 * 86_400)
+    named_report(stand.home, "related", profile="demo", until_us=stand.clock())
+
+
+def test_a_decided_test_says_so_with_reason_and_record(reported: Stand) -> None:
+    end(reported)
+    decide(control_engine(reported.home), "related", "front", Step("Ines", NOW + timedelta(days=2), "the editors like it"))
+    page = page_of(reported)
+    assert page.one("article", "memo").all("span", "badge")[0].text == "Decided"
+    assert page.one("h2", "headline").text == "Decided: front"
+    assert "Ines decided on 22 November 2026: the editors like it." in page.one("section", "verdict").text
+    assert "The advice wasKeep status quo" in page.one("section", "verdict").text
+    assert [row.all("td")[2].text for row in page.all("section")[-1].one("tbody").all("tr")] == [
+        "planned",
+        "started",
+        "stopped",
+        "decided: front",
+    ]
+    assert not page.all("form", "step")
+    card = page_of(reported, "/console/en/").one("article", "experiment")
+    assert "Decided: front" in card.text
+    assert "The advice was: Keep status quo" in card.text
+
+
+def test_a_report_from_before_the_stop_does_not_ask_to_keep_running(reported: Stand) -> None:
+    stop(control_engine(reported.home), "related", Step("Ines", NOW, "enough"))
+    assert "Keep running" not in page_of(reported).text
+    assert "Keep running" not in page_of(reported, "/console/en/").text
+    assert "presslab experiment report related" in page_of(reported).one("section", "verdict").text
+
+
+def test_a_test_is_stopped_and_decided_on_its_page(reported: Stand) -> None:
+    client = reported.client()
+    assert client.post(f"{PAGE}/stop", data={"who": "Ines", "reason": ""}, headers=OWN).status_code == 303
+    assert experiment_named(control_engine(reported.home), "related").state == "stopped"
+    named_report(reported.home, "related", profile="demo", until_us=reported.clock())
+    typed = {"who": "Ines", "reason": "the editors like it", "arm": "newest"}
+    assert client.post(f"{PAGE}/decide", data=typed, headers=OWN).status_code == 303
+    record = experiment_named(control_engine(reported.home), "related")
+    assert (record.state, record.decided_arm) == ("decided", "newest")
+    assert [(row.actor, row.reason) for row in trail(control_engine(reported.home))[-2:]] == [
+        ("Ines (named on the page)", ""),
+        ("Ines (named on the page)", "the editors like it"),
+    ]
+
+
+def test_a_decision_without_a_reason_is_asked_for_again_and_keeps_what_was_typed(reported: Stand) -> None:
+    end(reported)
+    answer = reported.client().post(f"{PAGE}/decide", data={"who": 'Ines "the owner"', "arm": "newest"}, headers=OWN)
+    page = parse(answer.text)
+    assert answer.status_code == 422
+    assert page.one("div", "stale").one("a").attributes["href"] == "#reason"
+    fields = {e.attributes["id"]: e for e in page.one("form", "step").walk() if "id" in e.attributes}
+    assert fields["who"].attributes["value"] == 'Ines "the owner"'
+    assert fields["reason"].attributes["aria-describedby"] == "reason-fault"
+    assert fields["reason-fault"].text == "Say in one sentence why."
+    assert [o.text for o in page.all("option") if "selected" in o.attributes] == ["Newest"]
+    assert experiment_named(control_engine(reported.home), "related").state == "stopped"
+
+
+def test_a_step_that_is_not_allowed_is_refused_in_words(reported: Stand) -> None:
+    answer = reported.client().post(f"{PAGE}/decide", data={"who": "Ines", "arm": "front", "reason": "now"}, headers=OWN)
+    assert answer.status_code == 422
+    assert "experiment 'related' is running; this step needs it to be stopped." in html.unescape(answer.text)
+
+
+def test_a_decision_from_another_site_is_refused(reported: Stand) -> None:
+    end(reported)
+    typed = {"who": "Ines", "arm": "front", "reason": "now"}
+    assert reported.client().post(f"{PAGE}/decide", data=typed, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert experiment_named(control_engine(reported.home), "related").state == "stopped"
+
+
+def test_the_record_names_who_did_what_and_finds_an_altered_entry(reported: Stand) -> None:
+    end(reported)
+    typed = {"who": "Ines", "reason": "the editors like it", "arm": "newest"}
+    reported.client().post(f"{PAGE}/decide", data=typed, headers=OWN)
+    page = page_of(reported, "/console/en/record")
+    first = page.one("tbody").all("tr")[0].text
+    assert "Ines (named on the page)" in first
+    assert "decided: newest The advice was: Keep status quo" in first
+    assert "nothing was altered" in page.text
+    with control_engine(reported.home).begin() as connection:
+        connection.exec_driver_sql("UPDATE audit SET actor = 'Bram' WHERE action = 'stop'")
+    assert "(stop related) was altered" in page_of(reported, "/console/en/record").text
+
+
+def test_a_long_record_comes_in_pages_and_by_test(reported: Stand) -> None:
+    for number in range(50):
+        note(control_engine(reported.home), "related", "ramp", Step("Ines", NOW, f"step {number}"))
+    first, second = (page_of(reported, f"/console/en/record?about=related&page={n}") for n in (1, 2))
+    assert [len(page.one("tbody").all("tr")) for page in (first, second)] == [50, 2]
+    assert "Page 1 of 2" in first.text
+    assert "Nobody has taken a step in this test yet" in page_of(reported, "/console/en/record?about=other&page=x").text
+
+
+def drafted(stand: Stand) -> str:
+    """A draft in another place; returns its page."""
+    draft(control_engine(stand.home), replace(stand.plan, name="footer", layer="footer"), Step("Ines", NOW, "an idea"))
+    return "/console/en/experiment/footer"
+
+
+def test_a_draft_shows_its_plan_and_is_started_on_its_page(stand: Stand) -> None:
+    path = drafted(stand)
+    page = page_of(stand, path)
+    assert "Must not get worse" in page.one("dl", "facts").text
+    assert "Front 33.3%" in page.one("dl", "facts").text
+    refused = stand.client().post(f"{path}/start", data={"who": "Ines"}, headers=OWN)
+    assert (refused.status_code, parse(refused.text).one("div", "stale").one("a").attributes["href"]) == (422, "#reason")
+    assert stand.client().post(f"{path}/start", data={"who": "Ines", "reason": "spring"}, headers=OWN).status_code == 303
+    assert experiment_named(control_engine(stand.home), "footer").state == "running"
+
+
+def test_a_draft_that_waits_for_an_approval_cannot_be_started_around_it(stand: Stand) -> None:
+    path = drafted(stand)
+    proposed = propose(control_engine(stand.home), "footer", "front", shares=(0.01,), version="", step=Step("Bram", NOW, "checked"))
+    page = page_of(stand, path)
+    assert not page.all("form", "step")
+    assert f"presslab arm step front --approve {proposed.proposal}" in page.text
+    refused = stand.client().post(f"{path}/start", data={"who": "Ines", "reason": "spring"}, headers=OWN)
+    assert refused.status_code == 422
+    assert experiment_named(control_engine(stand.home), "footer").state == "draft"
+
+
+def test_a_running_test_without_a_report_can_be_stopped(stand: Stand) -> None:
+    assert page_of(stand).one("form", "step").attributes["action"] == f"{PAGE}/stop"
+    assert stand.client().post(f"{PAGE}/stop", data={"who": "Ines"}, headers=OWN).status_code == 303
+    assert experiment_named(control_engine(stand.home), "related").state == "stopped"
+    assert not page_of(stand).all("form", "step")
+
+
+def test_a_report_that_was_not_written_twice_in_a_row_says_so(home: Path) -> None:
+    engine, plan = control_engine(home), Experiment("related", "Does it pay?", "status_quo", ALL, window_days=1.0)
+    migrate(home)
+    draft(engine, plan, Step("Ines", NOW))
+    record, report = start(engine, "related", Step("Ines", NOW)), {"computed_at": NOW.isoformat()}
+    job = job_named(timetable(Settings(home=home, profile="production")), "report")
+
+    def told(hours: float) -> str:
+        return str(followed(report, record, (), now=NOW + timedelta(hours=hours), job=job, silent="The worker is off.")["stale"])
+
+    assert told(1.9) == ""
+    assert told(2.1) == "This report should be written every hour at :20 and was not. The worker is off."

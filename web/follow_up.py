@@ -1,0 +1,59 @@
+"""What happened to an experiment since its report was written: its state, its decision, its record, the report's age."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from experiments.lifecycle import Record
+from experiments.tables import AuditRow
+from web.jobs import Job
+
+__all__ = ["followed", "told"]
+
+DONE = {
+    "draft": "planned", "start": "started", "ramp": "changed the shares", "stop": "stopped", "decide": "decided: {arm}", "cap": "fixed a ceiling",
+    "ship": "proposed {arm}", "approve": "approved {arm}, started", "step": "more readers for {arm}", "trip": "stopped {arm}", "rollback": "rolled {arm} back", "look": "looked",
+}  # fmt: skip
+
+
+def followed(
+    report: Mapping[str, Any], record: Record, trail: Sequence[AuditRow], *, now: datetime, job: Job, silent: str = ""
+) -> dict[str, Any]:
+    """Return a stored report as the experiment stands now; its numbers are those of the snapshot.
+
+    ``state`` is today's, ``decision`` is ``{arm, who, at, reason}`` once there is one, ``log`` the record without looks (they stand
+    under "How it settled"), ``next_refresh`` when the job writes the report anew, and ``stale`` says why it did not.
+
+    Parameters
+    ----------
+    trail : the record of this experiment. job : that writes reports. silent : that the worker does not report, in words.
+    """
+    about = [told(row) for row in trail if row.subject == record.experiment.name]
+    last = next((entry for entry in reversed(about) if entry["action"] == "decide"), None)
+    decision = None if last is None or record.decided_arm is None else {**last, "arm": record.decided_arm}
+    renewed = record.state in ("running", "stopped") and job.schedule() != "on request"
+    written = datetime.fromisoformat(report["computed_at"]) if report.get("computed_at") else None
+    return {
+        **report,
+        "state": record.state,
+        "decision": decision,
+        "log": [entry for entry in about if entry["action"] != "look"],
+        "next_refresh": job.next_due(now).isoformat() if renewed else None,
+        "stale": _stale(written, now, job, silent) if renewed and written else "",
+    }
+
+
+def told(row: AuditRow) -> dict[str, Any]:
+    """Return an entry of the record as pages show it: ``{at, who, experiment, action, did, reason, advice}``."""
+    did = DONE.get(row.action, row.action).format(arm=row.detail.get("arm") or "an arm")
+    entry = {"at": row.at.isoformat(timespec="seconds"), "who": row.actor, "experiment": row.subject, "action": row.action}
+    return {**entry, "did": did, "reason": row.reason, "advice": row.detail.get("advice") or ""}
+
+
+def _stale(written: datetime, now: datetime, job: Job, silent: str) -> str:
+    """Say that two due times of the job passed without a new report, and why as far as is known."""
+    if now - written <= timedelta(seconds=2 * job.every_s):
+        return ""
+    return f"This report should be written {job.schedule()} and was not. {silent or 'The page Jobs says how the job ended.'}"
