@@ -276,20 +276,20 @@ def test_an_explanation_of_one_slate_names_the_reads_behind_it(client: FlaskClie
     assert "(60%)" in page.text
 
 
-def test_inputs_are_sorted_by_how_far_they_moved(client: FlaskClient) -> None:
+def test_models_that_must_be_trained_again_come_first_then_inputs_by_how_far_they_moved(client: FlaskClient) -> None:
     assert texts(open_page(client, "/drift").all("h2")) == [
+        "Reads of articles a model has no vector of",
         "Heat of the article",
         "Age of the article, hours",
-        "Reads of articles a model has no vector of",
     ]
 
 
 def test_a_model_that_knows_too_few_articles_is_named(client: FlaskClient) -> None:
     page = open_page(client, "/drift")
-    assert "ALS, version 4: 20%, at most 5.0%" in page.text
+    assert "ALS, version 4: 20%, at most 5.0%. Train it again: presslab model train als" in page.text
 
 
-@pytest.mark.parametrize("name", ["experiments", "jobs", "models", "drift", "explain", "health"])
+@pytest.mark.parametrize("name", ["experiments", "jobs", "models", "drift", "explain", "health", "record"])
 def test_every_page_has_its_result_as_json(client: FlaskClient, name: str) -> None:
     assert client.get(f"/console/en/{name}.json").is_json
 
@@ -298,3 +298,11 @@ def test_a_question_in_order_is_answered_by_its_own_check_first() -> None:
     checks = [{"name": name, "state": "ok", "says": name} for name in ("clicks_without_exposure", "late", "nothing_lost")]
     [line] = trust_lines(checks)
     assert (line.says, [more.says for more in line.more]) == (("nothing_lost",), ["clicks_without_exposure", "late"])
+
+
+def test_a_feature_is_named_by_what_it_means_and_an_article_is_offered_by_its_title(client: FlaskClient, preview: PreviewSite) -> None:
+    features = [{"name": "als", "says": "score of the folded-in reader", "mean_abs": 0.4}]
+    preview.stored["explanation"] = {**results.EXPLANATION, "features": features}
+    page = open_page(client, "/explain")
+    assert page.one("table", "bars").one("tbody").one("th").text == "Score of the folded-in reader (als)"
+    assert len(page.one("datalist").all("option")) == 100

@@ -70,6 +70,7 @@ def test_a_report_from_before_the_stop_does_not_ask_to_keep_running(reported: St
     assert "Keep running" not in page_of(reported).text
     assert "Keep running" not in page_of(reported, "/console/en/").text
     assert "presslab experiment report related" in page_of(reported).one("section", "verdict").text
+    assert not page_of(reported).all("form", "step")
 
 
 def test_a_test_is_stopped_and_decided_on_its_page(reported: Stand) -> None:

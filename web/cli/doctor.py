@@ -102,11 +102,14 @@ def _address(settings: Settings) -> Iterator[Finding]:
 
 
 def _worker(settings: Settings) -> Iterator[Finding]:
+    from web.formatting import duration
     from web.worker_state import worker_state
 
     state = worker_state(settings.home)
     good = state is not None and state["age_s"] < 30
-    says = "the worker has never reported" if state is None else f"the worker (process {state['pid']}) reported {state['age_s']:.0f} s ago"
+    says = (
+        "the worker has never reported" if state is None else f"the worker (process {state['pid']}) reported {duration(state['age_s'])} ago"
+    )
     yield Finding("D007", good, says, "Start it: presslab worker")
     for name, fault in (state or {}).get("faults", {}).items():
         yield Finding("D008", False, f"{name}: {fault}", "See the worker's log.")

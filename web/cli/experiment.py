@@ -127,8 +127,10 @@ def listing(home: Home = None, as_json: Json = False) -> None:
     if as_json:
         print_json(rows)
         return
-    print_table("Experiments", ("name", "state", "arms", "started", "decided", "question"),
-                [(r["name"], r["state"], ", ".join(r["arms"]), short_time(r["started_at"]), r["decided_arm"] or "–", r["question"]) for r in rows])  # type: ignore[arg-type]  # fmt: skip
+    print_table("Experiments", ("name", "state", "arms", "started", "decided"),
+                [(r["name"], r["state"], ", ".join(r["arms"]), short_time(r["started_at"]), r["decided_arm"] or "–") for r in rows])  # type: ignore[arg-type]  # fmt: skip
+    if rows:
+        print_table("\nWhat they ask", ("name", "question"), [(r["name"], r["question"]) for r in rows])
 
 
 @experiment.command("report")
@@ -144,10 +146,12 @@ def report(
     from web.cli.output import print_json
     from web.cli.report_table import print_report
     from web.reporting import named_report
+    from web.stored import Stored
 
     settings = load_settings(home)
     clock = clock_of(settings.home, settings.profile)
     found = named_report(settings.home, name, profile=settings.profile, until_us=clock())
+    found["decision"] = (Stored(settings, clock).report(name) or found)["decision"]
     (print_json if as_json else print_report)(found)
     if gate:
         raise typer.Exit({"do_not_use": 4, "wait": 3}.get(found["verdict"]["key"], 0))

@@ -25,17 +25,11 @@ def listing(home: Home = None, as_json: Json = False) -> None:
         print_json([{k: v for k, v in row.items() if k != "log"} for row in rows])
     else:
         cells = [
-            (
-                r["name"],
-                r["schedule"],
-                r["state"] + (" (overdue)" if r["overdue"] else ""),
-                short_time(r["last_started"]),
-                r["last_seconds"] or "–",
-                r["reason"],
-            )
+            (r["name"], r["schedule"], r["state"] + (" (overdue)" if r["overdue"] else ""), short_time(r["last_started"]), r["last_seconds"] or "–")
             for r in rows
-        ]
-        print_table("Jobs", ("job", "due", "state", "last run", "seconds ", "in words"), cells)
+        ]  # fmt: skip
+        print_table("Jobs", ("job", "due", "state", "last run", "seconds "), cells)
+        print_table("\nIn words", ("job", "says"), [(r["name"], r["reason"]) for r in rows if r["reason"]])
     if any(row["overdue"] or row["state"] == "failed" for row in rows):
         raise typer.Exit(3)
 

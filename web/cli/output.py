@@ -20,13 +20,45 @@ def print_json(value: Any) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Write a table; columns whose name ends in a blank are right-aligned numbers."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    """Write a table; columns whose name ends in a blank are right-aligned numbers.
+
+    Where the terminal is so narrow that words would break, every row becomes a block of lines instead, without what is empty.
+    """
+    out = Console(file=sys.stdout, highlight=False)
+    cells = [[str(cell) for cell in row] for row in rows]
+    out.print(Text(title, style="italic"))
+    if rows and _narrowest(columns, cells) > out.width:
+        for row in cells:
+            _print_block(out, columns, row)
+        return
+    table = Table(header_style="bold", box=None, pad_edge=False)
     for name in columns:
         table.add_column(name.strip(), justify="right" if name.endswith(" ") else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console(file=sys.stdout, highlight=False).print(table)
+    for row in cells:
+        table.add_row(*map(Text, row))
+    out.print(table)
+
+
+def _narrowest(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Return the width that holds the longest word of every column, two blanks between columns.
+
+    Examples
+    --------
+    >>> _narrowest(("arm", "share "), [("status quo", "50%")])
+    13
+    """
+    words = [max(len(word) for row in (columns, *rows) for word in [*row[i].split(), ""]) for i in range(len(columns))]
+    return sum(words) + 2 * (len(columns) - 1)
+
+
+def _print_block(out: Console, columns: Sequence[str], row: Sequence[str]) -> None:
+    block = Table.grid(padding=(0, 2))
+    for name, cell in zip(columns[1:], row[1:], strict=True):
+        if cell.strip() not in ("", "–"):
+            block.add_row(Text(f"  {name.strip()}"), Text(cell))
+    out.print(Text(row[0], style="bold"))
+    if block.row_count:
+        out.print(block)
 
 
 def print_marked(rows: Sequence[tuple[str, str]]) -> None:

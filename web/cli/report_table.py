@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 
 from analysis.words import change, rounded
 from web.cli.output import print_marked, print_table
-from web.formatting import chance
-from web.owner.words import spoken
+from web.formatting import chance, money
+from web.owner.words import decided, settled, spoken
 
 __all__ = ["print_report", "print_summary"]
 
@@ -23,6 +24,9 @@ def print_report(report: Mapping[str, Any]) -> None:
     out = Console(file=sys.stdout, highlight=False)
     out.print(f"\n{report['question']}\n\n[bold]{spoken(report['verdict']['sentence'])}[/bold]")
     print_marked([("·", spoken(reason)) for reason in report["verdict"]["reasons"]])
+    if decision := report.get("decision"):
+        out.print(f"\n[bold]{decided(decision['arm'])}.[/bold] ", end="")
+        out.print(settled(decision), markup=False)
     out.print("\n[bold]Can we trust it?[/bold]")
     print_marked([(MARKS[check["state"]], spoken(check["says"])) for check in report["checks"]])
     out.print()
@@ -44,9 +48,10 @@ def print_report(report: Mapping[str, Any]) -> None:
         out.print(f"\n{spoken(belief['says'])}")
     if roi:
         out.print()
-        title = f"What it is worth over {roi['horizon_days']} days, {roi['currency']}"
+        title = f"What it is worth over {roi['horizon_days']} days"
+        amount = partial(money, currency=roi["currency"])
         print_table(title, ("arm", "expected ", "5 to 95 in 100", "earns money ", "worth most "),
-                    [(s["arm"], f"{s['expected']:,.0f}", f"{s['low']:,.0f} to {s['high']:,.0f}", "–" if s["arm"] == report["control"] else chance(s["p_positive"]), chance(s["p_best"]))
+                    [(s["arm"], amount(s["expected"]), f"{amount(s['low'])} to {amount(s['high'])}", "–" if s["arm"] == report["control"] else chance(s["p_positive"]), chance(s["p_best"]))
                      for s in roi["scenarios"]])  # fmt: skip
         out.print(f"\n{roi['next']}")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from web.charts.bars import draw_bar
 from web.formatting import date, number
-from web.owner.words import VERDICTS, arm_label, decided, headline_of, sentence_after, unbroken
+from web.owner.words import VERDICTS, arm_label, decided, headline_of, sentence_after, settled, unbroken
 
 __all__ = ["VerdictBox", "box_of", "sentences_of"]
 
@@ -58,7 +58,7 @@ def box_of(report: Mapping[str, Any], sentences: Sequence[str]) -> VerdictBox:
     decision = report.get("decision")
     if decision:
         icon, word, advice = "✓", "Decided", f"{headline}. {says}"
-        headline, says = decided(decision["arm"]), _settled(decision)
+        headline, says = decided(decision["arm"]), settled(decision)
     elif _before_the_stop(report):
         word, headline, says = "Stopped", "Stopped: the last report is still to come", "This page shows the report from before the stop."
         reasons = []
@@ -66,10 +66,6 @@ def box_of(report: Mapping[str, Any], sentences: Sequence[str]) -> VerdictBox:
         verdict["key"], icon, word, headline, says, unbroken(" ".join(money)), tuple(reasons)[:4], following, command,
         verdict.get("arm") or report["control"], _progress(report) if verdict["key"] == "wait" and not decision else "", advice,
     )  # fmt: skip
-
-
-def _settled(decision: Mapping[str, Any]) -> str:
-    return f"{decision['who']} decided on {date(decision['at'])}: {decision['reason'].rstrip('.')}."
 
 
 def _before_the_stop(report: Mapping[str, Any]) -> bool:

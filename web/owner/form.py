@@ -29,16 +29,17 @@ class Form:
 def form_of(report: Mapping[str, Any]) -> Form | None:
     """Return the empty form of a report or a summary; None when nothing may be done here.
 
-    A draft with a proposed arm waits for its approval, and a stopped test without a report for its report.
+    A draft with a proposed arm waits for its approval, and a stopped test for the report written after the stop.
 
     Examples
     --------
-    >>> report = {"state": "stopped", "control": "front", "arms": [{"name": "front"}, {"name": "als"}], "verdict": {"arm": "als"}}
+    >>> report = {"state": "stopped", "control": "front", "arms": [{"name": "front"}, {"name": "als"}], "verdict": {"key": "ship", "arm": "als"}}
     >>> form_of(report).arm, form_of(report | {"state": "decided"})
     ('als', None)
     """
     state, verdict = report.get("state"), report.get("verdict")
-    step = {"draft": "start", "running": "stop", "stopped": "decide" if verdict else ""}.get(state or "", "")
+    judged = verdict is not None and verdict["key"] != "wait"
+    step = {"draft": "start", "running": "stop", "stopped": "decide" if judged else ""}.get(state or "", "")
     if not step or (step == "start" and report.get("proposed")):
         return None
     return Form(step, _arms(report), (verdict or {}).get("arm") or report.get("control") or "")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.metric import built_in
+from web.formatting import date
 
 __all__ = [
     "AUDIENCES",
@@ -20,6 +21,7 @@ __all__ = [
     "headline_of",
     "metric_says",
     "sentence_after",
+    "settled",
     "spoken",
     "unbroken",
 ]
@@ -118,6 +120,17 @@ def decided(arm: str) -> str:
     'Decided: ALS'
     """
     return f"Decided: {arm_label(arm)}"
+
+
+def settled(decision: Mapping[str, Any]) -> str:
+    """Say who decided, when and why.
+
+    Examples
+    --------
+    >>> settled({"who": "Ines", "at": "2026-11-27T09:00:00+00:00", "reason": "It pays."})
+    'Ines decided on 27 November 2026: It pays.'
+    """
+    return f"{decision['who']} decided on {date(decision['at'])}: {decision['reason'].rstrip('.')}."
 
 
 def sentence_after(headline: str, sentence: str) -> str:

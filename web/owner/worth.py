@@ -10,7 +10,7 @@ from web.charts.bars import draw_bars
 from web.charts.dots import draw_dots, money_scale
 from web.charts.scale import Chart
 from web.formatting import money, number
-from web.owner.words import arm_label, capital
+from web.owner.words import arm_label, capital, spoken
 
 __all__ = ["Money", "MoneyLine", "money_of"]
 
@@ -90,7 +90,7 @@ LEARN = {
 
 
 def _unknown(name: str) -> str:
-    return capital(name)
+    return capital(spoken(name))
 
 
 def _line(scenario: Mapping[str, Any], currency: str, kind: str, scale: Any) -> MoneyLine:

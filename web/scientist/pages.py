@@ -13,11 +13,13 @@ from web.charts.bars import draw_bars, draw_histograms, draw_spark
 from web.console import answer, as_json, console
 from web.formatting import duration, number, percent, when
 from web.owner.words import capital
+from web.reader.shelf import latest
 from web.site_protocol import site
 
 __all__ = ["drift", "explain", "jobs", "models"]
 
 MOST_READS = 20
+OFFERED = 100  # articles that the form offers by their title
 MOST_FEATURES = 15
 
 
@@ -142,7 +144,7 @@ def _histogram(row: Mapping[str, Any]) -> Any:
 def explain() -> Response:
     """What the model weighs, and one slate explained for given reads."""
     summary = site().explanation()
-    features = [(row["name"], row["mean_abs"]) for row in (summary or {}).get("features") or ()][:MOST_FEATURES]
+    features = [(_feature(row), row["mean_abs"]) for row in (summary or {}).get("features") or ()][:MOST_FEATURES]
     bars = draw_bars(features, label=number, head=("Feature", "mean weight"))
     article, arm = request.args.get("article", "").strip()[:100], request.args.get("arm", "").strip()[:40]
     reads = [word for word in request.args.get("reads", "").replace(",", " ").split() if word][:MOST_READS]
@@ -154,8 +156,13 @@ def explain() -> Response:
             refused = f"{error.what} {error.hint}".strip()
     return answer(
         "console/explain.html", active="explain", summary=summary, bars=bars, slate=slate, refused=refused, article=article, arm=arm, reads=reads,
-        titles={a.id: a.title for a in site().catalogue.articles} if slate else {},
+        titles={a.id: a.title for a in site().catalogue.articles} if slate else {}, offered=latest(site().catalogue, site().now(), n=OFFERED),
     )  # fmt: skip
+
+
+def _feature(row: Mapping[str, Any]) -> str:
+    """What a feature means, and its name in the code."""
+    return f"{capital(row['says'])} ({row['name']})" if row.get("says") else str(row["name"])
 
 
 @console.route("/explain.json")
