@@ -138,8 +138,8 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = get_close_matches(word, names, n=1)
-    start = f"did you mean '{close[0]}'? " if close else ""
-    return f"{start}Known: {', '.join(names) or 'none'}."
+    start = f"did you mean '{close[0]}'? Known" if close else "known"  # goes on behind a semicolon
+    return f"{start}: {', '.join(names) or 'none'}."
 
 
 def listed(faults: Sequence[str]) -> list[str]:

@@ -94,3 +94,45 @@ def test_the_beacon_tells_visible_time_and_depth_when_the_page_is_left(browser: 
     assert told["active_ms"] >= 0
     assert 0 <= told["depth"] <= 100
     page.close()
+
+
+CLIPPED = """() => [...document.querySelectorAll('a, button, summary, input, select')].filter(e => e.checkVisibility()).filter(e => {
+  e.focus()
+  const style = getComputedStyle(e), room = parseFloat(style.outlineWidth) + parseFloat(style.outlineOffset), own = e.getBoundingClientRect()
+  for (let box = e.parentElement; box; box = box.parentElement) {
+    const around = box.getBoundingClientRect()
+    if (getComputedStyle(box).overflowY !== 'visible' && box !== document.documentElement && (own.top - room < around.top - 1 || own.bottom + room > around.bottom + 1)) return true
+  }
+  return style.outlineStyle !== 'solid'
+}).map(e => e.textContent.trim().slice(0, 40))"""
+
+
+def test_the_ring_around_what_has_the_focus_is_never_cut_off(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    for path in ("/en/", "/en/privacy", "/console/en/", "/console/en/experiment/related", "/console/en/jobs", "/console/en/record"):
+        page.goto(address + path)
+        page.keyboard.press("Tab")
+        assert page.evaluate(CLIPPED) == [], path
+    page.close()
+
+
+def test_text_of_double_size_fits_a_small_screen(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    for path in PAGES:
+        page.goto(address + path)
+        page.evaluate("document.documentElement.style.fontSize = '200%'")
+        assert page.evaluate(WIDER) <= 0, path
+    page.close()
+
+
+def test_paper_shows_all_text_in_light_colours_and_no_forms(browser: Browser, address: str) -> None:
+    context = browser.new_context(viewport={"width": 718, "height": 1000}, color_scheme="dark")  # A4 between its margins
+    page = context.new_page()
+    page.goto(address + "/console/en/experiment/related")
+    page.emulate_media(media="print")
+    assert page.evaluate(WIDER) <= 0
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    shown = "[...document.querySelectorAll('.checks details p')].filter(e => e.checkVisibility({contentVisibilityAuto: true}) && e.offsetHeight).length"
+    assert page.evaluate(shown) == page.evaluate("document.querySelectorAll('.checks details p').length") > 0
+    assert page.evaluate("document.querySelector('form.step').offsetHeight") == 0
+    context.close()

@@ -157,6 +157,7 @@ def explain() -> Response:
     return answer(
         "console/explain.html", active="explain", summary=summary, bars=bars, slate=slate, refused=refused, article=article, arm=arm, reads=reads,
         titles={a.id: a.title for a in site().catalogue.articles} if slate else {}, offered=latest(site().catalogue, site().now(), n=OFFERED),
+        live=any(version.get("live") for version in site().models()),
     )  # fmt: skip
 
 
