@@ -255,6 +255,7 @@ def fallback(exposures: Mapping[str, int], fallen: Mapping[str, int]) -> Check:
     enough = min(n for n in exposures.values() if n) >= FALLBACK_LEAST
     state: State = "ok" if gap < FALLBACK_WARN else "block" if gap >= FALLBACK_BLOCK and enough else "warn"
     says = f"{name(worst)} was replaced on {percent(rates[worst])} of its pages, another arm on {percent(best)}."
+    says = says if rates[worst] else "No arm was replaced on any of its pages."
     return Check("fallbacks", state, gap, FALLBACK_BLOCK, None, says[0].upper() + says[1:])
 
 

@@ -58,6 +58,7 @@ LINES = [
     (lambda: long(3.0, running=True), Check("ran_long_enough", "warn", 3.0, 14.0, None, "3 of 14 planned days are over.")),
     (lambda: fallback({"status_quo": 9}, {}), Check("fallbacks", "ok", None, 0.02, None, "No arm has fallen back: fewer than two arms were shown.")),
     (lambda: fallback({"status_quo": 9, "als": 0}, {"als": 3}), Check("fallbacks", "ok", None, 0.02, None, "No arm has fallen back: fewer than two arms were shown.")),
+    (lambda: fallback({"status_quo": 1000, "als": 100}, {}), Check("fallbacks", "ok", 0.0, 0.02, None, "No arm was replaced on any of its pages.")),
     (lambda: fallback({"status_quo": 1000, "als": 100}, {"als": 25}), Check("fallbacks", "block", 0.25, 0.02, None, "Als was replaced on 25% of its pages, another arm on 0.0%.")),
     (lambda: fallback({"status_quo": 1000, "als": 99}, {"als": 33}), Check("fallbacks", "warn", 1 / 3, 0.02, None, "Als was replaced on 33% of its pages, another arm on 0.0%.")),
     (lambda: fallback({"a": 100, "b": 100, "c": 100}, {"a": 50, "b": 50, "c": 25}), Check("fallbacks", "block", 0.25, 0.02, None, "B was replaced on 50% of its pages, another arm on 25%.")),

@@ -50,7 +50,7 @@ def test_the_page_says_when_effects_were_larger_than_was_assumed(
     client: FlaskClient, preview: PreviewSite, foretold: float, rare: str
 ) -> None:
     page = show(client, preview, stored(shape="fat_tailed", foretold=foretold))
-    assert f"would come {rare}, so large ones were taken to be more common" in page.one("main").text
+    assert f"would come {rare}. So large ones were taken to be more common" in page.one("main").text
     page = show(client, preview, stored(shape="normal", foretold=0.4))
     assert "would come" not in page.one("main").text
 

@@ -65,6 +65,16 @@ def test_no_banned_word_stands_before_the_numbers(client: FlaskClient, name: str
 
 
 @pytest.mark.parametrize(
+    "address", [*(f"/console/en{page}" for page in PAGES), "/en/", "/en/privacy", "/en/how-we-choose", "/en/why/TOKEN"]
+)
+def test_no_sentence_of_a_page_is_longer_than_25_words(client: FlaskClient, address: str) -> None:
+    spoken = [
+        e.text for e in parse(client.get(address).text).one("main").all() if e.tag in ("p", "h1", "h2", "dd", "figcaption", "span", "small")
+    ]
+    assert [s for text in spoken for s in re.split(r"(?<=[.!?:;])\s", text) if len(s.split()) > 25] == []
+
+
+@pytest.mark.parametrize(
     ("name", "headline", "badge"),
     [
         ("related", "Ship front", "Ready to decide"),

@@ -51,6 +51,8 @@ def test_a_real_report_begins_with_its_verdict_and_speaks_plainly(client: FlaskC
     text = page.one("main").text.split("Numbers and method")[0]
     assert [word for word in BANNED if re.search(rf"\b{word}\b", text, re.IGNORECASE)] == []
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b|Undefined", page.one("main").text)
+    said = [p.text for p in page.one("main").all("p")]
+    assert [sentence for says in said for sentence in re.split(r"(?<=[.!?:;])\s", says) if len(sentence.split()) > 25] == []
     told = page.one("ul", "checks")
     assert [check["name"] for check in stored["checks"] if spoken(check["says"]) not in told.text] == []
     assert len(told.all("li")) < len(stored["checks"])

@@ -40,4 +40,4 @@ def assumed(report: Mapping[str, Any]) -> str:
         return expected
     foretold = belief["foretold"]
     rare = f"once in {number(round(1 / foretold))} tests" if foretold > 1e-9 else "less than once in a thousand million tests"
-    return f"{expected} Effects as far from that as the measured ones would come {rare}, so large ones were taken to be more common."
+    return f"{expected} Effects as far from that as the measured ones would come {rare}. So large ones were taken to be more common."
