@@ -101,10 +101,11 @@ def notes_of(engine: Engine, name: str, actions: Sequence[str]) -> list[AuditRow
         return list(session.exec(query))
 
 
-def trail(engine: Engine) -> list[AuditRow]:
-    """Return every entry of the record, the earliest first."""
+def trail(engine: Engine, name: str = "") -> list[AuditRow]:
+    """Return every entry of the record, or those about one experiment, the earliest first."""
+    query = select(AuditRow).order_by(col(AuditRow.number))
     with Session(engine, expire_on_commit=False) as session:
-        return list(session.exec(select(AuditRow).order_by(col(AuditRow.number))))
+        return list(session.exec(query.where(AuditRow.subject == name) if name else query))
 
 
 def stop(engine: Engine, name: str, step: Step) -> Record:

@@ -30,7 +30,7 @@ def followed(
     ----------
     trail : the record of this experiment. job : that writes reports. silent : that the worker does not report, in words.
     """
-    about = [told(row) for row in trail if row.subject == record.experiment.name]
+    about = [told(row) for row in trail]
     last = next((entry for entry in reversed(about) if entry["action"] == "decide"), None)
     decision = None if last is None or record.decided_arm is None else {**last, "arm": record.decided_arm}
     renewed = record.state in ("running", "stopped") and job.schedule() != "on request"

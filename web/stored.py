@@ -40,10 +40,10 @@ class Stored:
         """Return the last report of an experiment, as :meth:`analysis.report.Report.to_dict` wrote it, and what happened since."""
         report = written(self.home, name)
         record = next((r for r in experiments(self.engine) if r.experiment.name == name), None)
-        if report is None or record is None:
+        if report is None or record is None:  # a report that came with a copied folder
             return report
         job = job_named(timetable(self.settings), "report")
-        return followed(report, record, trail(self.engine), now=moment(self.clock()), job=job, silent=self.worker_silence())
+        return followed(report, record, trail(self.engine, name), now=moment(self.clock()), job=job, silent=self.worker_silence())
 
     def record(self) -> dict[str, Any]:
         """Return every step anybody took, the newest first, and what is wrong with the chain of hashes over them."""
