@@ -28,27 +28,33 @@ OWN = {"Origin": "http://localhost"}
 @pytest.fixture
 def reported(stand: Stand) -> Stand:
     """A running test of one exposed reader, with its first report."""
-    stand.reader_in("front").get(f"/en/article/{stand.article}")
-    stand.events()
+    visit(stand)
     named_report(stand.home, "related", profile="demo", until_us=stand.clock())
     return stand
+
+
+@pytest.fixture
+def ended(stand: Stand) -> Stand:
+    """A test that was stopped after a day, with the report written after it."""
+    visit(stand)
+    stop(control_engine(stand.home), "related", Step("Ines", NOW + timedelta(days=1), "enough"))
+    stand.advance(2 * 86_400)
+    named_report(stand.home, "related", profile="demo", until_us=stand.clock())
+    return stand
+
+
+def visit(stand: Stand) -> None:
+    stand.reader_in("front").get(f"/en/article/{stand.article}")
+    stand.events()
 
 
 def page_of(stand: Stand, path: str = PAGE) -> Element:
     return parse(stand.client().get(path).text)
 
 
-def end(stand: Stand, at: str = "") -> None:
-    """Stop the test, and have its report written."""
-    stop(control_engine(stand.home), "related", Step("Ines", NOW + timedelta(days=1), "enough"))
-    stand.advance(2 * 86_400)
-    named_report(stand.home, "related", profile="demo", until_us=stand.clock())
-
-
-def test_a_decided_test_says_so_with_reason_and_record(reported: Stand) -> None:
-    end(reported)
-    decide(control_engine(reported.home), "related", "front", Step("Ines", NOW + timedelta(days=2), "the editors like it"))
-    page = page_of(reported)
+def test_a_decided_test_says_so_with_reason_and_record(ended: Stand) -> None:
+    decide(control_engine(ended.home), "related", "front", Step("Ines", NOW + timedelta(days=2), "the editors like it"))
+    page = page_of(ended)
     assert page.one("article", "memo").all("span", "badge")[0].text == "Decided"
     assert page.one("h2", "headline").text == "Decided: front"
     assert "Ines decided on 22 November 2026: the editors like it." in page.one("section", "verdict").text
@@ -60,7 +66,7 @@ def test_a_decided_test_says_so_with_reason_and_record(reported: Stand) -> None:
         "decided: front",
     ]
     assert not page.all("form", "step")
-    card = page_of(reported, "/console/en/").one("article", "experiment")
+    card = page_of(ended, "/console/en/").one("article", "experiment")
     assert "Decided: front" in card.text
     assert "The advice was: Keep status quo" in card.text
 
@@ -88,9 +94,8 @@ def test_a_test_is_stopped_and_decided_on_its_page(reported: Stand) -> None:
     ]
 
 
-def test_a_decision_without_a_reason_is_asked_for_again_and_keeps_what_was_typed(reported: Stand) -> None:
-    end(reported)
-    answer = reported.client().post(f"{PAGE}/decide", data={"who": 'Ines "the owner"', "arm": "newest"}, headers=OWN)
+def test_a_decision_without_a_reason_is_asked_for_again_and_keeps_what_was_typed(ended: Stand) -> None:
+    answer = ended.client().post(f"{PAGE}/decide", data={"who": 'Ines "the owner"', "arm": "newest"}, headers=OWN)
     page = parse(answer.text)
     assert answer.status_code == 422
     assert page.one("div", "stale").one("a").attributes["href"] == "#reason"
@@ -99,7 +104,7 @@ def test_a_decision_without_a_reason_is_asked_for_again_and_keeps_what_was_typed
     assert fields["reason"].attributes["aria-describedby"] == "reason-fault"
     assert fields["reason-fault"].text == "Say in one sentence why."
     assert [o.text for o in page.all("option") if "selected" in o.attributes] == ["Newest"]
-    assert experiment_named(control_engine(reported.home), "related").state == "stopped"
+    assert experiment_named(control_engine(ended.home), "related").state == "stopped"
 
 
 def test_a_step_that_is_not_allowed_is_refused_in_words(reported: Stand) -> None:
@@ -108,34 +113,31 @@ def test_a_step_that_is_not_allowed_is_refused_in_words(reported: Stand) -> None
     assert "experiment 'related' is running; this step needs it to be stopped." in html.unescape(answer.text)
 
 
-def test_a_decision_from_another_site_is_refused(reported: Stand) -> None:
-    end(reported)
-    typed = {"who": "Ines", "arm": "front", "reason": "now"}
-    assert reported.client().post(f"{PAGE}/decide", data=typed, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
-    assert experiment_named(control_engine(reported.home), "related").state == "stopped"
+def test_a_step_from_another_site_is_refused(stand: Stand) -> None:
+    assert stand.client().post(f"{PAGE}/stop", data={"who": "Ines"}, headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+    assert experiment_named(control_engine(stand.home), "related").state == "running"
 
 
-def test_the_record_names_who_did_what_and_finds_an_altered_entry(reported: Stand) -> None:
-    end(reported)
+def test_the_record_names_who_did_what_and_finds_an_altered_entry(ended: Stand) -> None:
     typed = {"who": "Ines", "reason": "the editors like it", "arm": "newest"}
-    reported.client().post(f"{PAGE}/decide", data=typed, headers=OWN)
-    page = page_of(reported, "/console/en/record")
+    ended.client().post(f"{PAGE}/decide", data=typed, headers=OWN)
+    page = page_of(ended, "/console/en/record")
     first = page.one("tbody").all("tr")[0].text
     assert "Ines (named on the page)" in first
     assert "decided: newest The advice was: Keep status quo" in first
     assert "nothing was altered" in page.text
-    with control_engine(reported.home).begin() as connection:
+    with control_engine(ended.home).begin() as connection:
         connection.exec_driver_sql("UPDATE audit SET actor = 'Bram' WHERE action = 'stop'")
-    assert "(stop related) was altered" in page_of(reported, "/console/en/record").text
+    assert "(stop related) was altered" in page_of(ended, "/console/en/record").text
 
 
-def test_a_long_record_comes_in_pages_and_by_test(reported: Stand) -> None:
+def test_a_long_record_comes_in_pages_and_by_test(stand: Stand) -> None:
     for number in range(50):
-        note(control_engine(reported.home), "related", "ramp", Step("Ines", NOW, f"step {number}"))
-    first, second = (page_of(reported, f"/console/en/record?about=related&page={n}") for n in (1, 2))
+        note(control_engine(stand.home), "related", "ramp", Step("Ines", NOW, f"step {number}"))
+    first, second = (page_of(stand, f"/console/en/record?about=related&page={n}") for n in (1, 2))
     assert [len(page.one("tbody").all("tr")) for page in (first, second)] == [50, 2]
     assert "Page 1 of 2" in first.text
-    assert "Nobody has taken a step in this test yet" in page_of(reported, "/console/en/record?about=other&page=x").text
+    assert "Nobody has taken a step in this test yet" in page_of(stand, "/console/en/record?about=other&page=x").text
 
 
 def drafted(stand: Stand) -> str:
