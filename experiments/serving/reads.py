@@ -80,9 +80,9 @@ class Past:
         """Places of the first reads per reader, article and day within ``rows``."""
         return np.asarray(rows.start + np.flatnonzero(self.same_day[rows] < rows.start))
 
-    def onward(self, rows: slice) -> npt.NDArray[np.int64]:
-        """Places of the reads that followed another article in their session, both within ``rows``; ``left`` says which."""
-        return np.asarray(rows.start + np.flatnonzero(self.left[rows] >= rows.start))
+    def onward(self, places: npt.NDArray[np.int64], *, since: int) -> npt.NDArray[np.int64]:
+        """Those of ``places`` whose read followed another article, at ``since`` or later, in its session; ``left`` says which."""
+        return places[self.left[places] >= since]
 
     def sessions(self, rows: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float64]]:
         """Session, article and time of ``rows``, in the order of sessions, then of time."""

@@ -92,11 +92,11 @@ class Signals:
     """One snapshot. Arrays are indexed by catalogue position.
 
     heat : (n,) float32, decayed reads as of ``at`` (one per reader, article and 24 h).
-    reads_in : (5, n) float32, reads in the last 0.5, 1, 3, 24 and 120 hours.
+    reads_in : (5, n) float32, reads in the last 0.5, 1, 3, 24 and 120 hours (one per reader, article and day).
     co_indptr (n+1,) int32, co_articles (nnz,) int32, co_weights (nnz,) float32 : rows of the co-reading matrix, ascending by article.
     co_total : (n,) float32, row sums.
     typical : (sections,) float32, median heat of the section's fresh articles (of all fresh ones where it has fewer than five).
-    onward_in : (3, n) float32, reads in the last 0.25, 1 and 24 hours that followed another article in their session.
+    onward_in : (3, n) float32, reads in the last 0.25, 1 and 24 hours that followed another article in their session (counted alike).
     near : articles up to five reads apart in a session, either way, with twice the half-life of heat.
     following : the article opened right after, with the half-life of heat.
     by_level : where onward reads of the last six hours went, by device and referrer of the page they came from.
@@ -200,9 +200,9 @@ def build_signals(
     first = past.once_a_day(past.within(at, max(WINDOWS_H)))
     age_h = (at - past.reads.at[first]) / HOUR
     heat = np.bincount(article[first], weights=0.5 ** (age_h / half_life_h), minlength=n).astype(np.float64)
-    reads_in = np.stack([np.bincount(article[past.within(at, w)], minlength=n) for w in WINDOWS_H])
-    onward = past.onward(past.within(at, 2 * max(ONWARD_WINDOWS_H)))  # no session pauses for a day
-    onward_of = [onward[onward >= past.within(at, w).start] for w in (*ONWARD_WINDOWS_H, LEVEL_WINDOW_H)]
+    reads_in = np.stack([np.bincount(article[past.once_a_day(past.within(at, w))], minlength=n) for w in WINDOWS_H])
+    since = past.within(at, 2 * max(ONWARD_WINDOWS_H)).start  # no session pauses for a day
+    onward_of = [past.onward(past.once_a_day(past.within(at, w)), since=since) for w in (*ONWARD_WINDOWS_H, LEVEL_WINDOW_H)]
     lately = onward_of.pop()
     near_h, least = 2.0 * half_life_h, rules.co_read_sessions
     recent = past.sessions(past.within(at, NEAR_HALF_LIVES * near_h))

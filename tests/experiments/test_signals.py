@@ -37,6 +37,14 @@ def test_a_reader_counts_once_per_article_and_day(catalogue: Catalogue) -> None:
     assert heat[3] == pytest.approx(0.5)
 
 
+def test_a_reader_who_comes_back_to_an_article_all_day_does_not_make_it_most_read(catalogue: Catalogue) -> None:
+    back_and_forth = [(1, 1, 3 + i % 2, 0.9 - 0.01 * i) for i in range(50)]
+    signals = build_signals(reads(*back_and_forth, (2, 2, 5, 0.4), (3, 3, 5, 0.4)), catalogue, at=AT, rules=EVERY_PAIR)
+    assert signals.reads_in[1][[3, 4, 5]].tolist() == [1, 1, 2]
+    assert signals.onward_in[1][[3, 4]].tolist() == [0, 1]
+    assert signals.by_level.articles.tolist() == [4]
+
+
 def test_a_reader_counts_once_also_where_codes_are_too_large_to_sort_with_their_places(catalogue: Catalogue) -> None:
     heat = build_signals(reads((1, 1, 3, 1.0), (1, 1, 3, 1.0), (2**62, 2, 3, 1.0)), catalogue, at=AT, rules=EVERY_PAIR).heat
     assert heat[3] == pytest.approx(1.0)

@@ -189,10 +189,14 @@ def test_features_of_device_and_referrer_can_be_recounted_by_hand() -> None:
     union = candidates(context, None)
     table = dict(zip(FEATURES, compute_features(context, union.articles, union.als).T, strict=True))
     everybody, counts = np.zeros(len(CATALOGUE)), np.zeros(len(CATALOGUE))
-    past = READS.before(at)
+    past, counted = READS.before(at), set()
     for now in range(1, len(past)):
         before = np.flatnonzero(past.session[:now] == past.session[now])[-1:]
-        if len(before) and past.at[now] >= at - 6 * HOUR and past.article[before[0]] != past.article[now]:
+        who = past.reader[now], past.article[now], past.at[now] // 86_400
+        if past.at[now] < at - 6 * HOUR or who in counted:
+            continue
+        counted.add(who)
+        if len(before) and past.article[before[0]] != past.article[now]:
             weight = 0.5 ** ((at - past.at[now]) / HOUR / 1.5)
             everybody[past.article[now]] += weight
             counts[past.article[now]] += weight * (past.levels[before[0], 0] == levels_of("phone", "")[0])
