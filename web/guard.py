@@ -18,6 +18,7 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
 }
+PASSED_ON = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto")  # what a proxy adds
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -40,6 +41,8 @@ def protect(app: Flask) -> None:
         if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not request.headers.get("Host"):
             # gunicorn would take the address it listens on
             raise SecurityError("A request of HTTP/1.1 must name its host (RFC 9112, 3.2)")
+        if request.path.startswith("/console") and any(name in request.headers for name in PASSED_ON):
+            abort(404)  # it has no accounts: a proxy that forgets to keep readers out must not let them decide
         if request.method not in SAFE_METHODS and not same_origin(request):
             abort(403)
 

@@ -119,6 +119,15 @@ def test_a_request_that_names_no_host_is_refused_where_it_must(stand: Stand, pro
     assert Response.from_app(stand.app, environment).status_code == status
 
 
+@pytest.mark.parametrize("header", ["X-Forwarded-Proto", "X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via"])
+def test_the_console_is_not_there_for_whoever_comes_through_a_proxy(stand: Stand, header: str) -> None:
+    client, passed_on = stand.client(), {**PHONE, header: "https"}
+    assert client.get("/console/en/jobs", headers=PHONE).status_code == 200
+    assert client.get("/console/en/jobs", headers=passed_on).status_code == 404
+    assert client.post("/console/en/experiment/related/stop", headers=passed_on, data={"who": "x"}).status_code == 404
+    assert client.get("/en/", headers=passed_on).status_code == 200
+
+
 def test_no_body_sent_to_the_beacon_is_answered_with_a_500(stand: Stand) -> None:
     client = stand.reader_in("front")
     token = TOKEN.findall(client.get(f"/en/article/{stand.article}", headers=PHONE).text)[0]
