@@ -180,6 +180,21 @@ def test_the_p_value_of_a_split_by_hand():
     assert split_p_value({"a": 0, "b": 9, "c": 2}, shares) == pytest.approx(3 * 2 * 0.6**11, rel=1e-12)  # 2.2 expected in c: exact
 
 
+def test_a_split_of_few_readers_is_judged_by_either_tail_of_its_least_likely_arm():
+    """Of two arms one says it all; of three each has a say, however many or few its readers are."""
+    fifth = {"a": 0.2, "b": 0.8}
+    assert split_p_value({"a": 5, "b": 0}, fifth) == pytest.approx(2 * 0.2**5, rel=1e-12)
+    assert split_p_value({"a": 2, "b": 8}, fifth) == 1.0  # as planned: two readers or fewer come in 68%, two or more in 62%
+    crowded = {"a": 9, "b": 0, "c": 1}  # one expected in a
+    nine_or_ten = 10 * 0.1**9 * 0.9 + 0.1**10
+    assert split_p_value(crowded, {"a": 0.1, "b": 0.45, "c": 0.45}) == pytest.approx(3 * 2 * nine_or_ten, rel=1e-9)
+
+
+def test_five_expected_readers_are_enough_for_the_chi_squared_test():
+    """(9, 1) where (5, 5) were planned: 16 / 5 twice."""
+    assert split_p_value({"a": 9, "b": 1}, {"a": 0.5, "b": 0.5}) == pytest.approx(stats.chi2.sf(6.4, 1), rel=1e-12)
+
+
 def test_evidence_of_an_uneven_plan_by_hand():
     """Shares .8 and .2: two readers in the second arm are foretold by 200/1000 * 201/1001, the plan says 1/25."""
     assert math.exp(split_evidence({"b": 2}, {"a": 0.8, "b": 0.2})) == pytest.approx(200 / 1000 * 201 / 1001 * 25, rel=1e-9)
