@@ -53,7 +53,11 @@ def test_assigning_anew_finds_differences_as_often_as_chance_does():
     assert (found.readers, found.runs) == (3_000, 1_000)
     assert found.p is not None
     assert found.p > 0.001
-    assert found == reassign(*people(), at=AT)
+
+
+def test_the_same_readers_at_the_same_time_are_assigned_the_same_way_again():
+    one, two = (reassign(*people(600), at=AT, runs=50) for _ in range(2))
+    assert one == two != reassign(*people(600), at=AT + timedelta(days=1), runs=50)
 
 
 def test_readers_given_twice_make_the_spread_look_too_small_and_are_noticed():
@@ -68,8 +72,8 @@ def test_readers_given_twice_make_the_spread_look_too_small_and_are_noticed():
 @pytest.mark.parametrize("readers", [400, 3_000])
 def test_a_fair_split_is_called_unfair_as_rarely_as_the_level_says(readers):
     rng = np.random.default_rng(9)
-    alarms = [kstest(split_p_values(rng.binomial(readers, 0.5, 1_000), readers, seed=run), "uniform").pvalue < 0.01 for run in range(600)]
-    assert sum(alarms) <= 15  # 6 are expected; half of the own chance instead of a random part gave 90 at 400 readers
+    alarms = [kstest(split_p_values(rng.binomial(readers, 0.5, 1_000), readers, seed=run), "uniform").pvalue < 0.01 for run in range(200)]
+    assert sum(alarms) <= 7  # 2 are expected; half of the own chance instead of a random part gave 30 at 400 readers
 
 
 def test_too_few_readers_give_a_reason_and_no_number():

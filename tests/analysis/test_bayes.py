@@ -219,18 +219,18 @@ def test_effects_the_prior_foretold_are_believed_as_before():
 
 
 def test_a_rule_without_effect_is_not_believed_to_work_because_the_model_beside_it_does():
-    """300 tests: the rule is worth nothing, the model a third. The normal prior alone was sure of the rule in two thirds of them."""
+    """100 tests: the rule is worth nothing, the model a third. The normal prior alone was sure of the rule in two thirds of them."""
     rng, sure, plain, held = np.random.default_rng(7), 0, 0, 0
-    for luck in rng.normal(0.0, math.sqrt(1e-3), (300, 3)):
+    for luck in rng.normal(0.0, math.sqrt(1e-3), (100, 3)):
         values = dict(zip(("status_quo", "front", "als"), np.exp(luck + np.log([1.0, 1.0, 4 / 3])).tolist(), strict=True))
         found = believe(ARMS, "status_quo", values, log_variances=dict.fromkeys(values, 1e-3), prior=Prior())
         sure += found.shrunken("front", "status_quo", level=0.95).p_better >= 0.95
         plain += found.measured.given(Prior())[0].shrunken("front", "status_quo", level=0.95).p_better >= 0.95
         mean, s = found.contrast("als", "front")
         held += abs(mean - math.log(4 / 3)) <= 1.96 * s
-    assert plain > 150
-    assert sure <= 15
-    assert held >= 265
+    assert plain > 50
+    assert sure <= 5
+    assert held >= 88
 
 
 def test_from_twenty_finished_tests_on_their_effects_decide_the_width_of_the_prior():
