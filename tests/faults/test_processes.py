@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -18,10 +19,12 @@ import pytest
 from experiments.errors import BusyError
 from experiments.events.loader import Loader
 from experiments.events.store import balance, read_store, store_path
+from experiments.migrate import migrate
 from experiments.settings import Settings
 from tests.faults.site import AGENT, ARTICLES, TOKEN, children, free_port, with_experiment
 from web.demo.processes import Processes
 from web.serve import check_address
+from web.worker import Worker
 
 KILLS, READ_BETWEEN, LONGEST_S = 5, 12, 60.0
 
@@ -120,11 +123,18 @@ def check_kills(running: Processes, kills: int) -> None:
     assert sum(reader.errors for reader in readers) == 0
 
 
-def test_a_second_site_on_the_same_port_is_refused_in_words(running: Processes) -> None:
-    with pytest.raises(BusyError, match=f"port {running.settings.port} on 127.0.0.1 is in use"):
-        check_address(running.settings)
-    first = running.running["worker"]
-    running.start("worker")
-    assert running.running["worker"].wait(timeout=60) == 75
-    running.running["worker"] = first
-    assert "holds the timetable" in (running.logs / "worker.log").read_text()
+def test_a_second_site_on_the_same_port_is_refused_in_words(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(BusyError, match=f"port {port} on 127.0.0.1 is in use"):
+            check_address(Settings(home=home, profile="demo", port=port))
+
+
+def test_a_second_worker_of_the_same_home_ends_in_words(home: Path) -> None:
+    migrate(home)
+    first = Worker(Settings(home=home, profile="demo"))
+    second = Processes(first.settings)
+    second.start("worker")
+    assert second.running["worker"].wait(timeout=60) == 75
+    assert "holds the timetable" in (second.logs / "worker.log").read_text()
+    first.close()
