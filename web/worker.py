@@ -46,6 +46,7 @@ PAUSE_S = 0.2  # between two looks at the outboxes: an event is in the store wel
 QUIET_ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "",
     "OMP_NUM_THREADS": "2",
+    "OMP_WAIT_POLICY": "passive",  # threads that wait for each other leave the cores to the site instead of asking again and again
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
 }
