@@ -10,10 +10,10 @@ demo: install            ## build the newspaper, simulate readers, write the rep
 	$(BIN)/presslab demo $(ARGS)
 
 test: install-test       ## the fast suite
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope $(ARGS)
 
 test-long: install-test  ## whole journeys and real logs
-	$(BIN)/python -m pytest -n 2 -m long $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadscope -m long $(ARGS)
 
 check: install-test      ## lint, types, layers, doctests
 	$(BIN)/ruff check .
