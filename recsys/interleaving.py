@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.special import bdtr, ndtri
+from scipy.special import bdtr, betaincinv, ndtri
 
 from experiments.serving.recommender import Ranking
-from recsys.comparison import mcnemar, wilson
+from recsys.comparison import mcnemar
 
 __all__ = ["Draft", "Preference", "Team", "credit", "power_of", "preference", "readers_needed", "team_draft"]
 
@@ -27,7 +27,8 @@ class Draft:
 
     Parameters
     ----------
-    articles : positions in the catalogue, in the order shown. teams : who picked each place; empty for a pin.
+    articles : positions in the catalogue, in the order shown. teams : who picked each place; empty for a pin, and from where
+        one arm had nothing left: what the other adds then has no rival.
     """
 
     articles: tuple[int, ...]
@@ -41,7 +42,8 @@ class Preference:
     Parameters
     ----------
     a, b : readers with more clicks on what that arm picked. ties : readers with equal credit, who say nothing.
-    share : of the deciding readers who preferred ``a``, with its 95 % interval; None without a deciding reader.
+    share : of the deciding readers who preferred ``a``, with its exact 95 % interval (Clopper and Pearson 1934), which leaves one
+        half out exactly when p is below 0.05; None without a deciding reader.
     p : chance of a split at least this uneven when readers do not care (exact sign test); None without a deciding reader.
     """
 
@@ -74,31 +76,34 @@ def team_draft(a: Ranking, b: Ranking, *, n: int, seed: int, pins: Mapping[int, 
     articles: list[int] = []
     teams: list[Team] = []
     turns: list[Team] = []
+    began, alone = 0, False  # where the round began; whether an arm has nothing left
     while len(articles) < n:
         if len(articles) in pinned:
             articles.append(pinned[len(articles)])
             teams.append("")
             continue
-        turns = turns or (["a", "b"] if rng.random() < 0.5 else ["b", "a"])
+        if not turns:
+            turns, began = (["a", "b"] if rng.random() < 0.5 else ["b", "a"]), len(articles)
         team = turns.pop(0)
         best = _next(left[team], used)
         if best is None:
-            if _next(left["b" if team == "a" else "a"], used, keep=True) is None:
+            if alone:
                 break
+            teams[began:] = [""] * (len(teams) - began)  # a round in which one arm could not answer
+            alone, turns = True, ["a" if team == "b" else "b"] * n
             continue
         used.add(best)
         articles.append(best)
-        teams.append(team)
+        teams.append("" if alone else team)
     return Draft(tuple(articles), tuple(teams))
 
 
-def _next(left: list[int], used: set[int], *, keep: bool = False) -> int | None:
-    """Take an arm's best article that is not used yet; ``keep`` leaves it in place."""
-    while left and left[-1] in used:
-        left.pop()
-    if not left:
-        return None
-    return left[-1] if keep else left.pop()
+def _next(left: list[int], used: set[int]) -> int | None:
+    """Take an arm's best article that is not used yet."""
+    while left:
+        if (best := left.pop()) not in used:
+            return best
+    return None
 
 
 def credit(draft: Draft, clicked: Iterable[int]) -> tuple[int, int]:
@@ -132,7 +137,8 @@ def preference(credits: Mapping[str, Sequence[tuple[int, int]]]) -> Preference:
     deciding = wins + losses
     if not deciding:
         return Preference(0, 0, len(gaps), None, None, None, None)
-    low, high = wilson(wins, deciding)
+    low = float(betaincinv(wins, losses + 1, 0.025)) if wins else 0.0
+    high = float(betaincinv(wins + 1, losses, 0.975)) if losses else 1.0
     return Preference(wins, losses, len(gaps) - deciding, wins / deciding, low, high, mcnemar(wins, losses))
 
 

@@ -49,6 +49,15 @@ def test_a_short_arm_leaves_the_rest_to_the_other_and_two_short_ones_give_a_shor
     assert team_draft(A, B, n=0, seed=0) == Draft((), ())
 
 
+def test_an_arm_with_a_short_list_is_not_beaten_by_the_places_it_could_not_fill() -> None:
+    """Readers click every place alike; what the longer arm adds without a rival says nothing about the two."""
+    for short, long in ((ranking(1, 2), A), (ranking(3), A), (ranking(9), ranking(9, 10, 11))):
+        drafts = [team_draft(short, long, n=6, seed=seed) for seed in range(200)]
+        assert all(len(draft.articles) == min(6, len({*short.articles.tolist(), *long.articles.tolist()})) for draft in drafts)
+        assert all(draft.teams.count("a") == draft.teams.count("b") for draft in drafts)
+    assert any("a" in draft.teams for draft in drafts)
+
+
 def test_pins_stand_where_they_are_and_earn_nobody_credit() -> None:
     for seed in range(20):
         draft = team_draft(A, B, n=6, seed=seed, pins={1: 99, 3: 1})
@@ -106,6 +115,19 @@ def test_the_sign_test_is_the_exact_binomial_one() -> None:
 
     credits = {str(i): [(1, 0)] for i in range(31)} | {f"b{i}": [(0, 1)] for i in range(17)}
     assert preference(credits).p == pytest.approx(binomtest(31, 48).pvalue)
+
+
+@pytest.mark.parametrize(("a", "b"), [(5, 0), (8, 2), (12, 4), (22, 10), (0, 6), (19, 2)])
+def test_the_range_leaves_one_half_out_exactly_when_p_is_below_5_percent(a: int, b: int) -> None:
+    from scipy.stats import binomtest
+
+    found = preference({f"a{i}": [(1, 0)] for i in range(a)} | {f"b{i}": [(0, 1)] for i in range(b)})
+    assert found.low is not None
+    assert found.high is not None
+    assert found.p is not None
+    assert (found.low > 0.5 or found.high < 0.5) == (found.p < 0.05)
+    exact = binomtest(a, a + b).proportion_ci(method="exact")
+    assert (found.low, found.high) == pytest.approx((exact.low, exact.high))
 
 
 def test_about_780_deciding_readers_find_55_to_45_four_times_in_five() -> None:
