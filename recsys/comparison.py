@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import bdtr
+from scipy.special import bdtr, stdtrit
 
-__all__ = ["PLACES", "Compared", "bootstrap_difference", "compare", "mcnemar", "paired", "wilson"]
+__all__ = ["PLACES", "Compared", "bootstrap_difference", "compare", "mcnemar", "paired", "share_range", "wilson"]
 
 PLACES = 10
 Z95 = 1.959963984540054
@@ -38,7 +38,7 @@ class Compared:
 
 
 def compare(ranks: Mapping[str, Floats], readers: npt.NDArray[np.int64], *, places: int = PLACES) -> dict[str, Any]:
-    """Return hit rates with Wilson intervals and every pair of arms, from ranks on the same queries.
+    """Return hit rates with their intervals and every pair of arms, from ranks on the same queries.
 
     Examples
     --------
@@ -48,11 +48,11 @@ def compare(ranks: Mapping[str, Floats], readers: npt.NDArray[np.int64], *, plac
     """
     arms = []
     for name, values in ranks.items():
-        hits = int((values < places).sum())
-        low, high = wilson(hits, len(values))
+        hits = values < places
+        low, high = share_range(hits, readers)
         with np.errstate(divide="ignore"):
             reciprocal = np.where(values < places, 1.0 / (values + 1.0), 0.0)
-        arms.append({"arm": name, "hit_rate_at_10": hits / len(values), "mrr_at_10": float(reciprocal.mean()), "low": low, "high": high})
+        arms.append({"arm": name, "hit_rate_at_10": float(hits.mean()), "mrr_at_10": float(reciprocal.mean()), "low": low, "high": high})
     pairs = [paired(a, b, hits=(ranks[a] < places, ranks[b] < places), readers=readers) for a, b in combinations(ranks, 2)]
     inside = np.isfinite(next(iter(ranks.values()))) if ranks else np.zeros(0, bool)
     told = [{key: getattr(pair, key) for key in Compared.__slots__} for pair in pairs]
@@ -64,11 +64,30 @@ def paired(a: str, b: str, *, hits: tuple[npt.NDArray[np.bool_], npt.NDArray[np.
     first, second = hits
     wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
     gaps = first.astype(np.float64) - second
-    mean = float(gaps.mean())
+    low, high = _gap_range(gaps, readers)
+    return Compared(a, b, wins, losses, mcnemar(wins, losses), float(gaps.mean()), low, high)
+
+
+def _gap_range(gaps: Floats, readers: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """95 % interval of a mean of gaps between -1 and 1: readers drawn whole, and two more who cancel each other out.
+
+    Without the two, gaps that are all alike would have a range of no width; one reader alone says nothing, -1 to 1.
+
+    References
+    ----------
+    Agresti and Min, Simple improved confidence intervals for comparing matched proportions, 2005, by reader; quantiles of
+    Student's t with as many degrees of freedom as readers, less one.
+    """
     _, codes = np.unique(readers, return_inverse=True)
-    clustered = np.bincount(codes, weights=gaps - mean)
-    half = Z95 * math.sqrt(float((clustered**2).sum())) / len(gaps)
-    return Compared(a, b, wins, losses, mcnemar(wins, losses), mean, mean - half, mean + half)
+    count = int(codes.max(initial=-1)) + 1
+    if count < 2:
+        return -1.0, 1.0
+    each = len(gaps) / count  # page views of the two
+    whole = len(gaps) + 2 * each
+    middle = float(gaps.sum()) / whole
+    spread = float((np.bincount(codes, weights=gaps - middle) ** 2).sum()) * count / (count - 1)
+    half = float(stdtrit(count - 1, 0.975)) * math.sqrt(spread + each**2 * (1 + 2 * middle**2)) / whole
+    return max(-1.0, middle - half), min(1.0, middle + half)
 
 
 def bootstrap_difference(gaps: Floats, readers: npt.NDArray[np.int64], *, seed: int = 0, draws: int = 2_000) -> tuple[float, float, float]:
@@ -101,14 +120,40 @@ def mcnemar(wins: int, losses: int) -> float:
     return min(1.0, 2.0 * float(bdtr(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
 
 
-def wilson(hits: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927).
+def share_range(hits: npt.NDArray[np.bool_], readers: npt.NDArray[np.int64]) -> tuple[float, float]:
+    """95 % interval of a hit rate: Wilson's, of as many page views as these are worth when those of one reader are alike.
+
+    Parameters
+    ----------
+    hits : (n,) of n >= 1 page views. readers : (n,) codes.
+
+    References
+    ----------
+    Design effect: variance with readers drawn whole over the one of independent page views, at least 1 (Kish 1965).
 
     Examples
     --------
-    >>> [round(bound, 4) for bound in wilson(5, 10)]
+    >>> four = np.array([True, True, False, False])
+    >>> [round(bound, 3) for bound in share_range(four, np.arange(4))], [round(bound, 3) for bound in share_range(four, np.zeros(4, np.int64))]
+    ([0.125, 0.875], [0.055, 0.945])
+    """
+    _, codes = np.unique(readers, return_inverse=True)
+    share, n, count = float(hits.mean()), len(hits), int(codes.max()) + 1
+    alone = n * share * (1 - share)
+    if count < 2 or not alone:
+        return wilson(share, count)
+    together = float((np.bincount(codes, weights=hits - share) ** 2).sum()) * count / (count - 1)
+    return wilson(share, n / max(1.0, together / alone))
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """95 % interval of a share of n (Wilson 1927).
+
+    Examples
+    --------
+    >>> [round(bound, 4) for bound in wilson(0.5, 10)]
     [0.2366, 0.7634]
     """
-    share, spread = hits / n, Z95**2 / n
+    spread = Z95**2 / n
     middle, half = share + spread / 2, Z95 * math.sqrt(share * (1 - share) / n + spread / (4 * n))
     return (middle - half) / (1 + spread), (middle + half) / (1 + spread)

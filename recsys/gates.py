@@ -23,7 +23,7 @@ from experiments.serving.artefacts import write_bundle
 from experiments.serving.recommender import Recommender, arm_class
 from experiments.settings import load_settings
 from recsys.card import model_card, unfilled
-from recsys.comparison import PLACES, bootstrap_difference
+from recsys.comparison import PLACES, paired
 from recsys.contract import CHECKS, broken_promises
 from recsys.footprint import footprint_mb
 from recsys.judging import LEAST_REQUESTS, later_requests
@@ -125,7 +125,7 @@ def check_arm(
         found = tried = _try(kind, source, until=until_us / 1e6, seed=seed, limits=limits)
         mine, rule = found.replayed[name], found.replayed[AGAINST]
         gates += [
-            _timed(lambda: _speed(found, home, limits, footprint)), _timed(lambda: _offline(found, seed)),
+            _timed(lambda: _speed(found, home, limits, footprint)), _timed(lambda: _offline(found)),
             _timed(lambda: diversity(mine, rule, limits)),
         ]  # fmt: skip
     except DataError as error:
@@ -209,10 +209,11 @@ def _judged(number: int, name: str, figure: str, limit: str, faults: list[tuple[
     return Gate(number, name, not told, figure, limit, "; ".join(told))
 
 
-def _offline(tried: _Tried, seed: int) -> Gate:
+def _offline(tried: _Tried) -> Gate:
     name = tried.kind.name
     mine, rule = tried.replayed[name], tried.replayed[tried.against]
-    mean, low, high = bootstrap_difference(mine.hits(PLACES).astype(float) - rule.hits(PLACES), mine.readers, seed=seed)
+    gap = paired(name, tried.against, hits=(mine.hits(PLACES), rule.hits(PLACES)), readers=mine.readers)
+    mean, low, high = gap.difference, gap.low, gap.high
     half = (high - low) / 2
     others = [f"{other.replace('_', ' ')} {r.hits(PLACES).mean():.1%}" for other, r in tried.replayed.items() if other != name]
     figure = f"hit rate at 10 {mine.hits(PLACES).mean():.1%} ({', '.join(others)}); {mean:+.1%}, range {low:+.1%} to {high:+.1%}"

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from experiments.errors import ArmError, DataError
-from recsys.comparison import compare, mcnemar, paired, wilson
+from recsys.comparison import compare, mcnemar, paired, share_range, wilson
 from recsys.evaluation import evaluate, next_click_ranks
 from recsys.importers import globo
 from recsys.next_click import Clicks, Hour, clicks, hours
@@ -100,19 +100,49 @@ def test_arms_are_compared_on_the_same_queries() -> None:
 
 
 def test_the_paired_interval_counts_readers_not_queries() -> None:
-    one = np.array([True, True, False, False])
-    none = np.zeros(4, bool)
-    apart = paired("a", "b", hits=(one, none), readers=np.array([1, 2, 3, 4]))
-    together = paired("a", "b", hits=(one, none), readers=np.array([1, 1, 2, 2]))
+    one = np.arange(400) % 4 < 2
+    none = np.zeros(400, bool)
+    apart = paired("a", "b", hits=(one, none), readers=np.arange(400))
+    together = paired("a", "b", hits=(one, none), readers=np.arange(400) // 2)
     assert apart.difference == together.difference == 0.5
-    assert together.high - together.low == pytest.approx((apart.high - apart.low) * np.sqrt(2))
+    assert together.high - together.low == pytest.approx((apart.high - apart.low) * np.sqrt(2), rel=0.03)
+
+
+@pytest.mark.parametrize(("won", "readers", "low"), [(1, 1, -1.0), (50, 1, -1.0), (2, 2, -1.0), (5, 5, 0.08), (300, 300, 0.98)])
+def test_gaps_that_are_all_alike_are_not_certain(won: int, readers: int, low: float) -> None:
+    """One reader, or two, say nothing of others; 300 who agree say much, but not all."""
+    found = paired("a", "b", hits=(np.ones(won, bool), np.zeros(won, bool)), readers=np.arange(won) % readers)
+    assert found.difference == found.high == 1.0
+    assert found.low == pytest.approx(low, abs=0.01)
+    same = paired("a", "b", hits=(np.ones(won, bool), np.ones(won, bool)), readers=np.arange(won) % readers)
+    assert same.low < same.difference == 0.0 < same.high
+
+
+def test_ranges_hold_the_truth_when_a_few_readers_ask_often() -> None:
+    """Readers differ, a few of them ask up to 60 times; as independent page views the share's range would hold it in 57 of 100 logs."""
+    rng, held = np.random.default_rng(1), np.zeros(2)
+    for _ in range(300):
+        readers = np.repeat(np.arange(100), np.minimum(rng.zipf(1.7, 100), 60))
+        keen = rng.beta(2, 2, 100)[readers]  # mean 0.5
+        first, second = rng.random(len(readers)) < keen, rng.random(len(readers)) < keen
+        low, high = share_range(first, readers)
+        gap = paired("a", "b", hits=(first, second), readers=readers)
+        held += [low <= 0.5 <= high, gap.low <= 0.0 <= gap.high]
+    assert (held / 300 > 0.9).all()
+
+
+def test_a_share_of_one_reader_or_of_hits_alone_is_worth_as_many_page_views_as_there_are_readers() -> None:
+    assert share_range(np.ones(50, bool), np.zeros(50, np.int64)) == pytest.approx(wilson(1.0, 1))
+    assert share_range(np.zeros(60, bool), np.arange(60) % 20) == pytest.approx(wilson(0.0, 20))
+    alike = np.arange(60) % 20 < 10  # the three page views of each reader agree
+    assert share_range(alike, np.arange(60) % 20) == pytest.approx(wilson(0.5, 20 * 19 / 20))
 
 
 def test_intervals_agree_with_statsmodels() -> None:
     from statsmodels.stats.contingency_tables import mcnemar as reference
     from statsmodels.stats.proportion import proportion_confint
 
-    assert wilson(17, 90) == pytest.approx(proportion_confint(17, 90, method="wilson"))
+    assert wilson(17 / 90, 90) == pytest.approx(proportion_confint(17, 90, method="wilson"))
     assert mcnemar(12, 25) == pytest.approx(reference([[0, 12], [25, 0]], exact=True).pvalue)
 
 
