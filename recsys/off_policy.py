@@ -18,6 +18,8 @@ from recsys.logged import Logged, Policy
 __all__ = ["OffPolicy", "evaluate_policy", "refusal"]
 
 LEAST_ESS, MOST_SHARE, MEAN_WEIGHT = 100.0, 0.05, (0.8, 1.25)
+LEAST_READERS, LEAST_CLICKING = 5, 3  # below them ranges held the truth in 10 to 92 of 100 logs
+LEAST_PROPENSITY = 1e-300
 DRAWS, CHUNK, LEVEL = 2_000, 50, 0.95
 PRIOR = 50.0
 Floats = npt.NDArray[np.float64]
@@ -58,9 +60,9 @@ def evaluate_policy(log: Logged, target: Policy, *, seed: int = 0, draws: int = 
     0.5
     """
     rows = len(log.reward)
-    bad = int((~(log.propensity > 0)).sum())
+    bad = int((~((log.propensity > LEAST_PROPENSITY) & (log.propensity <= 1 + 1e-9))).sum())
     if bad or not rows:
-        reason = f"{bad:,} of {rows:,} rows have no propensity above 0" if rows else "the log has no row"
+        reason = f"{bad:,} of {rows:,} rows have no propensity above 0 and at most 1" if rows else "the log has no row"
         return OffPolicy(f"not enough overlap: {reason}.", rows, None, None, None, {})
     weight = target.of(log) / log.propensity
     total = float(weight.sum())
@@ -68,11 +70,24 @@ def evaluate_policy(log: Logged, target: Policy, *, seed: int = 0, draws: int = 
         return OffPolicy("not enough overlap: the new policy shows nothing of what the log shows.", rows, 0.0, None, 0.0, {})
     ess, share, mean = total**2 / float((weight**2).sum()), float(weight.max()) / total, total / rows
     reason = refusal(ess=ess, max_weight_share=share, mean_weight=mean)
-    if not reason and not (weight * log.reward).any():
-        reason = "not estimable: the log has no click on what the new policy shows."
-    if reason:
-        return OffPolicy(reason, rows, ess, share, mean, {})
-    return OffPolicy(None, rows, ess, share, mean, _estimates(log, target, weight, np.random.default_rng(seed), draws))
+    reason = reason or _too_few(log, weight)
+    found = {} if reason else _estimates(log, target, weight, np.random.default_rng(seed), draws)
+    if not reason and not found:
+        reason = "not estimable: all readers earned the same, so nothing says how far chance reaches."
+    return OffPolicy(reason or None, rows, ess, share, mean, found)
+
+
+def _too_few(log: Logged, weight: Floats) -> str:
+    """Why a range would not hold the truth as often as it says; empty when it would."""
+    clicking = len(np.unique(log.reader[weight * log.reward != 0]))
+    readers = len(np.unique(log.reader))
+    if not np.isfinite(log.reward).all():
+        return "not estimable: a row has no number as its click."
+    if not clicking:
+        return "not estimable: the log has no click on what the new policy shows."
+    if clicking < LEAST_CLICKING:
+        return f"not estimable: {clicking} of {LEAST_CLICKING} readers needed clicked on what the new policy shows."
+    return f"not estimable: the log has {readers} readers, {LEAST_READERS} are needed." if readers < LEAST_READERS else ""
 
 
 def refusal(*, ess: float, max_weight_share: float, mean_weight: float) -> str:
@@ -94,9 +109,14 @@ def refusal(*, ess: float, max_weight_share: float, mean_weight: float) -> str:
 
 
 def _estimates(log: Logged, target: Policy, weight: Floats, rng: np.random.Generator, draws: int) -> dict[str, dict[str, float]]:
-    """Estimate from sums per reader and cell; a bootstrap draw is a weighted sum of them, so q is estimated anew in each."""
+    """Estimate from sums per reader and cell; a bootstrap draw is a weighted sum of them, so q is estimated anew in each.
+
+    Nothing where the readers of one estimator do not differ.
+    """
     sums = _Sums(log, target, weight)
     point = sums.values(np.ones((1, sums.readers)))
+    if any(float(error[0]) <= 1e-9 * abs(float(value[0])) for value, error in point.values()):
+        return {}
     parts = [sums.values(_drawn(sums.readers, min(CHUNK, draws - start), rng)) for start in range(0, draws, CHUNK)]
     least = -np.inf if (log.reward < 0).any() else 0.0
     told = {}

@@ -107,6 +107,15 @@ NEARLY_FIXED = Policy(np.where(np.arange(8)[:, None] == 0, 1 - 7e-4, 1e-4) * np.
         (replace(simulated(2), propensity=np.append(np.full(2_999, 0.125), 0.0)), RISING, "1 of 3,000 rows have no propensity"),
         (replace(simulated(2), reward=np.zeros(3_000)), RISING, "no click on what the new policy shows"),
         (simulated(2).rows(np.zeros(0, int)), RISING, "no row"),
+        (replace(simulated(2), propensity=np.append(np.full(2_999, 0.125), 12.5)), RISING, "1 of 3,000 rows have no propensity"),
+        (replace(simulated(2), propensity=np.append(np.full(2_999, 0.125), np.inf)), RISING, "1 of 3,000 rows have no propensity"),
+        (replace(simulated(2), propensity=np.append(np.full(2_999, 0.125), 5e-324)), RISING, "1 of 3,000 rows have no propensity"),
+        (replace(simulated(2), reward=np.append(np.ones(2_999), np.nan)), RISING, "no number as its click"),
+        (replace(simulated(2), reward=np.arange(3_000) == 7), RISING, "1 of 3 readers needed clicked"),
+        (replace(simulated(2), reward=np.arange(3_000) < 2), RISING, "2 of 3 readers needed clicked"),
+        (replace(simulated(2), reader=np.zeros(3_000, int)), RISING, "1 of 3 readers needed clicked"),
+        (replace(simulated(2), reader=np.arange(3_000) % 4), RISING, "the log has 4 readers, 5 are needed"),
+        (replace(simulated(2), reward=np.ones(3_000)), RISING, "all readers earned the same"),
     ],
 )  # fmt: skip
 def test_without_overlap_there_is_a_reason_and_no_value(log: Logged, target: Policy, says: str) -> None:
