@@ -16,7 +16,7 @@ from experiments.events.export import export_reader
 from experiments.events.ids import PageClaims, TokenError
 from experiments.files import replace_json
 from experiments.serving.recommender import Explainable, Ranking, discover
-from experiments.serving.slate import Item
+from experiments.serving.slate import Item, build_slate
 from web import reasons
 from web.identity import ID_DAYS, Identity
 from web.records import Visit
@@ -120,15 +120,20 @@ class Held:
             ranking = arm.rank(context) if arm else Ranking.empty()
         except Exception as error:  # an arm is foreign code; a reader's page never fails because of it
             raise PresslabError(f"the arm '{claims.arm}' cannot explain itself: {error}") from error
-        source = dict(zip(ranking.articles.tolist(), ranking.sources, strict=True))
+        pins, editors = self.site.desk.pins_at(published.catalogue), published.catalogue.known(self.site.desk.editors_order).tolist()
+        slate = build_slate(ranking, context, rules=self.site.rules, pins=pins, editors=editors)
+        placed = {item.article: item for item in slate.items}
+        source = dict(zip(ranking.articles.tolist(), ranking.sources, strict=True))  # for what was explored, or has moved since
         found = []
         for identity in claims.articles:
             position = published.catalogue.position(identity)
             if position is None:
                 continue
             article = published.catalogue.articles[position]
-            words = reasons.sentence(Item(position, source.get(position, "editors"), 0.0), published.signals)
-            because = reasons.because(arm, context, position, published.catalogue) if isinstance(arm, Explainable) else ""
+            item = placed.get(position) or Item(position, source.get(position, ""), 0.0)
+            words = reasons.sentence(item, published.signals)
+            by_arm = isinstance(arm, Explainable) and item.rung == 0 and not item.pinned
+            because = reasons.because(arm, context, position, published.catalogue) if by_arm else ""
             found.append(SlotItem(article, f"/en/article/{identity}", because or words))
         return found
 

@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from experiments.serving.recommender import Catalogue, Context, Explainable
-from experiments.serving.signals import Signals
+from experiments.serving.signals import HOUR, Signals
 from experiments.serving.slate import Item, SlateRules, pool_at
 from web.identity import short_id
 from web.site_protocol import MostRead
@@ -24,6 +24,7 @@ SENTENCES = {
     "section": "From a section you often read",
     "text": "On the same subject",
 }
+OTHERWISE = "Chosen by this site's rules"
 
 
 @lru_cache(maxsize=4)
@@ -42,13 +43,20 @@ def sentence(item: Item, signals: Signals) -> str:
     """Return one sentence on what placed an article."""
     if item.pinned:
         return SENTENCES["editors"]
-    if item.source in ("heat", "heat_cold"):
-        return f"Most read {_period(signals)}"
-    return SENTENCES.get(item.source, "Chosen by this site's rules")
+    if item.source == "heat":
+        return _heat(item.article, signals)
+    return SENTENCES.get(item.source, OTHERWISE)
 
 
-def _period(signals: Signals) -> str:
-    return "in the last hour" if signals.half_life_h <= 1 else "today"
+def _heat(article: int, signals: Signals) -> str:
+    """What is true of an article that the site's heat placed: few of them are among the most read."""
+    busy = signals.half_life_h <= 1
+    window, period, new_h = (1, "in the last hour", 1.0) if busy else (3, "today", 24.0)
+    reads = signals.reads_in[window].item(article)
+    if reads:
+        return f"{'Most read' if reads >= signals.most_read_from.item(window) else 'Read'} {period}"
+    out_h = (signals.at - signals.catalogue.published.item(article)) / HOUR
+    return SENTENCES["newest"] if out_h < new_h else OTHERWISE  # new articles get heat on credit
 
 
 def most_read(signals: Signals, rules: SlateRules, *, at: float, n: int) -> MostRead:
@@ -64,9 +72,13 @@ BECAUSE_SHARE = 0.3  # of the positive part of a score: below it no single read 
 
 
 def because(arm: Explainable, context: Context, position: int, catalogue: Catalogue) -> str:
-    """Return "Because you read ..." when one read gives at least 30 % of what speaks for the article, else an empty string."""
-    parts = [part for part in arm.explain(context, position) if part[0] != context.article]
-    positive = sum(max(value, 0.0) for _, value in parts)
+    """Return "Because you read ..." when one earlier read gives at least 30 % of what speaks for the article, else an empty string.
+
+    The open article speaks for it, too, but is never named: nobody needs to be told what they are reading.
+    """
+    every = arm.explain(context, position)
+    parts = [part for part in every if part[0] != context.article]
+    positive = sum(max(value, 0.0) for _, value in every)
     if not parts or positive <= 0 or parts[0][1] < BECAUSE_SHARE * positive:
         return ""
     return f"Because you read “{catalogue.articles[parts[0][0]].title}”"

@@ -20,6 +20,7 @@ __all__ = ["Past", "Reads", "Signals", "SignalRules", "Texts", "build_signals", 
 
 HOUR = 3600.0
 WINDOWS_H = (0.5, 1.0, 3.0, 24.0, 120.0)
+MOST_READ = 10  # how many articles may be called most read
 BUSY_READS_PER_HOUR = 2_000
 ONWARD_WINDOWS_H = (0.25, 1.0, 24.0)
 PARTS: Mapping[str, Any] = {"near": PairRows, "following": PairRows, "by_level": LevelShares}  # published array by array
@@ -131,6 +132,12 @@ class Signals:
     def site_reads(self) -> npt.NDArray[np.float64]:
         """(5,) reads of all articles in the windows of :attr:`reads_in`."""
         return np.asarray(self.reads_in.sum(axis=1, dtype=np.float64))
+
+    @cached_property
+    def most_read_from(self) -> npt.NDArray[np.float32]:
+        """(5,) reads from which on an article is among the ten most read in the windows of :attr:`reads_in`; at least 1."""
+        tenth = max(0, len(self.catalogue) - MOST_READ)
+        return np.maximum(np.partition(self.reads_in, tenth, axis=1)[:, tenth], 1) if len(self.catalogue) else np.ones(5, np.float32)
 
     @cached_property
     def site_onward(self) -> npt.NDArray[np.float64]:
@@ -258,5 +265,5 @@ def signals_from_arrays(arrays: Mapping[str, npt.NDArray[Any]], catalogue: Catal
         ) from error
     values |= {"at": float(arrays["at"]), "half_life_h": float(arrays["half_life_h"]), "last_offset": int(arrays["last_offset"])}
     signals = Signals(catalogue=catalogue, **values)
-    _ = signals.site_reads, signals.site_onward  # computed here, not in the first request
+    _ = signals.site_reads, signals.site_onward, signals.most_read_from  # computed here, not in the first request
     return signals

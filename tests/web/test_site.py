@@ -23,6 +23,7 @@ from web.published import refresh
 from web.site_protocol import Choices
 
 TOKEN = re.compile(r'data-token="([^"]+)"')
+ARTICLE = re.compile(r'<dt><a href="/en/article/([^"?]+)')
 SLOT = re.compile(r'href="(/en/article/[^"?]+\?via=[^"]+)"')
 
 
@@ -251,6 +252,20 @@ def test_why_this_names_the_test_and_the_group(stand: Stand) -> None:
     assert "Does it pay?" in page
     assert "the newest" in page
     assert stand.reader_in("front").get(f"/en/why/{token}", headers=PHONE).status_code == 404
+
+
+def test_why_this_does_not_say_editors_of_what_no_editor_chose(stand: Stand) -> None:
+    """Nobody read anything, and the arm ranks nothing: the ladder filled the places. Then an editor pins one article."""
+    client = stand.reader_in("front")
+    token = TOKEN.findall(read(client, f"/en/article/{stand.article}"))[0]
+    page = read(client, f"/en/why/{token}")
+    assert "Chosen by the editors" not in page
+    assert "Most read" not in page
+    stand.site.published.arms.pop("front")
+    assert "Chosen by the editors" not in read(client, f"/en/why/{token}")
+    first = ARTICLE.findall(page)[0]
+    stand.site.desk = replace(stand.site.desk, pins=((first, 0, 0.0, 9e12),))
+    assert read(client, f"/en/why/{token}").count("Chosen by the editors") == 2  # beside the article, and among the criteria
 
 
 def test_a_reader_sees_exports_and_erases_what_is_held(stand: Stand) -> None:

@@ -1,0 +1,83 @@
+"""What readers are told is true of the article, and of what placed it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from experiments.serving.recommender import Article, Catalogue, Context
+from experiments.serving.signals import HOUR, Reads, SignalRules, Signals, build_signals
+from experiments.serving.slate import Item
+from web.reasons import because, sentence
+
+START = datetime(2026, 1, 5, tzinfo=UTC)
+NOW = START.timestamp() + 48 * HOUR
+AGES_H = [40.0] * 29 + [2.0]  # the last is new
+CATALOGUE = Catalogue(
+    [Article(f"a{i:02d}", f"Title {i}", "", "", "city", "x", START + timedelta(hours=48 - age)) for i, age in enumerate(AGES_H)]
+)
+
+
+def read(times: dict[int, int], *, half_life_h: float = 24.0, ago_h: float = 0.5) -> Signals:
+    """Signals of a site on which article i was read ``times[i]`` times, by as many readers."""
+    article = np.repeat(np.array(list(times), np.int32), list(times.values()))
+    n = np.arange(len(article))
+    reads = Reads(n, n, article, np.full(len(article), NOW - ago_h * HOUR))
+    return build_signals(reads, CATALOGUE, at=NOW, rules=SignalRules(half_life_h=half_life_h))
+
+
+def heat_of(signals: Signals, article: int) -> str:
+    return sentence(Item(article, "heat", 0.1), signals)
+
+
+@pytest.mark.parametrize(("half_life_h", "period"), [(24.0, "today"), (1.0, "in the last hour")])
+def test_only_the_ten_most_read_are_called_most_read(half_life_h: float, period: str) -> None:
+    signals = read({i: 30 - i for i in range(25)}, half_life_h=half_life_h)
+    told = [heat_of(signals, i) for i in range(25)]
+    assert told == [f"Most read {period}"] * 10 + [f"Read {period}"] * 15
+
+
+def test_what_nobody_read_is_not_called_read() -> None:
+    signals = read({0: 3, 1: 3})
+    assert heat_of(signals, 1) == "Most read today"
+    assert heat_of(signals, 5) == "Chosen by this site's rules"
+    assert heat_of(signals, 29) == "Just published"
+    yesterday = read(dict.fromkeys(range(10), 5), ago_h=30.0)
+    assert yesterday.heat[3] > 0
+    assert heat_of(yesterday, 3) == "Chosen by this site's rules"
+
+
+@dataclass(frozen=True)
+class Told:
+    """An arm that says what it is given: (read article, contribution), largest first."""
+
+    parts: tuple[tuple[int, float], ...]
+
+    def explain(self, context: Context, article: int) -> list[tuple[int, float]]:
+        return list(self.parts)
+
+
+@pytest.mark.parametrize(
+    ("parts", "told"),
+    [
+        (((1, 0.9), (2, 0.1)), "Because you read “Title 1”"),
+        (((1, 0.3), (2, 0.29), (3, 0.21), (4, 0.2)), "Because you read “Title 1”"),
+        (((1, 0.29), (2, 0.29), (3, 0.21), (4, 0.21)), ""),
+        (((7, 0.9), (1, 0.05), (2, 0.05)), ""),  # the open article speaks for it, not what was read before
+        (((7, 0.6), (1, 0.4)), "Because you read “Title 1”"),
+        (((7, 1.0),), ""),
+        (((1, -0.1), (2, -0.2)), ""),
+        (((1, 0.5), (2, -5.0)), "Because you read “Title 1”"),
+        ((), ""),
+    ],
+)
+def test_a_read_is_named_when_it_gives_30_percent_of_all_that_speaks_for_the_article(
+    parts: tuple[tuple[int, float], ...], told: str
+) -> None:
+    context = Context(NOW, 7, (1, 2, 3, 4), Signals.empty(CATALOGUE, NOW), np.arange(8, 30, dtype=np.int32))
+    assert because(Told(parts), context, 20, CATALOGUE) == told
+    elsewhere = replace(context, article=None)
+    assert bool(because(Told(parts), elsewhere, 20, CATALOGUE)) == (told != "" or bool(parts and parts[0][0] == 7))
