@@ -57,7 +57,7 @@ def draw_histograms(
         for i in range(n)
         for kind, share, shift in (("k-status_quo", reference[i], 0.06), ("k-model", current[i], 0.5))
     )
-    says = f"{name}: share of requests per bin, before (grey) and now (blue)."
+    says = f"{name}: share of reads per bin, before (grey) and now (blue)."
     head = Markup('<svg class="histogram" role="img" width="100%" height="62"><title>{}</title>').format(says)
     table = Table(("Bin", "Before", "Now"), tuple((bins[i], label(reference[i]), label(current[i])) for i in range(n)))
     return Chart(f'{head}{bars}<line class="base" x1="0" x2="100%" y1="60.5" y2="60.5"/></svg>', says, table)
