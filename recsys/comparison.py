@@ -24,7 +24,7 @@ class Compared:
     """One arm against another on the same queries.
 
     wins, losses : queries only ``a`` (only ``b``) hit. p : exact McNemar.
-    difference, low, high : of the hit rates, a minus b, 95 %, clustered by reader.
+    difference, low, high : of the hit rates, a minus b, 95 % unless another level was asked for, clustered by reader.
     """
 
     a: str
@@ -59,17 +59,19 @@ def compare(ranks: Mapping[str, Floats], readers: npt.NDArray[np.int64], *, plac
     return {"ceiling": float(inside.mean()) if len(inside) else None, "arms": arms, "pairs": told}
 
 
-def paired(a: str, b: str, *, hits: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]], readers: npt.NDArray[np.int64]) -> Compared:
+def paired(
+    a: str, b: str, *, hits: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]], readers: npt.NDArray[np.int64], level: float = 0.95
+) -> Compared:
     """Compare two arms on the same queries: exact McNemar, and the difference with its interval clustered by reader."""
     first, second = hits
     wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
     gaps = first.astype(np.float64) - second
-    low, high = _gap_range(gaps, readers)
+    low, high = _gap_range(gaps, readers, level)
     return Compared(a, b, wins, losses, mcnemar(wins, losses), float(gaps.mean()), low, high)
 
 
-def _gap_range(gaps: Floats, readers: npt.NDArray[np.int64]) -> tuple[float, float]:
-    """95 % interval of a mean of gaps between -1 and 1: readers drawn whole, and two more who cancel each other out.
+def _gap_range(gaps: Floats, readers: npt.NDArray[np.int64], level: float) -> tuple[float, float]:
+    """Interval of a mean of gaps between -1 and 1: readers drawn whole, and two more who cancel each other out.
 
     Without the two, gaps that are all alike would have a range of no width; one reader alone says nothing, -1 to 1.
 
@@ -86,7 +88,7 @@ def _gap_range(gaps: Floats, readers: npt.NDArray[np.int64]) -> tuple[float, flo
     whole = len(gaps) + 2 * each
     middle = float(gaps.sum()) / whole
     spread = float((np.bincount(codes, weights=gaps - middle) ** 2).sum()) * count / (count - 1)
-    half = float(stdtrit(count - 1, 0.975)) * math.sqrt(spread + each**2 * (1 + 2 * middle**2)) / whole
+    half = float(stdtrit(count - 1, 0.5 + level / 2)) * math.sqrt(spread + each**2 * (1 + 2 * middle**2)) / whole
     return max(-1.0, middle - half), min(1.0, middle + half)
 
 

@@ -35,7 +35,8 @@ class Proposal:
     Parameters
     ----------
     current, best : hours. hit_rates : half-life -> share of next clicks among its first ten. queries : page views.
-    low, high : 95 % range of best minus current. proposed : the half-life to use; the current one unless the range lies above 0.
+    low, high : range of best minus current, as wide as it takes to hold 95 % of the time for the best of all others (Bonferroni).
+    proposed : the half-life to use; the current one unless the range lies above 0.
     """
 
     current: float
@@ -72,7 +73,7 @@ def propose_half_life(data: Clicks, *, current: float) -> Proposal:
     hits = {h: ranks[name] < PLACES for name, h in names.items()}
     rates = {h: float(found.mean()) for h, found in hits.items()}
     best = max(rates, key=lambda h: (rates[h], h == current))
-    gap = paired(f"{best:g}", f"{current:g}", hits=(hits[best], hits[current]), readers=readers)
+    gap = paired(f"{best:g}", f"{current:g}", hits=(hits[best], hits[current]), readers=readers, level=1 - 0.05 / (len(hits) - 1))
     return Proposal(current, best, rates, len(readers), gap.low, gap.high, best if gap.low > 0 else current)
 
 

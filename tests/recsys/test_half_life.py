@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 from experiments.errors import DataError
 from experiments.migrate import migrate
 from experiments.settings import Settings
+from recsys.comparison import paired
+from recsys.evaluation import next_click_ranks
 from recsys.half_life import CHOICES_H, main, propose_half_life
 from recsys.importers.log import import_log
 from recsys.importers.table import Layout
@@ -46,6 +49,22 @@ def test_without_a_clear_difference_the_current_one_stays() -> None:
     found = propose_half_life(site(fashion_h=1e9), current=24.0)
     assert found.low <= 0
     assert found.proposed == 24.0
+
+
+def test_one_page_view_or_one_reader_proposes_nothing() -> None:
+    log = site(fashion_h=4.0)
+    alone = replace(log, reader=np.zeros_like(log.reader))
+    assert propose_half_life(log, current=24.0).proposed != 24.0
+    assert propose_half_life(alone, current=24.0).proposed == 24.0
+
+
+def test_the_best_of_six_others_has_to_be_better_than_the_best_of_six_is_by_chance() -> None:
+    """The range is that of one pair at 1 - 0.05 / 6: a gap that one pair alone would call clear is not."""
+    found = propose_half_life(site(fashion_h=4.0), current=24.0)
+    ranks, readers, _ = next_click_ranks(site(fashion_h=4.0), [f"heat_{found.best:g}", "heat_24"], span=(1, 60))
+    one = paired("best", "24", hits=(ranks[f"heat_{found.best:g}"] < 10, ranks["heat_24"] < 10), readers=readers)
+    assert one.difference == pytest.approx(found.hit_rates[found.best] - found.hit_rates[24.0])
+    assert (found.high - found.low) / (one.high - one.low) == pytest.approx(2.638 / 1.960, rel=0.01)
 
 
 def test_the_job_reads_the_sites_own_week_and_the_setting_takes_effect(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
