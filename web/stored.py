@@ -14,7 +14,7 @@ from experiments.clock import Clock, moment
 from experiments.errors import ExperimentError, PresslabError
 from experiments.files import read_json
 from experiments.lifecycle import Step, audit_faults, decide, experiments, notes_of, publish_plan, start, stop, trail
-from experiments.serving.artefacts import current
+from experiments.serving.artefacts import MANIFEST, current, versions
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
 from web.follow_up import followed, told
@@ -152,11 +152,12 @@ class Stored:
     def models(self) -> list[dict[str, Any]]:
         """Return every published version of every arm, as its manifest says, the newest first."""
         found = []
-        for folder in sorted((self.home / "models").glob("*/*/manifest.json"), reverse=True):
-            arm, version = folder.parent.parent.name, folder.parent.name
-            pointer = current(self.home, arm)
-            manifest = read_json(folder) or {}
-            found.append({"arm": arm, "version": version, **manifest, "live": pointer is not None and pointer.version == version})
+        for folder in sorted((self.home / "models").glob("*"), reverse=True):
+            pointer = current(self.home, folder.name)
+            for version in reversed(versions(folder)):
+                manifest = read_json(folder / version / MANIFEST) or {}
+                live = pointer is not None and pointer.version == version
+                found.append({"arm": folder.name, "version": version, **manifest, "live": live})
         return found
 
     def registry(self) -> dict[str, Any] | None:

@@ -53,6 +53,13 @@ def test_signals_vectors_and_ranker_are_too_old_after_15_minutes_3_hours_and_3_d
     assert ages(home)["signals"][2]
 
 
+def test_version_10_is_newer_than_version_9(home: Path) -> None:
+    for hours_ago in range(12, 1, -1):
+        publish_arm(home, "als", hours_ago=hours_ago)
+    found = stored(home).models()
+    assert [(one["version"], one["live"]) for one in found] == [("11", True), ("10", False), ("9", False)]
+
+
 def test_a_timetable_slower_than_the_limit_sets_its_own_and_what_runs_on_request_has_none(home: Path) -> None:
     publish_arm(home, "als", hours_ago=90)
     publish_arm(home, "ranked", hours_ago=900)
