@@ -15,7 +15,7 @@ __all__ = ["off_policy"]
 SAYS = {
     "ipw": "weighted clicks per row",
     "snipw": "weighted clicks per weight",
-    "dm": "from smoothed click rates alone; may be off without notice",
+    "dm": "from smoothed click rates alone; may be off without notice, by more than its range",
     "dr": "click rates, corrected by the weighted misses",
 }
 
