@@ -126,7 +126,8 @@ def moved(histograms: Mapping[str, tuple[Floats, Floats]], *, alarm: float = ALA
     References
     ----------
     OPERATIONS §6: a day's divergence from the pooled reference; leave-one-out reference days give mean m and sd s;
-    nu = median over inputs of 2 (m / s)^2; mean of the recent days over m against F(k nu, R nu); Benjamini-Hochberg.
+    mean of the recent days over m against F(k nu, R nu); Benjamini-Hochberg. Other than there, nu = (1 - 3 / R) 2 / mean over inputs
+    of (s / m)^2: the median of 2 (m / s)^2 is too large with few days and five inputs, so that chance alone rang too often.
     """
     told: dict[str, dict[str, Any]] = {}
     normal: dict[str, Floats] = {}
@@ -138,7 +139,8 @@ def moved(histograms: Mapping[str, tuple[Floats, Floats]], *, alarm: float = ALA
     usable = [name for name, values in normal.items() if days >= LEAST_DAYS and values.std() > 0]
     if not usable:
         return told
-    nu = float(np.median([2 * (normal[name].mean() / normal[name].std(ddof=1)) ** 2 for name in usable]))
+    scatter = float(np.mean([(normal[name].std(ddof=1) / normal[name].mean()) ** 2 for name in usable]))
+    nu = (1 - 3 / days) * 2 / scatter
     for name in usable:
         m, recent_days = float(normal[name].mean()), len(histograms[name][1])
         told[name]["p"] = float(fdtrc(recent_days * nu, days * nu, told[name]["divergence"] / m))
