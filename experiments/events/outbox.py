@@ -192,7 +192,7 @@ class _Files:
         self._number = 0
         self._current: OutboxFile | None = None
         self._poisoned: list[OutboxFile] = []  # after EIO the next fdatasync says 0: not even closing is safe
-        self._opened = self._checked = -1e9
+        self._opened = self._checked = self._tended = -1e9
         self._mark = 0
 
     def commit(self, batches: Sequence[Batch]) -> OutboxError | None:
@@ -215,20 +215,27 @@ class _Files:
         return self.commit(())
 
     def tend(self) -> OutboxError | None:
-        """Start a new file when the log is long, the file old, or somebody asked; the new one exists before the old is sealed."""
-        old = self._current
+        """Start a new file when the log is long, the file old, or somebody asked; the new one exists before the old is sealed.
+
+        The length is looked at after every commit, the rest once a tick.
+        """
+        old, now = self._current, time.monotonic()
         if old is None:
             return None
         try:
+            long = old.wal_bytes() >= self._limits.rotate_bytes
+            if now - self._tended < self._limits.tick_s and not long:
+                return None
+            self._tended = now
             old.check_names()
-            mark, age = _mark(self._folder), time.monotonic() - self._opened
-            if mark == self._mark and old.wal_bytes() < self._limits.rotate_bytes and age < self._limits.rotate_s:
+            mark = _mark(self._folder)
+            if mark == self._mark and not long and now - self._opened < self._limits.rotate_s:
                 return None
             if old.last_seq:
                 self._current = None
                 self._file()
                 old.seal()
-            self._opened, self._mark = time.monotonic(), mark
+            self._opened, self._mark = now, mark
         except Exception as error:
             if self._current is not old:
                 self._poisoned.append(old)

@@ -58,9 +58,10 @@ class OutboxFile:
     def __init__(self, folder: Path, name: str, *, synchronous: Synchronous = "FULL") -> None:
         self.path = folder / f"{name}.db"
         self.wal = folder / f"{name}.db-wal"
+        self.lock = folder / f"{name}.lock"
         self.last_seq = 0
         self._chain = 0
-        self._lock = _hold(folder / f"{name}.lock")
+        self._lock = _hold(self.lock)
         self._held = os.fstat(self._lock).st_ino
         try:
             _lay_out(folder, name)
@@ -101,9 +102,8 @@ class OutboxFile:
 
     def check_names(self) -> None:
         """Raise OSError unless a loader finds what is written: under its names, and under the lock that says it is not finished."""
-        lock = self.path.with_suffix(".lock")
-        if os.stat(lock).st_ino != self._held:
-            raise OSError(f"{lock} is not the lock of its owner any more")
+        if os.stat(self.lock).st_ino != self._held:
+            raise OSError(f"{self.lock} is not the lock of its owner any more")
         for path in (self.path, self.wal)[: 1 + bool(self.last_seq)]:
             os.stat(path)
 
