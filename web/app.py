@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 from flask import Flask, Response, jsonify, render_template, request
@@ -38,8 +39,8 @@ def create_app(settings: Settings, *, give_up: Callable[[], None] | None = None)
     app = Flask("web", static_folder="static", static_url_path="/static")
     app.config.update(MAX_CONTENT_LENGTH=64 * 1024, MAX_FORM_PARTS=100, TRUSTED_HOSTS=list(settings.trusted_hosts), JSON_SORT_KEYS=False)
     app.extensions["presslab"] = site = NewsSite(settings, give_up=give_up)
-    protect(app)
     _limit(app, settings, site)
+    protect(app)
     app.register_blueprint(beacon)
     app.register_blueprint(conversions)
     install_pages(app)
@@ -57,9 +58,11 @@ def _limit(app: Flask, settings: Settings, site: NewsSite) -> None:
         storage_uri=f"{Window.STORAGE_SCHEME[0]}://",
         headers_enabled=False,
     )
-    limiter.request_filter(lambda: request.endpoint != "beacon.receive")  # nothing else is limited: skip the search for limits
     limiter.init_app(app)
     limiter.limit(f"{rate}/second")(beacon)
+    every_hook: tuple[dict[Any, Any], ...] = (app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs)
+    for hooks in every_hook:
+        hooks[beacon.name] = hooks.pop(None)  # nothing else is limited: the limiter would look at every page
 
 
 def _probes(app: Flask, site: NewsSite) -> None:

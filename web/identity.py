@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Literal
 
@@ -20,6 +21,7 @@ __all__ = [
     "Recent",
     "choices_text",
     "identify",
+    "is_bot",
     "known_reader",
     "read_choices",
     "read_shown",
@@ -147,6 +149,19 @@ def short_id(article: str) -> str:
     return blake2b(article.encode(), digest_size=4).hexdigest()
 
 
+@lru_cache(maxsize=512)  # many readers, few browsers: looking through a name takes 30 us
+def is_bot(agent: str) -> bool:
+    """Return whether a program and no person asks, by the name it gives itself; one that gives none is taken for a program.
+
+    Examples
+    --------
+    >>> is_bot("Mozilla/5.0 (compatible; Googlebot/2.1)"), is_bot("Mozilla/5.0 (iPad; CPU OS 19_0 like Mac OS X)"), is_bot("")
+    (True, False, True)
+    """
+    return not agent or bool(BOTS.search(agent))
+
+
+@lru_cache(maxsize=512)
 def device_of(agent: str) -> str:
     """Return ``tablet``, ``phone`` or ``desktop``; an iPad that calls itself a Macintosh is a desktop.
 
@@ -163,15 +178,13 @@ def identify(
 ) -> Identity:
     """Read the cookies of a request; objections and browser signals act before any id exists."""
     agent = request.headers.get("User-Agent", "")
-    bot = not agent or bool(BOTS.search(agent))
+    bot, device = is_bot(agent), device_of(agent)
     prefetch = "prefetch" in request.headers.get("Sec-Purpose", "") or request.headers.get("Purpose") == "prefetch"
     choices = read_choices(tokens.unsign("choice", request.cookies.get("pl_choice", "")))
     if request.headers.get("Sec-GPC") == "1" or request.headers.get("DNT") == "1":
         choices = Choices(measured=False, tests=False, personal=False)
-    device = device_of(agent)
-    nobody = Identity("", False, 0, "live", choices, Recent(), Shown(), bot, prefetch, device)
     if bot or not choices.measured or (regime == "strict" and choices.personal is not True):
-        return nobody
+        return Identity("", False, 0, "live", choices, Recent(), Shown(), bot, prefetch, device)
     reader, issued_s, source = known_reader(tokens, request.cookies.get("pl_id", ""), now_s)
     new = not reader
     if new:
@@ -179,7 +192,7 @@ def identify(
         reader, issued_s, source = new_id(), now_s, "simulated" if simulated else "live"
     recent = Recent.read(tokens.unsign("reads", request.cookies.get("pl_reads", ""))) if choices.personal else Recent()
     shown = read_shown(tokens.unsign("shown", request.cookies.get("pl_shown", ""))) if choices.personal else Shown()
-    return replace(nobody, reader=reader, new=new, issued_s=issued_s, source=source, recent=recent, shown=shown)
+    return Identity(reader, new, issued_s, source, choices, recent, shown, bot, prefetch, device)
 
 
 def known_reader(tokens: Tokens, cookie: str, now_s: int) -> tuple[str, int, Source]:

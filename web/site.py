@@ -253,11 +253,9 @@ class NewsSite:
         return SlotView(tuple(items), ask=visit.identity.choices.personal is None, name=SLOT)
 
     def finish(self, response: Response, page: PageView) -> None:
-        """Set the cookies of the page; nothing that depends on an arm is cached by others."""
+        """Set the cookies of the page."""
         if isinstance(page, OpenPage) and page.identity is not None:
             remember(response, page.identity, self.tokens, now_s=self.clock() // 1_000_000, secure=self.settings.secure_cookies)
-        response.headers["Cache-Control"] = "private, no-cache"
-        response.vary.add("Cookie")
 
     def choices(self, request: Request) -> Choices:
         return self.identify(request).choices

@@ -244,8 +244,7 @@ class Tokens:
     def _opened(self, purpose: str, token: str) -> tuple[str, bytes] | None:
         key, _, rest = token.partition(".")
         body, _, mac = rest.partition(".")
-        payload = _data(body)
-        if key not in self._keys or payload is None or not mac.isascii():
+        if key not in self._keys or not mac.isascii() or (payload := _data(body)) is None:
             return None
         good = hmac.compare_digest(mac, _text(self._mac(key, purpose, payload)[:MAC_BYTES]))
         return (key, payload) if good else None
