@@ -49,9 +49,9 @@ class LevelShares:
         found = np.zeros((1 + len(levels), len(among)))
         if len(self.articles):
             asked = np.array([UNKNOWN, *levels])
-            row = np.minimum(np.searchsorted(self.levels, asked), len(self.levels) - 1)
+            row = np.minimum(self.levels.searchsorted(asked), len(self.levels) - 1)
             row[self.levels[row] != asked] = 0
-            place = np.minimum(np.searchsorted(self.articles, among), len(self.articles) - 1)
+            place = np.minimum(self.articles.searchsorted(among), len(self.articles) - 1)
             found[:] = np.where(self.articles[place] == among, self.shares[row[:, None], place], 0.0)
         return found
 

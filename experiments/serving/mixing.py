@@ -45,13 +45,13 @@ class Mix:
     def __init__(self, scores: Sequence[float], likeness: npt.NDArray[np.floating]) -> None:
         values = np.asarray(scores, np.float64)
         says = bool(np.isfinite(values).all()) and len(set(scores)) > 1
-        self.value = RELEVANCE * ((values - values.min()) / np.ptp(values) if says else np.linspace(1.0, 0.0, len(values)))
+        self.value = RELEVANCE * ((values - values.min()) / (values.max() - values.min()) if says else np.linspace(1.0, 0.0, len(values)))
         self.likeness = likeness if says else np.zeros_like(likeness)
         self.nearest = np.zeros(len(values))
 
     def next(self) -> int | None:
         """Place of the best one not yet looked at, which is then looked at; None when there is none."""
-        found = int(np.argmax(self.value - LIKENESS * self.nearest)) if len(self.value) else -1
+        found = int((self.value - LIKENESS * self.nearest).argmax()) if len(self.value) else -1
         if found < 0 or self.value[found] == -np.inf:
             return None
         self.value[found] = -np.inf

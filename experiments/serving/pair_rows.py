@@ -55,7 +55,7 @@ class PairRows:
         columns, weights = self.of(article)
         found = np.zeros(len(among))
         if len(among):
-            place = np.minimum(np.searchsorted(among, columns), len(among) - 1)
+            place = np.minimum(among.searchsorted(columns), len(among) - 1)
             inside = among[place] == columns
             found[place[inside]] = weights[inside] / (float(self.total[article]) + SHRINK)
         return found

@@ -67,7 +67,7 @@ class Texts:
 
     def known(self, positions: npt.NDArray[np.int32]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
         """Row of each of ``positions`` and whether it is that article's: one without words has no row."""
-        place = np.minimum(np.searchsorted(self.rows, positions), len(self.rows) - 1)
+        place = np.minimum(self.rows.searchsorted(positions), len(self.rows) - 1)
         return place, self.rows[place] == positions
 
     def story(self, articles: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -172,7 +172,7 @@ class Signals:
         columns, weights = self.co_reads(article)
         if not len(columns):
             return np.zeros(len(pool), np.float32)
-        place = np.minimum(np.searchsorted(columns, pool), len(columns) - 1)
+        place = np.minimum(columns.searchsorted(pool), len(columns) - 1)
         return np.where(columns[place] == pool, weights[place], np.float32(0.0))
 
     @classmethod

@@ -131,7 +131,7 @@ def build_slate(
         builder.fill(builder.mixed(anywhere), capped=True)
         builder.fill(anywhere, capped=False)
     if builder.missing:
-        builder.fill(((position, "editors", 0.0, 3) for position in editors), capped=False)
+        builder.fill(((position, "editors", 0.0, 3) for position in editors if builder.showable(position)), capped=False)
     if builder.missing:
         builder.fill(newest(signals.catalogue, context.at), capped=False)
     fingerprint = blake2b(np.sort(ranking.articles).tobytes(), digest_size=8).hexdigest() if len(ranking.articles) else ""
@@ -145,7 +145,7 @@ class _Builder:
         self.context, self.rules = context, rules
         self.catalogue: Catalogue = context.signals.catalogue
         self.n = max(0, min(context.n, rules.n))
-        self.pins = {place: a for place, a in pins.items() if place < self.n and self._showable(a)}
+        self.pins = {place: a for place, a in pins.items() if place < self.n and self.showable(a)}
         self.taken = {*context.reads, *context.tired, *self.pins.values()} | ({context.article} if context.article is not None else set())
         self.texts: Texts = context.signals.texts
         self.told: dict[int, int] = {}  # number of an article's story, of many looked up together
@@ -160,7 +160,8 @@ class _Builder:
     def missing(self) -> bool:
         return len(self.chosen) + len(self.pins) < self.n
 
-    def _showable(self, article: int) -> bool:
+    def showable(self, article: int) -> bool:
+        """Whether an article that need not be of the pool may be shown."""
         out = self.catalogue.published.item(article) <= self.context.at and not self.catalogue.withdrawn.item(article)
         return out and article != self.context.article
 
@@ -212,7 +213,7 @@ class _Builder:
 
     def _acceptable(self, row: Row, *, capped: bool) -> bool:
         article = row[0]
-        if article in self.taken or not self._showable(article):
+        if article in self.taken:
             return False
         if self.stories and self._story(article) & self.stories:
             return False

@@ -34,7 +34,7 @@ def inside(ranking: Ranking, pool: Ints) -> Ranking:
     if not len(pool):
         return Ranking.empty()
     ordered = ascending(pool)
-    among = ordered[np.minimum(np.searchsorted(ordered, ranking.articles), len(ordered) - 1)] == ranking.articles
+    among = ordered[np.minimum(ordered.searchsorted(ranking.articles), len(ordered) - 1)] == ranking.articles
     if among.all():
         return ranking
     sources = tuple(source for source, kept in zip(ranking.sources, among.tolist(), strict=True) if kept)

@@ -128,6 +128,12 @@ def test_with_nothing_fresh_the_editors_and_then_the_newest_fill_the_slate(catal
     assert [(item.article, item.rung) for item in slate.items][:3] == [(30, 3), (31, 3), (1, 4)]
 
 
+def test_of_the_editors_list_only_what_is_out_and_not_withdrawn_is_shown() -> None:
+    catalogue = Catalogue([article(0), article(1, withdrawn=True), article(2, published_at=NOW + timedelta(hours=1)), article(3)])
+    slate = build_slate(Ranking.empty(), context(catalogue, pool=np.zeros(0, np.int32)), rules=CALM, editors=(0, 1, 2, 3))
+    assert [(item.article, item.source) for item in slate.items] == [(3, "editors")]
+
+
 def test_an_empty_site_gives_an_empty_slate() -> None:
     catalogue = Catalogue([])
     assert build_slate(Ranking.empty(), context(catalogue, article=None), rules=CALM).items == ()
