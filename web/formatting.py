@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime
+from functools import lru_cache
 
 __all__ = ["ago", "chance", "clock_time", "count", "date", "duration", "in_unit", "interval"]
 __all__ += ["iso", "money", "number", "odds", "percent", "share", "signed", "size", "when"]
@@ -280,6 +281,7 @@ def ago(value: datetime, now: datetime) -> str:
     return f"{at.day} {at:%b}" if at.year == now.year else f"{at.day} {at:%b %Y}"
 
 
+@lru_cache(maxsize=4_096)
 def iso(value: datetime | str | float | None) -> str:
     """Write a moment for machines.
 
