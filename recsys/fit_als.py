@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import DataError
-from experiments.serving.artefacts import ARRAYS
+from experiments.serving.packed import ARRAYS
 from experiments.serving.recommender import Catalogue
 from experiments.serving.signals import HOUR, Reads
 from recsys.arms.als import article_factors

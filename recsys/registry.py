@@ -19,7 +19,8 @@ from typing import Any
 from experiments.clock import system_clock
 from experiments.errors import ArtefactError
 from experiments.files import replace_json
-from experiments.serving.artefacts import ARRAYS, MANIFEST, current, versions
+from experiments.serving.artefacts import MANIFEST, current, versions
+from experiments.serving.packed import ARRAYS
 
 __all__ = ["list_models", "main", "mirror", "prepare"]
 

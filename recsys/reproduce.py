@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import ArmError, NotFoundError
-from experiments.serving.artefacts import ARRAYS, current, read_bundle, write_bundle
+from experiments.serving.artefacts import current, read_bundle, write_bundle
+from experiments.serving.packed import ARRAYS
 from experiments.serving.recommender import arm_class
 from recsys.judging import judge
 from recsys.one_line import tell

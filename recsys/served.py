@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.errors import ArtefactError
-from experiments.serving.artefacts import Arrays, current, read_bundle
+from experiments.serving.artefacts import current, read_bundle
+from experiments.serving.packed import Arrays
 
 __all__ = ["Served", "libraries", "served"]
 

@@ -22,7 +22,7 @@ import numpy as np
 from experiments.clock import FileClock, system_clock
 from experiments.errors import ArmError, ArtefactError, DataError, PresslabError
 from experiments.files import replace_json
-from experiments.serving.artefacts import publish, read_bundle, write_bundle
+from experiments.serving.artefacts import publish, read_bundle, stays, write_bundle
 from experiments.serving.recommender import Catalogue, arm_class
 from recsys.judging import Judged, Trainer, judge, judge_served
 from recsys.requests import Request, contexts
@@ -37,6 +37,8 @@ GOLDEN = 20  # the latest page views: each hour of them costs a snapshot of the 
 def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = "front") -> dict[str, Any]:
     """Fit, compare, write, check and publish; returns what happened. Nothing is published when the arm is refused.
 
+    While versions are frozen (:func:`experiments.serving.artefacts.stays`) nothing is even fitted.
+
     Raises
     ------
     ArmError
@@ -48,6 +50,8 @@ def train(arm: str, home: Path, *, until_us: int, seed: int = 0, against: str = 
     if not hasattr(kind, "trainer"):
         raise ArmError(f"arm '{arm}' is not trained: it has no `trainer`.", "Only model arms are.")
     began, until = time.monotonic(), until_us / 1e6
+    if frozen := stays(home, arm):
+        return {"arm": arm, "state": "refused", "reason": frozen, "seconds": 0.0}
     source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed", texts=getattr(kind, "uses_texts", True))
     trainer: Trainer = importlib.import_module(kind.trainer).Trainer(source.reads, source.site, until=until, seed=seed)
     how: Any = {"until": until, "against": against, "seed": seed}

@@ -7,14 +7,15 @@ anywhere is refused with :class:`ArtefactError`. Nothing is ever unpickled.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
-import zipfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -22,20 +23,18 @@ from uuid import uuid4
 import numpy as np
 import numpy.typing as npt
 
-from experiments.errors import ArtefactError, NotFoundError
+from experiments.errors import ArmError, ArtefactError, NotFoundError
 from experiments.files import replace_json, sync_folder
 from experiments.serving.durable import read_limited, write_durably
+from experiments.serving.packed import ARRAYS, MAX_UNPACKED_BYTES, Arrays, array_faults, unpack
 
 __all__ = ["Bundle", "Pointer", "current", "load_current", "point", "publish", "read_bundle", "read_pointer", "rollback", "versions"]
-__all__ += ["write_bundle"]
+__all__ += ["stays", "thaw", "write_bundle"]
 
 LAYOUT = 1
-ARRAYS, MANIFEST, POINTER = "arrays.npz", "manifest.json", "current.json"
-MAX_UNPACKED_BYTES = 512 << 20
-MAX_RATIO = 20  # unpacked : packed; 152 KB once became 152 MB
+MANIFEST, POINTER = "manifest.json", "current.json"
 MAX_MANIFEST_BYTES = 64 << 20
 KEEP = 3
-Arrays = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +57,19 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """The version in force: its manifest's sha256, when it was pointed to (UTC µs), and what was in force before, newest first."""
+    """The version in force.
+
+    Parameters
+    ----------
+    sha256 : of its manifest. at : when it was pointed to (UTC µs). previous : what was in force before, newest first.
+    frozen : why no newer version may follow until a person says so; empty when one may.
+    """
 
     version: str
     sha256: str
     at: int
     previous: tuple[str, ...] = ()
+    frozen: str = ""
 
 
 def write_bundle(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], meta: Mapping[str, Any]) -> Bundle:
@@ -80,7 +86,7 @@ def write_bundle(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], meta: Map
     ArtefactError
         An array holds objects or a number that is not finite, or is too large.
     """
-    faults = [fault for name, array in arrays.items() for fault in _array_faults(name, np.asarray(array))]
+    faults = [fault for name, array in arrays.items() for fault in array_faults(name, np.asarray(array))]
     if faults:
         raise ArtefactError(f"{folder.name}: the bundle is not written.", faults=faults)
     buffer = io.BytesIO()
@@ -141,7 +147,7 @@ def read_bundle(path: Path, *, sha256: str | None = None) -> tuple[Arrays, dict[
     content = read_limited(path / ARRAYS, min(size, MAX_UNPACKED_BYTES))
     if len(content) != size or hashlib.sha256(content).hexdigest() != digest:
         raise ArtefactError(f"{path / ARRAYS} was changed after it was written (size or sha256 differs).")
-    return _unpack(path, content, described), manifest
+    return unpack(path, content, described), manifest
 
 
 def _manifest(path: Path, text: bytes) -> dict[str, Any]:
@@ -153,38 +159,6 @@ def _manifest(path: Path, text: bytes) -> dict[str, Any]:
     if layout != LAYOUT:
         raise ArtefactError(f"{path / MANIFEST} has layout {layout!r}, this version reads {LAYOUT}.")
     return dict(manifest)
-
-
-def _unpack(path: Path, content: bytes, described: Mapping[str, Any]) -> Arrays:
-    where = path / ARRAYS
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            unpacked = sum(member.file_size for member in archive.infolist())
-        if unpacked > MAX_UNPACKED_BYTES or unpacked > MAX_RATIO * max(len(content), 1):
-            limits = f"{MAX_UNPACKED_BYTES:,} and {MAX_RATIO} times its packed size"
-            raise ArtefactError(f"{where} would unpack to {unpacked:,} bytes; the limits are {limits}.")
-        with np.load(io.BytesIO(content), allow_pickle=False) as loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-    except (ValueError, OSError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ArtefactError(f"{where} cannot be read as plain arrays: {error}.") from error
-    faults = [f"'{name}' is in only one of manifest and file" for name in sorted(set(arrays) ^ set(described))]
-    for name, array in arrays.items():
-        if name in described and [array.dtype.str, list(array.shape)] != [described[name].get("dtype"), described[name].get("shape")]:
-            faults.append(f"'{name}' is {array.dtype.str}{list(array.shape)}, the manifest says {described[name]}")
-        faults.extend(_array_faults(name, array))
-    if faults:
-        raise ArtefactError(f"{where} is not what its manifest says.", faults=faults)
-    return arrays
-
-
-def _array_faults(name: str, array: npt.NDArray[Any]) -> list[str]:
-    if array.dtype.kind not in "biuf":
-        return [f"'{name}' has dtype {array.dtype}; only numbers and booleans are allowed"]
-    if array.nbytes > MAX_UNPACKED_BYTES:
-        return [f"'{name}' takes {array.nbytes:,} bytes; the limit is {MAX_UNPACKED_BYTES:,}"]
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        return [f"'{name}' holds {int((~np.isfinite(array)).sum()):,} values that are not finite"]
-    return []
 
 
 def versions(folder: Path) -> list[str]:
@@ -203,7 +177,7 @@ def read_pointer(folder: Path) -> Pointer | None:
         if not version.isdecimal():  # it names a folder: never follow a path
             raise ValueError(f"version {version!r} is not a number")
         previous = tuple(v for v in map(str, values.get("previous", ())) if v.isdecimal())
-        return Pointer(version, str(values["sha256"]), int(values["at"]), previous)
+        return Pointer(version, str(values["sha256"]), int(values["at"]), previous, str(values.get("frozen", "")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtefactError(f"{folder / POINTER} is not a pointer: {error!r}.", "Publish again or roll back.") from error
 
@@ -215,13 +189,30 @@ def point(folder: Path, version: str, *, at_us: int) -> Pointer:
     ------
     ArtefactError
         The version does not pass :func:`read_bundle`; the old pointer stays.
+    ArmError
+        Versions are frozen: somebody, or a guardrail, went back to an earlier one (exit status 3).
     """
-    old = read_pointer(folder)
-    before = (old.version, *old.previous) if old is not None else ()
-    return _point(folder, version, tuple(v for v in before if v != version), at_us=at_us)
+    with _turn(folder):
+        old = read_pointer(folder)
+        if old is not None and old.frozen:
+            raise ArmError(_stays(folder, old))
+        before = (old.version, *old.previous) if old is not None else ()
+        return _point(folder, version, tuple(v for v in before if v != version), at_us=at_us)
 
 
-def _point(folder: Path, version: str, previous: tuple[str, ...], *, at_us: int) -> Pointer:
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """One process at a time moves a pointer: a training that ends must not undo the rollback of this moment."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder / ".turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _point(folder: Path, version: str, previous: tuple[str, ...], *, at_us: int, frozen: str = "") -> Pointer:
     known = versions(folder)
     if version not in known:
         raise NotFoundError(f"{folder.name} has no version '{version}'; kept: {', '.join(known) or 'none'}.")
@@ -229,7 +220,7 @@ def _point(folder: Path, version: str, previous: tuple[str, ...], *, at_us: int)
     sha256 = hashlib.sha256(read_limited(folder / version / MANIFEST, MAX_MANIFEST_BYTES)).hexdigest()
     kept = {version, *[v for v in previous if v in known][: KEEP - 1]}
     kept |= set(sorted(set(known) - kept, key=int, reverse=True)[: max(0, KEEP - len(kept))])
-    pointer = Pointer(version, sha256, at_us, tuple(v for v in previous if v in kept))
+    pointer = Pointer(version, sha256, at_us, tuple(v for v in previous if v in kept), frozen)
     replace_json(folder / POINTER, asdict(pointer))
     for name in known:
         if name not in kept and int(name) < max(map(int, kept)):  # a newer one may just be under way
@@ -240,6 +231,19 @@ def _point(folder: Path, version: str, previous: tuple[str, ...], *, at_us: int)
 def publish(home: Path, arm: str, version: str, *, at_us: int) -> Pointer:
     """Put a version of an arm's model in force; see :func:`point`."""
     return point(_models(home, arm), version, at_us=at_us)
+
+
+def stays(home: Path, arm: str) -> str:
+    """Return why no newer version of an arm's model may follow, and what to do; empty when one may."""
+    pointer = current(home, arm)
+    return _stays(_models(home, arm), pointer) if pointer is not None and pointer.frozen else ""
+
+
+def _stays(folder: Path, pointer: Pointer) -> str:
+    return (
+        f"'{folder.name}' stays at version {pointer.version}: {pointer.frozen.rstrip('.')}."
+        f" When that is mended: presslab arm resume {folder.name} --reason '...'"
+    )
 
 
 def current(home: Path, arm: str) -> Pointer | None:
@@ -253,8 +257,12 @@ def load_current(home: Path, arm: str) -> tuple[Arrays, dict[str, Any]] | None:
     return None if pointer is None else read_bundle(_models(home, arm) / pointer.version, sha256=pointer.sha256)
 
 
-def rollback(home: Path, arm: str, to: str | None = None, *, at_us: int) -> Pointer:
+def rollback(home: Path, arm: str, to: str | None = None, *, at_us: int, frozen: str = "") -> Pointer:
     """Go back to the version in force before (or to ``to``); going back twice goes back two versions.
+
+    Parameters
+    ----------
+    frozen : why no newer version may follow; empty lets the next training put its version in force.
 
     Raises
     ------
@@ -262,13 +270,28 @@ def rollback(home: Path, arm: str, to: str | None = None, *, at_us: int) -> Poin
         There is no earlier version, or no version ``to`` (exit status 5).
     """
     folder = _models(home, arm)
+    none = NotFoundError(f"arm '{arm}' has no earlier version to go back to.", f"Kept: {', '.join(versions(folder)) or 'none'}.")
+    if not folder.is_dir():
+        raise none
+    with _turn(folder):
+        pointer = read_pointer(folder)
+        earlier = [v for v in (pointer.previous if pointer else ()) if v in versions(folder)]
+        target = to if to is not None else next(iter(earlier), None)
+        if target is None:
+            raise none
+        rest = earlier[earlier.index(target) + 1 :] if target in earlier else earlier
+        return _point(folder, target, tuple(rest), at_us=at_us, frozen=frozen)
+
+
+def thaw(home: Path, arm: str) -> Pointer | None:
+    """Let newer versions follow again; the version in force stays. None when nothing was published."""
+    folder = _models(home, arm)
     pointer = read_pointer(folder)
-    earlier = [v for v in (pointer.previous if pointer else ()) if v in versions(folder)]
-    target = to if to is not None else next(iter(earlier), None)
-    if target is None:
-        raise NotFoundError(f"arm '{arm}' has no earlier version to go back to.", f"Kept: {', '.join(versions(folder)) or 'none'}.")
-    rest = earlier[earlier.index(target) + 1 :] if target in earlier else earlier
-    return _point(folder, target, tuple(rest), at_us=at_us)
+    if pointer is not None and pointer.frozen:
+        with _turn(folder):
+            pointer = replace(pointer, frozen="")
+            replace_json(folder / POINTER, asdict(pointer))
+    return pointer
 
 
 def _models(home: Path, arm: str) -> Path:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import json
 import zipfile
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from experiments.errors import ArtefactError, NotFoundError
-from experiments.serving.artefacts import current, load_current, publish, read_bundle, rollback, versions, write_bundle
+from experiments.errors import ArmError, ArtefactError, NotFoundError
+from experiments.serving.artefacts import current, load_current, publish, read_bundle, rollback, stays, thaw, versions, write_bundle
 
 ARRAYS = {"factors": np.arange(6, dtype=np.float32).reshape(3, 2), "leaf": np.array([True, False]), "child": np.array([1, 2], np.int32)}
 
@@ -127,6 +129,38 @@ def test_publishing_keeps_three_versions_and_rolls_back_through_them(tmp_path: P
         rollback(tmp_path, "als", at_us=9)
     assert rollback(tmp_path, "als", to="5", at_us=10).version == "5"
     assert versions(tmp_path / "models" / "als") == ["3", "4", "5"]
+
+
+def test_after_a_rollback_that_freezes_no_newer_version_follows_until_somebody_says_so(tmp_path: Path) -> None:
+    for i in (1, 2):
+        publish(tmp_path, "als", written(tmp_path, i), at_us=i)
+    rollback(tmp_path, "als", at_us=3, frozen="10 of 10 readers met an error")
+    newer = written(tmp_path, 3)
+    assert stays(tmp_path, "als").startswith("'als' stays at version 1: 10 of 10 readers met an error. When that is mended: presslab arm")
+    with pytest.raises(ArmError, match="stays at version 1"):
+        publish(tmp_path, "als", newer, at_us=4)
+    thawed = thaw(tmp_path, "als")
+    assert thawed is not None
+    assert (thawed.version, thawed.at, stays(tmp_path, "als")) == ("1", 3, "")
+    assert publish(tmp_path, "als", newer, at_us=5).previous == ("1",)
+
+
+def test_a_training_that_ends_while_somebody_rolls_back_does_not_undo_it(tmp_path: Path) -> None:
+    for i in (1, 2):
+        publish(tmp_path, "als", written(tmp_path, i), at_us=i)
+    newer, folder = written(tmp_path, 3), tmp_path / "models" / "als"
+    with ThreadPoolExecutor(2) as pool, (folder / ".turn").open("rb") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        back = pool.submit(rollback, tmp_path, "als", at_us=3, frozen="it harms")
+        wait([back], timeout=0.05)
+        trained = pool.submit(publish, tmp_path, "als", newer, at_us=4)
+        wait([trained], timeout=0.05)
+        assert not back.done()
+        assert not trained.done()
+        fcntl.flock(turn, fcntl.LOCK_UN)
+        assert back.result().version != newer
+        assert trained.exception() is None or isinstance(trained.exception(), ArmError)  # whoever came first, the rollback stands
+    assert "it harms" in stays(tmp_path, "als")
 
 
 def test_a_damaged_version_leaves_the_last_good_one_in_force(tmp_path: Path) -> None:

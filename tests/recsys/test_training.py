@@ -17,7 +17,7 @@ import pytest
 from experiments.errors import ArmError, ArtefactError, NotFoundError
 from experiments.events import lake
 from experiments.serving import recommender
-from experiments.serving.artefacts import current, load_current, rollback, versions
+from experiments.serving.artefacts import current, load_current, publish, rollback, versions, write_bundle
 from experiments.serving.recommender import Catalogue, Context, Ranking, register
 from experiments.serving.signals import HOUR
 from recsys.arms.als import Als
@@ -168,6 +168,16 @@ def test_the_ranker_is_trained_explained_and_mirrored(site: Path, capsys: pytest
     assert state["aliases"] == {"als": {"live": "1"}, "ranked": {"live": "1"}}
     assert len(state["logged"]) == 3
     assert not list((site / "mlflow").rglob("*.pkl"))
+
+
+def test_while_versions_are_frozen_nothing_is_trained_and_the_reason_is_told(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in (1, 2):
+        publish(site, "als", write_bundle(site / "models" / "als", {"x": np.full(1, number)}, {}).version, at_us=number)
+    rollback(site, "als", at_us=UNTIL_US, frozen="its readers met errors")
+    assert main(["als", "--home", str(site), "--until", str(UNTIL_US)]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["state"], told["reason"][:59]) == ("refused", "'als' stays at version 1: its readers met errors. When that")
+    assert versions(site / "models" / "als") == ["1", "2"]
 
 
 @pytest.mark.long
