@@ -1,12 +1,11 @@
-"""Does a new arm harm readers? Two questions that may be asked after every reader, while it climbs to its full share.
+"""Does a new arm cost views? May be asked after every reader, while the arm climbs to its full share.
 
-What fails is counted (readers who met a fallback or a degraded page), what readers do is compared (views in the hour
-after they first met the test). Both only stop an arm; a verdict needs the report.
+Compared is what readers do in the hour after they first met the test. It only stops an arm; a verdict needs the report.
+What fails is counted by :mod:`analysis.failing`.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from analysis.comparison import contrast_of, planned_of, value_of
@@ -16,11 +15,9 @@ from analysis.sequential import LEAST_READERS, anytime_critical
 from experiments.experiment import Experiment
 from experiments.metric import metric
 
-__all__ = ["COUNT_ALPHA", "HARM", "TOLERATED", "VIEWS_ALPHA", "Change", "change_of", "failing_evidence"]
+__all__ = ["HARM", "VIEWS_ALPHA", "Change", "change_of"]
 
-FACTORS = (1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
-COUNT_ALPHA, VIEWS_ALPHA = 0.01, 0.02  # chance of a false stop over all looks
-TOLERATED = 0.01  # share of readers who may meet a fallback where no other arm ranks to compare with
+VIEWS_ALPHA = 0.02  # chance of a false stop over all looks
 HARM = 0.02  # a smaller loss of views is no reason to stop at once
 METRIC = "views_per_session"
 
@@ -44,28 +41,6 @@ class Change:
     def harmful(self) -> bool:
         """Whether the arm loses views for certain, and more than a little."""
         return self.high is not None and self.estimate is not None and self.high < 0 and self.estimate < -HARM
-
-
-def failing_evidence(affected: int, of: int, share: float) -> float:
-    """Return the evidence that ``affected`` of ``of`` are more than ``share``; 1 / alpha is enough to stop, at any time.
-
-    Parameters
-    ----------
-    affected : of the arm's readers, met a fallback. of : affected readers of the arm and of those it is compared with,
-        or, where there are none, all readers of the arm. share : of the arm's readers among all of these, or the tolerated one.
-
-    References
-    ----------
-    OPERATIONS 3: mean over theta of theta^x1 / (1 + pi (theta - 1))^(x1 + x0), an e-process under the null.
-
-    Examples
-    --------
-    >>> failing_evidence(0, 0, 0.5), round(failing_evidence(5, 5, 0.5)), failing_evidence(3, 300, 0.01) < 1
-    (1.0, 14, True)
-    """
-    logs = [affected * math.log(factor) - of * math.log1p(share * (factor - 1)) for factor in FACTORS]
-    top = max(logs)
-    return math.exp(min(top, 700.0)) * math.fsum(math.exp(log - top) for log in logs) / len(FACTORS)
 
 
 def change_of(experiment: Experiment, totals: Totals, arm: str) -> Change:

@@ -1,0 +1,99 @@
+"""Do more readers meet failures of an arm than of the others? May be asked after every reader; only ever stops an arm.
+
+Nothing but arithmetic: the worker asks every ten seconds and loads no statistics for it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+
+__all__ = ["COUNT_ALPHA", "LEFT", "TOLERATED", "Met", "failing", "failing_evidence"]
+
+FACTORS = (1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
+COUNT_ALPHA = 0.01  # chance of a false stop over all looks, per count
+TOLERATED = 0.01  # share of readers who may meet a failure where no other arm ranks to compare with
+LEFT = 0.2  # share of readers who may find nothing of the arm's own; gate 5 allows as much
+SAYS = {
+    "failed": "met an error of the arm",
+    "late": "met a list that was not ready in time",
+    "fallback": "met a fallback or a degraded page",
+    "nothing": "were shown nothing the arm chose itself",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Met:
+    """How many readers there are, and how many of them met what, each counted once.
+
+    Parameters
+    ----------
+    withdrawn : were shown an article that had been withdrawn; one is too many.
+    failed, late : an error, a missed deadline. fallback : any of these, a resting or missing arm, or a degraded page.
+    nothing : on no page so far did the arm place a single article itself.
+    """
+
+    readers: int = 0
+    withdrawn: int = 0
+    failed: int = 0
+    late: int = 0
+    fallback: int = 0
+    nothing: int = 0
+
+    def __add__(self, other: Met) -> Met:
+        return Met(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(Met)))
+
+
+def failing(mine: Met, others: Met, share: float) -> str:
+    """Return why an arm must go, in words that follow "readers"; empty when it may stay.
+
+    Parameters
+    ----------
+    mine, others : of the arm, and of all other arms that rank together (no reader where there is none).
+    share : of the arm among all of these, as planned; 1 where there is no other.
+
+    Examples
+    --------
+    >>> failing(Met(150, fallback=12), Met(150, fallback=1), 0.5)
+    '12 of 150 met a fallback or a degraded page; of other arms that rank 1 of 150'
+    >>> failing(Met(150, fallback=12, late=12), Met(), 1.0)
+    '12 of 150 met a list that was not ready in time; tolerated is 1 %'
+    >>> failing(Met(150, failed=1, nothing=20), Met(150), 0.5)
+    ''
+    """
+    if mine.withdrawn:
+        return f"{mine.withdrawn:,} of {mine.readers:,} were shown a withdrawn article; none may be"
+    for name, says in SAYS.items():
+        bad, beside = getattr(mine, name), getattr(others, name)
+        limit = LEFT if name == "nothing" else TOLERATED
+        evidence = []
+        if share < 1:
+            evidence.append(failing_evidence(bad, bad + beside, share))
+        if share == 1 or name == "nothing":  # an arm may leave some pages to the ladder, also where the others leave none
+            evidence.append(failing_evidence(bad, mine.readers, limit))
+        if min(evidence) > 1 / COUNT_ALPHA:
+            against = f"of other arms that rank {beside:,} of {others.readers:,}" if share < 1 else f"tolerated is {100 * limit:g} %"
+            return f"{bad:,} of {mine.readers:,} {says}; {against}"
+    return ""
+
+
+def failing_evidence(affected: int, of: int, share: float) -> float:
+    """Return the evidence that ``affected`` of ``of`` are more than ``share``; 1 / alpha is enough to stop, at any time.
+
+    Parameters
+    ----------
+    affected : of the arm's readers, met a fallback. of : affected readers of the arm and of those it is compared with,
+        or, where there are none, all readers of the arm. share : of the arm's readers among all of these, or the tolerated one.
+
+    References
+    ----------
+    OPERATIONS 3: mean over theta of theta^x1 / (1 + pi (theta - 1))^(x1 + x0), an e-process under the null.
+
+    Examples
+    --------
+    >>> failing_evidence(0, 0, 0.5), round(failing_evidence(5, 5, 0.5)), failing_evidence(3, 300, 0.01) < 1
+    (1.0, 14, True)
+    """
+    logs = [affected * math.log(factor) - of * math.log1p(share * (factor - 1)) for factor in FACTORS]
+    top = max(logs)
+    return math.exp(min(top, 700.0)) * math.fsum(math.exp(log - top) for log in logs) / len(FACTORS)
