@@ -13,7 +13,7 @@ from typing import Any
 from experiments.errors import ConfigError
 from experiments.serving.recommender import Article, Catalogue
 
-__all__ = ["add_articles", "content_version", "load_catalogue"]
+__all__ = ["add_articles", "content_version", "load_catalogue", "withdrawn_articles"]
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS article (
@@ -88,6 +88,13 @@ def content_version(home: Path) -> int:
     """Return a number that grows with every change of the articles; 0 while there are none."""
     with _read(home) as connection:
         return _version(connection) if connection else 0
+
+
+def withdrawn_articles(home: Path) -> set[str]:
+    """Return the ids of articles that may not be shown any more."""
+    with _read(home) as connection:
+        rows = connection.execute("SELECT id FROM article WHERE withdrawn") if connection and _version(connection) else ()
+        return {identity for (identity,) in rows}
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -6,10 +6,10 @@ days unevenly. Everything is read from the append-only audit; nothing else is st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import Engine
 
@@ -17,11 +17,11 @@ from experiments.errors import ArmError, ExperimentError, NotFoundError, nearest
 from experiments.experiment import Experiment
 from experiments.lifecycle import Record, Step, experiment_named, experiments, note, notes_of, ramp, start
 
-__all__ = ["LADDER", "Ladder", "approve", "climb", "halt", "ladder_of", "ladders", "propose", "shares_at"]
+__all__ = ["LADDER", "Ladder", "approve", "climb", "halt", "hold", "ladder_of", "ladders", "propose", "resume", "shares_at"]
 
 LADDER = (0.01, 0.05, 0.25)
-ACTIONS = ("ship", "approve", "step", "trip", "rollback")
-State = Literal["shadow", "live", "full", "stopped", "ended"]
+ACTIONS = ("ship", "approve", "step", "trip", "resume", "rollback")
+State = Literal["shadow", "live", "full", "held", "stopped", "ended"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +32,11 @@ class Ladder:
     ----------
     proposal : number of its entry in the record. author : who proposed it; somebody else approves.
     shares : of the audience, rising; the last is the planned share. share : in force, 0 in shadow and when stopped.
-    version : of the model that was proposed, empty for a rule.
+    version : of the model that was proposed, empty for a rule; of a held arm, the earlier one that serves again.
+    state : held means that a guardrail broke: an earlier version serves, and nothing moves until a person says so.
     since : of the present state. why : reason given for it.
+    approver : who let the first readers see it, empty in shadow. entry : number of the newest entry in the record.
+    phase : of the experiment, newest. counted_phase, counted_from : first phase, and its begin, that guardrails look at.
     """
 
     experiment: str
@@ -46,6 +49,16 @@ class Ladder:
     state: State
     since: datetime
     why: str
+    approver: str
+    entry: int
+    phase: int
+    counted_phase: int
+    counted_from: datetime
+
+    @property
+    def shown(self) -> bool:
+        """Whether readers get the arm."""
+        return self.share > 0
 
 
 def propose(engine: Engine, name: str, arm: str, *, shares: Sequence[float], version: str, step: Step) -> Ladder:
@@ -114,18 +127,38 @@ def climb(engine: Engine, ladder: Ladder, step: Step) -> Ladder:
         )
     plan = experiment_named(engine, ladder.experiment).experiment
     share = next(share for share in ladder.shares if share > ladder.share)
-    ramp(engine, plan.name, shares_at(plan, ladder.arm, share), step, action="step", arm=ladder.arm, share=share)
-    return ladder_of(engine, ladder.arm)
+    return _moved(engine, ladder, step, "step", shares=shares_at(plan, ladder.arm, share), share=share)
 
 
 def halt(engine: Engine, ladder: Ladder, step: Step, *, action: Literal["trip", "rollback"] = "rollback") -> Ladder:
     """Take the arm from all readers, for the rest of this experiment; the other arms keep their shares."""
     _needs_reason(ladder, step)
-    if ladder.state not in ("live", "full"):
+    if not ladder.shown:
         raise NotFoundError(f"no reader gets '{ladder.arm}' in experiment '{ladder.experiment}': it is {ladder.state}.")
-    record = experiment_named(engine, ladder.experiment)
-    ramp(engine, ladder.experiment, {**record.phases[-1]["shares"], ladder.arm: 0.0}, step, action=action, arm=ladder.arm, share=0.0)
+    return _moved(engine, ladder, step, action, shares={**_shares(engine, ladder), ladder.arm: 0.0}, share=0.0)
+
+
+def hold(engine: Engine, ladder: Ladder, step: Step, *, version: str) -> Ladder:
+    """Record that an earlier version of the model serves again because a guardrail broke; the share stays, and nothing moves."""
+    return _moved(engine, ladder, step, "trip", shares=_shares(engine, ladder), share=ladder.share, version=version)
+
+
+def resume(engine: Engine, ladder: Ladder, step: Step) -> Ladder:
+    """Let a held arm go on from the share it has; what guardrails count begins anew."""
+    _needs_reason(ladder, step)
+    if ladder.state != "held":
+        raise ExperimentError(f"'{ladder.arm}' in experiment '{ladder.experiment}' is {ladder.state}; only a held arm is resumed.")
+    return _moved(engine, ladder, step, "resume", shares=_shares(engine, ladder), share=ladder.share)
+
+
+def _moved(engine: Engine, ladder: Ladder, step: Step, action: str, *, shares: Mapping[str, float], **more: Any) -> Ladder:
+    """Begin the next phase; whoever looked before somebody else moved the arm is refused."""
+    ramp(engine, ladder.experiment, shares, step, after=ladder.phase, action=action, arm=ladder.arm, **more)
     return ladder_of(engine, ladder.arm)
+
+
+def _shares(engine: Engine, ladder: Ladder) -> dict[str, float]:
+    return dict(experiment_named(engine, ladder.experiment).phases[-1]["shares"])
 
 
 def shares_at(plan: Experiment, arm: str, share: float) -> dict[str, float]:
@@ -157,17 +190,21 @@ def ladder_of(engine: Engine, arm: str) -> Ladder:
 
 
 def _ladder(engine: Engine, record: Record) -> Ladder | None:
-    rows = notes_of(engine, record.experiment.name, ACTIONS)
-    ships = [row for row in rows if row.action == "ship"]
-    if not ships:
+    every = notes_of(engine, record.experiment.name, ACTIONS)
+    ship = next((row for row in reversed(every) if row.action == "ship"), None)
+    if ship is None:
         return None
-    ship, last, number = ships[-1], rows[-1], ships[-1].number
-    assert number is not None
-    shares = tuple(ship.detail["ladder"])
+    rows = every[every.index(ship) :]
+    last, shares = rows[-1], tuple(ship.detail["ladder"])
+    assert ship.number is not None
+    assert last.number is not None
+    approval = next((row for row in rows if row.action == "approve"), None)
+    begun = next((row for row in reversed(rows) if row.action in ("approve", "trip", "resume")), last)  # a step goes on counting
     state, share, since = _state(record, last.action, last.detail.get("share", 0.0), shares, last.at)
     return Ladder(
-        record.experiment.name, ship.detail["arm"], number, ship.actor, shares, share, ship.detail["version"], state, since, last.reason
-    )
+        record.experiment.name, ship.detail["arm"], ship.number, ship.actor, shares, share, last.detail.get("version") or ship.detail["version"],
+        state, since, last.reason, approval.actor if approval else "", last.number, len(record.phases) - 1, len(begun.detail["phases"]) - 1, begun.at,
+    )  # fmt: skip
 
 
 def _state(record: Record, action: str, share: float, shares: Sequence[float], at: datetime) -> tuple[State, float, datetime]:
@@ -177,8 +214,10 @@ def _state(record: Record, action: str, share: float, shares: Sequence[float], a
         return "full", shares[-1], record.started_at
     if action == "ship":
         return "shadow", 0.0, at
-    if action in ("trip", "rollback"):
+    if not share:
         return "stopped", 0.0, at
+    if action == "trip":
+        return "held", share, at
     return ("full" if share >= shares[-1] else "live"), share, at
 
 

@@ -19,7 +19,7 @@ from experiments.files import replace_json
 from experiments.tables import AuditRow, ExperimentRow
 
 __all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
-__all__ += ["caps_of", "note", "notes_of", "ramp", "record_caps", "record_looks", "start", "stop", "trail"]
+__all__ += ["caps_of", "note", "note_about", "notes_of", "ramp", "record_caps", "record_looks", "start", "stop", "trail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,14 @@ def start(
         return _saved(session, row, step, action, **more)
 
 
-def ramp(engine: Engine, name: str, shares: Mapping[str, float], step: Step, *, action: str = "ramp", **more: Any) -> Record:
-    """Begin a new phase with other shares, each at most the planned one."""
+def ramp(
+    engine: Engine, name: str, shares: Mapping[str, float], step: Step, *, action: str = "ramp", after: int | None = None, **more: Any
+) -> Record:
+    """Begin a new phase with other shares, each at most the planned one; ``after`` names the phase it must follow."""
     with Session(engine) as session:
         row = _row(session, name, "running")
+        if after is not None and row.phases[-1]["number"] != after:
+            raise ExperimentError(f"experiment '{name}' was changed meanwhile, it is in phase {row.phases[-1]['number']}.", "Look again.")
         fitting = _fitting(Experiment.from_dict(row.plan), shares)
         row.phases = [*row.phases, {"number": len(row.phases), "at": step.at.isoformat(), "shares": fitting}]
         return _saved(session, row, step, action, **more)
@@ -92,6 +96,13 @@ def note(engine: Engine, name: str, action: str, step: Step, **detail: Any) -> N
     """Add an entry to the record of an experiment; its state stays as it is."""
     with Session(engine) as session:
         _saved(session, _row(session, name), step, action, **detail)
+
+
+def note_about(engine: Engine, subject: str, action: str, step: Step, **detail: Any) -> None:
+    """Add an entry to the record about something that is no experiment, such as ``model als``."""
+    with Session(engine) as session:
+        session.add(_audited(session, subject, action, step, detail))
+        session.commit()
 
 
 def notes_of(engine: Engine, name: str, actions: Sequence[str]) -> list[AuditRow]:
@@ -217,14 +228,17 @@ def _row(session: Session, name: str, state: str = "") -> ExperimentRow:
 
 def _saved(session: Session, row: ExperimentRow, step: Step, action: str, **more: Any) -> Record:
     detail = {"state": row.state, "phases": row.phases, "plan_sha256": sha256(json.dumps(row.plan, sort_keys=True).encode()).hexdigest()}
-    detail |= more
-    last = session.exec(select(AuditRow).order_by(col(AuditRow.number).desc()).limit(1)).first()
-    audit = AuditRow(at=step.at, actor=step.actor, action=action, subject=row.name, reason=step.reason, detail=detail, hash="")
-    audit.hash = _audit_hash(last.hash if last else "", audit)
-    session.add_all([row, audit])
+    session.add_all([row, _audited(session, row.name, action, step, detail | more)])
     session.commit()
     session.refresh(row)
     return _record(row)
+
+
+def _audited(session: Session, subject: str, action: str, step: Step, detail: Mapping[str, Any]) -> AuditRow:
+    last = session.exec(select(AuditRow).order_by(col(AuditRow.number).desc()).limit(1)).first()
+    audit = AuditRow(at=step.at, actor=step.actor, action=action, subject=subject, reason=step.reason, detail=dict(detail), hash="")
+    audit.hash = _audit_hash(last.hash if last else "", audit)
+    return audit
 
 
 def _audit_hash(before: str, row: AuditRow) -> str:

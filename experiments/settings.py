@@ -60,6 +60,11 @@ class Settings(BaseSettings):
     trusted_hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
 
     @property
+    def source(self) -> Literal["simulated", "live"]:
+        """Of the events that are counted; a report reads one, never a mixture: simulated readers in the demo, live ones elsewhere."""
+        return "simulated" if self.profile == "demo" else "live"
+
+    @property
     def backups(self) -> Path:
         """The folder of the daily copies."""
         return self.backup_folder or self.home.with_name(f"{self.home.name}-backups")

@@ -11,7 +11,7 @@ from experiments.events.lake_checks import activity
 from experiments.files import replace_json
 from experiments.settings import Settings
 from web.job_entry import job_entry
-from web.reporting import ASSIGNMENT, source_of
+from web.reporting import ASSIGNMENT
 
 __all__ = ["assign_anew"]
 
@@ -28,7 +28,7 @@ def assign_anew(home: Path, *, until_us: int, source: str, **how: Any) -> Reassi
 
 
 def _job(settings: Settings, until_us: int) -> dict[str, Any]:
-    return assign_anew(settings.home, until_us=until_us, source=source_of(settings.profile)).to_dict()
+    return assign_anew(settings.home, until_us=until_us, source=settings.source).to_dict()
 
 
 if __name__ == "__main__":

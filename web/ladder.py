@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine
 
 from experiments.clock import moment, to_us
-from experiments.ladder import Ladder, climb, halt, ladders
+from experiments.ladder import Ladder, climb, ladders
 from experiments.lifecycle import Step, experiment_named, publish_plan
 from experiments.settings import Settings
 from experiments.tables import control_engine
+from web.climbing import keep_look
 from web.job_entry import job_entry
+from web.trip import ACTOR, trip
 
 if TYPE_CHECKING:
     from analysis.harm import Change
@@ -24,7 +26,6 @@ __all__ = ["Looked", "advance", "look", "look_at_all"]
 FIRST_HOUR = 1 / 24  # days; sessions that begin in it are counted, whole
 STEPS = ((0.01, timedelta(hours=1), 0.20), (0.05, timedelta(hours=6), 0.10), (1.0, timedelta(hours=24), 0.05))  # OPERATIONS 3
 PATIENCE = timedelta(days=7)
-ACTOR = "timetable"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,51 +35,36 @@ class Looked:
     Parameters
     ----------
     stop : why the arm must go, empty when it may stay. missing : what the next step still waits for, empty when it may be taken.
-    change : of views. affected : (readers who met a fallback, readers), of the arm and of the other arms that rank.
+    change : of views.
     """
 
     stop: str
     missing: str
     change: Change
-    affected: tuple[tuple[int, int], tuple[int, int]]
 
 
 def look(home: Path, engine: Engine, ladder: Ladder, *, at: datetime, source: str) -> Looked:
     """Look at an arm that readers get; changes nothing and may be repeated as often as one likes."""
     from analysis.harm import change_of  # heavy, and most of the time no arm is on its ladder
     from analysis.totals import totals
-    from experiments.events.lake_shown import affected_readers
-    from experiments.events.tail import open_tail
 
-    plan, until_us = experiment_named(engine, ladder.experiment).experiment, to_us(at)
-    with open_tail(home, until_us=until_us, source=source, experiment=plan.name) as tail:
-        counted = affected_readers(tail)
-    mine = counted.get(ladder.arm, (0, 0))
-    ranking = [arm.name for arm in plan.arms if arm.kind != "status_quo" and arm.name != ladder.arm]
-    others = tuple(sum(counted.get(name, (0, 0))[i] for name in ranking) for i in (0, 1))
+    plan = experiment_named(engine, ladder.experiment).experiment
     short = replace(plan, goal="views_per_session", window_days=FIRST_HOUR, secondary=(), guardrails={}, segments=())
-    change = change_of(short, totals(home, short, until_us=until_us, source=source, session_of_exposure=True), ladder.arm)
-    affected = mine, (others[0], others[1])
-    return Looked(_stop(ladder, affected, change), _missing(ladder, change, at), change, affected)
+    found = totals(home, short, until_us=to_us(at), source=source, session_of_exposure=True)
+    counted = {(arm, phase): one for (arm, phase), one in found.moments.items() if phase >= ladder.counted_phase}
+    change = change_of(short, replace(found, moments=counted), ladder.arm)
+    return Looked(_stop(change), _missing(ladder, change, at), change)
 
 
-def _stop(ladder: Ladder, affected: tuple[tuple[int, int], tuple[int, int]], change: Change) -> str:
-    from analysis.harm import COUNT_ALPHA, TOLERATED, failing_evidence
-
-    (bad, readers), (others_bad, others) = affected
-    if others:
-        evidence = failing_evidence(bad, bad + others_bad, readers / (readers + others))
-        beside = f"of other arms that rank {others_bad:,} of {others:,}"
-    else:
-        evidence, beside = failing_evidence(bad, readers, TOLERATED), f"tolerated is {TOLERATED:.0%}"
-    if evidence > 1 / COUNT_ALPHA:
-        return f"{bad:,} of {readers:,} readers of '{ladder.arm}' met a fallback or a degraded page; {beside}"
-    if change.harmful:
-        return f"views per session {change.estimate:+.1%} against the control, at best {change.high:+.1%} ({sum(change.readers):,} readers)"
-    return ""
+def _stop(change: Change) -> str:
+    if not change.harmful:
+        return ""
+    return f"views per session {change.estimate:+.1%} against the control, at best {change.high:+.1%} ({sum(change.readers):,} readers)"
 
 
 def _missing(ladder: Ladder, change: Change, at: datetime) -> str:
+    if ladder.state == "held":
+        return "it is held: mend the cause, then say `presslab arm resume`."
     _, least, harm = next(step for step in STEPS if ladder.share <= step[0])
     asks = " It has waited for 7 days: decide whether to go on or to roll back." if at - ladder.since > PATIENCE else ""
     if at - ladder.since < least:
@@ -93,13 +79,12 @@ def _missing(ladder: Ladder, change: Change, at: datetime) -> str:
 def advance(home: Path, engine: Engine, ladder: Ladder, *, step: Step, source: str) -> tuple[Ladder, Looked]:
     """Stop the arm when it harms, else take the next step when harm is excluded; returns where it stands then."""
     found = look(home, engine, ladder, at=step.at, source=source)
+    keep_look(home, ladder, found.missing, at=step.at)
     if found.stop:
-        ladder = halt(engine, ladder, replace(step, reason=found.stop), action="trip")
-    elif ladder.state == "live" and not found.missing:
+        return trip(home, engine, ladder, replace(step, reason=found.stop)), found
+    if ladder.state == "live" and not found.missing:
         ladder = climb(engine, ladder, step)
-    else:
-        return ladder, found
-    publish_plan(home, engine, at=step.at)
+        publish_plan(home, engine, at=step.at)
     return ladder, found
 
 
@@ -107,11 +92,9 @@ def look_at_all(settings: Settings, until_us: int) -> dict[str, Any]:
     """Advance every arm that readers get; what the job tells."""
     engine, at, told = control_engine(settings.home), moment(until_us), []
     for ladder in ladders(engine):
-        if ladder.state in ("live", "full"):
-            from web.reporting import source_of
-
+        if ladder.shown:
             step = Step(ACTOR, at, "harm is excluded at this step")
-            now, found = advance(settings.home, engine, ladder, step=step, source=source_of(settings.profile))
+            now, found = advance(settings.home, engine, ladder, step=step, source=settings.source)
             told.append(f"{now.arm}, {now.state} at {now.share:.1%}: {found.stop or found.missing or 'no harm found'}")
     return {"says": "; ".join(told) or "no arm is on its ladder", "arms": told}
 

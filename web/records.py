@@ -116,7 +116,9 @@ def _impression(slot: str, picked: Picked, catalogue: Catalogue) -> dict[str, An
         "signals_at": round(picked.signals_at * 1e6),
         "latency_us": picked.latency_us,
         "outcome": picked.outcome,
+        "cause": picked.cause,
         "reason": picked.reason[:200],
+        "own": sum(not item.rung and not item.pinned for item in picked.slate.items),
     }
 
 

@@ -146,21 +146,16 @@ def write_reports(home: Path, *, until_us: int, source: str) -> list[str]:
     return written
 
 
-def source_of(profile: str) -> str:
-    """A report reads one source, never a mixture: simulated readers in the demo, live ones elsewhere."""
-    return "simulated" if profile == "demo" else "live"
-
-
-def named_report(home: Path, name: str, *, profile: str, until_us: int) -> dict[str, Any]:
+def named_report(home: Path, name: str, *, source: str, until_us: int) -> dict[str, Any]:
     """Compute and store the report called ``name``; returns its JSON."""
     record = experiment_named(control_engine(home), name)
-    report = current_report(home, record, until_us=until_us, source=source_of(profile))
+    report = current_report(home, record, until_us=until_us, source=source)
     store_report(home, report, computed_us=until_us)
     return report.to_dict()
 
 
 def _all(settings: Settings, until_us: int) -> dict[str, Any]:
-    names = write_reports(settings.home, until_us=until_us, source=source_of(settings.profile))
+    names = write_reports(settings.home, until_us=until_us, source=settings.source)
     return {"says": f"reports of {', '.join(names)}" if names else "no experiment to report on", "reports": names}
 
 

@@ -27,6 +27,7 @@ from experiments.settings import Settings
 from web import reasons
 from web.arm_health import ArmHealth
 from web.canary import Canary
+from web.confirmed import Serving
 from web.degraded import leave_degraded
 from web.desk import Desk, load_desk
 from web.edge import Edge
@@ -95,6 +96,7 @@ class NewsSite:
         self.start, self.stop, self.decide, self.record = stored.start, stored.stop, stored.decide, stored.record
         self.models, self.drift, self.explanation = stored.models, stored.drift, stored.explanation
         self._stored, self.standing = stored, partial(standing, stored)
+        self.serving = Serving(self.home)
         self._stop = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -109,6 +111,7 @@ class NewsSite:
             self.arm_health.tell(now=False)
             try:
                 self.published = refresh(self.home, self.published)
+                self.serving.tell(self.published.plan, self.published.bundles)
             except Exception as error:  # the health page names it; the next look that succeeds takes it away
                 log.exception("looking for published changes failed; the last good state stays in use")
                 self.published = replace(self.published, faults={**self.published.faults, "published": f"{type(error).__name__}: {error}"})
@@ -117,6 +120,7 @@ class NewsSite:
         self._stop.set()
         self.arm_health.tell()
         self.outbox.close()
+        self.serving.close()
 
     @property
     def catalogue(self) -> Catalogue:

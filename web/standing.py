@@ -9,10 +9,10 @@ from typing import Any
 from experiments.clock import moment
 from experiments.errors import ArtefactError
 from experiments.files import read_json
-from experiments.ladder import ladders
-from experiments.serving.artefacts import MANIFEST, current
+from experiments.serving.artefacts import MANIFEST, current, stays
 from experiments.serving.publish import current_signals
 from experiments.serving.recommender import discover
+from web.climbing import climbing
 from web.jobs import DAY, HOUR, MINUTE, ON_REQUEST, timetable
 from web.stored import Stored
 
@@ -28,14 +28,14 @@ def standing(stored: Stored) -> dict[str, Any]:
     ``refreshed`` has ``{name, says, until, age_s, limit_s, stale}`` of the signals and of every model in force: ``until`` is the moment
     up to which reads went in. Where the timetable itself is slower than the usual limit (a demo), twice its period is the limit; what
     it never refreshes by itself has none. ``arms`` has the same per arm, and ``{arm, kind, audience, owner, version, reason, compared,
-    training, gates, recall, ladder}``: ``reason`` says why a version cannot be read, ``training``, ``gates`` and ``recall`` are what the last
+    training, gates, recall, ladder, frozen}``: ``reason`` says why a version cannot be read, ``training``, ``gates`` and ``recall`` are what the last
     run of each stored (``recall``: of the articles opened next, which share was among the arm's candidates), ``ladder`` where it stands
-    on its way to readers: ``{experiment, state, share, proposal, since, why}``.
+    on its way to readers (:func:`web.climbing.climbing`), ``frozen`` why no newer version may follow.
     """
     pointer = current_signals(stored.home)
     signals = _aged(stored, "signals", round(pointer["at"] * 1e6) if pointer else None)
-    climbing = _ladders(stored)
-    arms = [{**_arm(stored, name, kind), "ladder": climbing.get(name)} for name, kind in discover().items()]
+    way = climbing(stored.home, stored.engine) if (stored.home / "control.db").exists() else {}
+    arms = [{**_arm(stored, name, kind), "ladder": way.get(name)} for name, kind in discover().items()]
     ages = [{key: row[key] for key in signals} for row in arms if row["version"]]
     return {"refreshed": [signals, *ages], "arms": arms}
 
@@ -68,20 +68,15 @@ def _arm(stored: Stored, name: str, kind: Any) -> dict[str, Any]:
     return {
         **_aged(stored, name, until), "arm": name, "kind": kind.kind, "audience": kind.audience, "owner": getattr(kind, "card", {}).get("owner", ""),
         "version": version, "reason": reason, "compared": list(_compared(name, metrics)), "training": training, "gates": last_gates(stored.home, name),
-        "recall": read_json(stored.home / "recall" / f"{name}.json"),
+        "recall": read_json(stored.home / "recall" / f"{name}.json"), "frozen": _frozen(stored, name),
     }  # fmt: skip
 
 
-def _ladders(stored: Stored) -> dict[str, dict[str, Any]]:
-    """Return arm -> its latest ladder; nothing where nothing was ever planned."""
-    found = ladders(stored.engine) if (stored.home / "control.db").exists() else []
-    return {
-        one.arm: {
-            "experiment": one.experiment, "state": one.state, "share": one.share, "proposal": one.proposal,
-            "since": one.since.isoformat(timespec="seconds"), "why": one.why,
-        }
-        for one in sorted(found, key=lambda one: one.proposal)
-    }  # fmt: skip
+def _frozen(stored: Stored, name: str) -> str:
+    try:
+        return stays(stored.home, name)
+    except ArtefactError:
+        return ""  # ``reason`` says it
 
 
 def _version(stored: Stored, name: str) -> tuple[str, int | None, dict[str, Any] | None, str]:

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import os
 import resource
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
@@ -31,7 +27,9 @@ from experiments.events.loader import Loader
 from experiments.files import read_json
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
+from web.child import ended, kill, restrain
 from web.jobs import DAY, Job, Outcome, abandon, arguments, claim, finish_run, job_named, latest_slot, requested, timetable
+from web.operations import Operations
 from web.signal_job import SignalJob
 from web.worker_state import beat as write_beat
 
@@ -39,7 +37,7 @@ __all__ = ["Worker"]
 
 log = logging.getLogger("presslab.worker")
 HEARTBEAT_S = 2.0
-NICE = 10  # of a job: readers come first
+OPERATIONS_S = 10.0  # between two looks at the arms that are on their ladder
 JUMP_S = 3_600  # by which clock and uptime may differ before events are deleted
 ENDING_S = 10.0  # that a worker which is told to stop waits for its jobs
 PAUSE_S = 0.2  # between two looks at the outboxes: an event is in the store well within two seconds
@@ -69,6 +67,7 @@ class Worker:
         self.jobs = timetable(settings)
         self.loader = Loader(self.home, clock=self.clock)
         self.signals = SignalJob(settings)
+        self.operations = Operations(self.home, self.engine, self.clock, source=settings.source)
         self.inside: dict[str, Callable[[int], str]] = {"signals": self.signals.run, "retention": self._retention, "sealing": self._sealing}
         self.stopping = threading.Event()
         self._began_s = self._ahead_s()
@@ -97,6 +96,7 @@ class Worker:
         for job in (job for job in self.jobs if job.schedule() != "on request"):
             scheduler.add_job(self.run_due, IntervalTrigger(seconds=tick_s), args=[job], id=job.name)
         scheduler.add_job(self._run_requested, IntervalTrigger(seconds=0.2), id="requests")
+        scheduler.add_job(self.look, IntervalTrigger(seconds=OPERATIONS_S), id="operations")
         scheduler.add_job(self.beat, IntervalTrigger(seconds=HEARTBEAT_S), id="heartbeat")
         logging.getLogger("apscheduler").setLevel(logging.ERROR)
         self.beat()
@@ -112,12 +112,13 @@ class Worker:
         until = time.monotonic() + ENDING_S
         while self._runs and time.monotonic() < until:
             for child in tuple(self._children):
-                _kill(child)
+                kill(child)
             time.sleep(0.02)
 
     def close(self) -> None:
         """Let another worker take over."""
         self.loader.close()
+        self.operations.close()
         self.engine.dispose()
         os.close(self._lease)
 
@@ -177,17 +178,17 @@ class Worker:
                 start_new_session=True,
             )  # fmt: skip
             self._children.add(child)
-            _restrain(child.pid, job.most_mb)
+            restrain(child.pid, job.most_mb)
             try:
                 out, errors = child.communicate(timeout=job.longest_s)
             except subprocess.TimeoutExpired:
-                _kill(child)
+                kill(child)
                 child.communicate()
                 return Outcome("failed", f"ran longer than {job.longest_s} s and was stopped", 124)
             finally:
                 self._children.discard(child)
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        return _ended(child.returncode, out, errors, peak_mb)
+        return ended(child.returncode, out, errors, peak_mb)
 
     def _ahead_s(self) -> float:
         """By how much the clock is ahead of the time since the machine was started."""
@@ -226,6 +227,7 @@ class Worker:
             asked = read_json(path)
             if asked is not None:
                 erased = erase_reader(self.home, asked["reader"], until_us=asked["asked_us"], loader=self.loader)
+                self.operations.forget(asked["reader"])
                 log.info("a reader was erased: %s events", erased.rows)
                 path.unlink()
 
@@ -251,24 +253,18 @@ class Worker:
                 pause_s = 1.0
             self.stopping.wait(pause_s)
 
+    def look(self) -> None:
+        """Stop arms whose readers meet failures; a look that fails is shown and tried again."""
+        try:
+            for arm in self.operations.look():
+                log.warning("arm %s is %s: %s", arm.arm, arm.state, arm.why)
+            self.faults.pop("operations", None)
+        except Exception as error:  # the store may be away; the heartbeat carries the words to the health page
+            self.faults["operations"] = f"{type(error).__name__}: {error}"
+
     def beat(self) -> None:
         """Say that this worker lives; pages show the age of these words."""
         write_beat(self.home, pid=os.getpid(), clock=self.clock, loaded=self.loaded, faults=self.faults)
-
-
-def _kill(child: subprocess.Popen[str]) -> None:
-    """Kill a job and what it started."""
-    if child.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGKILL)
-
-
-def _restrain(process: int, most_mb: int) -> None:
-    """Let readers come first, and let a job that needs too much memory fail by itself before the machine has none left."""
-    with suppress(ProcessLookupError):
-        os.setpriority(os.PRIO_PROCESS, process, NICE)
-        if sys.platform == "linux":
-            resource.prlimit(process, resource.RLIMIT_DATA, (most_mb << 20, most_mb << 20))
 
 
 def _take_lease(home: Path) -> int:
@@ -281,16 +277,3 @@ def _take_lease(home: Path) -> int:
         os.close(descriptor)
         raise BusyError(f"another worker (process {holder}) holds the timetable of {home}.", "Stop it first, or leave it to it.") from None
     return descriptor
-
-
-def _ended(code: int, out: str, errors: str, peak_mb: float) -> Outcome:
-    """Read the JSON line a job prints; without one, the last line of its errors is the reason."""
-    lines = out.strip().splitlines()
-    try:
-        answer: dict[str, Any] = json.loads(lines[-1]) if lines else {}
-    except json.JSONDecodeError:
-        answer = {}
-    state = "done" if code == 0 else "refused" if code == 3 else "failed"
-    last = (errors.strip().splitlines() or [f"ended with exit code {code}"])[-1]
-    reason = str(answer.get("says") or answer.get("reason") or ("" if code == 0 else last))
-    return Outcome(state, reason, code, round(peak_mb, 1), f"{out}\n{errors}".strip())

@@ -5,21 +5,13 @@ from __future__ import annotations
 from experiments.events.lake_tables import ONCE, query
 from experiments.events.tail import Tail
 
-__all__ = ["affected_readers", "article_views", "clicks_without_exposure", "exposure_groups", "first_exposure", "exposures_left_out"]
+__all__ = ["article_views", "clicks_without_exposure", "exposure_groups", "first_exposure", "exposures_left_out"]
 
 
 def exposure_groups(tail: Tail) -> list[tuple[str, str, str, int, int, int]]:
     """Return (arm, outcome, reason, bot, late, rows) of the experiment; a page with two rows is degraded, not both."""
     needs = {"exposure": ("arm", "outcome", "reason", "page_view", "reader")}
     return query(tail, f"SELECT arm, outcome, reason, bot, late, count(*) FROM {ONCE} GROUP BY ALL ORDER BY ALL", needs)
-
-
-def affected_readers(tail: Tail) -> dict[str, tuple[int, int]]:
-    """Return arm -> (readers who met a fallback or a degraded page, readers) of the experiment; bots and late events do not count."""
-    needs = {"exposure": ("arm", "outcome", "reason", "page_view", "reader")}
-    text = f"""SELECT arm, count(DISTINCT reader) FILTER (outcome IN ('fallback', 'degraded')), count(DISTINCT reader)
-        FROM {ONCE} WHERE bot = 0 AND late = 0 AND reason <> 'forced' GROUP BY arm ORDER BY arm"""
-    return {arm: (int(bad), int(readers)) for arm, bad, readers in query(tail, text, needs)}
 
 
 def exposures_left_out(tail: Tail) -> list[tuple[str, str, int, int, int]]:

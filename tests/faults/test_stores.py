@@ -95,7 +95,7 @@ def test_d10_a_hundred_thousand_events_in_any_order_and_up_to_five_times_give_th
 
 
 def report(home: Path) -> str:
-    return json.dumps(named_report(home, PLAN.name, profile="production", until_us=START + 20 * DAY), sort_keys=True)
+    return json.dumps(named_report(home, PLAN.name, source="live", until_us=START + 20 * DAY), sort_keys=True)
 
 
 # D14: a second loader

@@ -51,7 +51,7 @@ def loaded(home: Path, outbox: Path, *, sealed: bool) -> str:
         loader.drain()
         if sealed:
             seal(home, until_us=START + 9 * DAY, loader=loader)
-    return json.dumps(named_report(home, PLAN.name, profile="production", until_us=UNTIL), sort_keys=True)
+    return json.dumps(named_report(home, PLAN.name, source="live", until_us=UNTIL), sort_keys=True)
 
 
 @pytest.mark.long

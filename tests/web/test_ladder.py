@@ -129,15 +129,14 @@ def live(engine: Engine, ladder: Sequence[float] = (0.2,)) -> Ladder:
     return approve(engine, proposal, Step("eve", BEGAN, "go"))
 
 
-def lived(home: Path, engine: Engine, *, pages: tuple[int, int], fallbacks: int = 0, readers: int = 150) -> None:
-    """Readers of the first half hour, who open so many pages in (control, arm); some of the arm meet a fallback."""
+def lived(home: Path, engine: Engine, *, pages: tuple[int, int], readers: int = 150) -> None:
+    """Readers of the first half hour, who open so many pages in (control, arm)."""
     story, shares = Story(), experiment_named(engine, "related").phases[-1]["shares"]
     for arm, most in zip(("status_quo", "newest"), pages, strict=True):
         names = readers_of(PLAN, arm, shares)
         for i in range(readers):
             reader, minute = next(names), 30 * i / readers
-            fails = arm == "newest" and i < fallbacks
-            story.exposed(reader, minute, arm, body={"outcome": "fallback" if fails else "served"})
+            story.exposed(reader, minute, arm)
             for k in range(most - 1 + i % 3):
                 story.page(reader, minute + 1 + k)
     send(home, story.events)
@@ -167,13 +166,6 @@ def test_an_arm_that_costs_views_is_stopped_and_published_as_such(tmp_path: Path
     assert body["experiments"][0]["shares"] == {"status_quo": pytest.approx(0.2), "newest": 0.0}
     assert ladder_of(engine, "newest").why.startswith("views per session -")
     assert "no arm is on its ladder" in after(tmp_path, 30)
-
-
-def test_an_arm_whose_readers_meet_fallbacks_is_stopped_before_its_first_hour(tmp_path: Path, engine: Engine) -> None:
-    live(engine)
-    lived(tmp_path, engine, pages=(3, 3), fallbacks=12)
-    assert "12 of 150 readers of 'newest' met a fallback" in after(tmp_path, 0.6)
-    assert ladder_of(engine, "newest").state == "stopped"
 
 
 def test_a_week_without_a_clear_answer_asks_a_person(tmp_path: Path, engine: Engine) -> None:

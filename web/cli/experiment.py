@@ -150,7 +150,7 @@ def report(
 
     settings = load_settings(home)
     clock = clock_of(settings.home, settings.profile)
-    found = named_report(settings.home, name, profile=settings.profile, until_us=clock())
+    found = named_report(settings.home, name, source=settings.source, until_us=clock())
     found["decision"] = (Stored(settings, clock).report(name) or found)["decision"]
     (print_json if as_json else print_report)(found)
     if gate:

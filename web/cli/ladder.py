@@ -1,4 +1,4 @@
-"""``presslab arm ship``, ``step``, ``rollback``: from a checked arm to all its readers, and back."""
+"""``presslab arm ship``, ``step``, ``rollback``, ``resume``: from a checked arm to all its readers, and back."""
 
 from __future__ import annotations
 
@@ -16,8 +16,14 @@ if TYPE_CHECKING:
 
     from experiments.ladder import Ladder
     from experiments.lifecycle import Step
+    from web.confirmed import Confirmed
 
-__all__ = ["back", "ship", "step"]
+__all__ = ["back", "back_to", "doing", "opened", "resume", "ship", "step"]
+
+STOPPED = {
+    "held": "The version before serves again. Mend the cause, then say `presslab arm resume`.",
+    "stopped": "No reader gets it any more. Mend the cause and plan the next test with it.",
+}
 
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; goes into the record.")]
 
@@ -37,9 +43,9 @@ def ship(
     from experiments.lifecycle import publish_plan
     from web.cli.output import print_json, tell
 
-    folder, engine, _, now = _open(home)
+    folder, engine, _, now = opened(home)
     version = _checked(folder, name)
-    found = propose(engine, experiment, name, shares=_shares(ladder), version=version, step=_step(reason, now))
+    found = propose(engine, experiment, name, shares=_shares(ladder), version=version, step=doing(reason, now))
     publish_plan(folder, engine, at=now)
     if as_json:
         print_json(_told(found))
@@ -67,27 +73,33 @@ def step(
     from web.cli.output import print_json, tell
     from web.ladder import advance
 
-    folder, engine, source, now = _open(home)
-    found, doing = ladder_of(engine, name), _step(reason, now)
+    folder, engine, source, now = opened(home)
+    found, as_told = ladder_of(engine, name), doing(reason, now)
     if found.state == "shadow":
         if number != found.proposal:
             raise ArmError(f"'{name}' waits for approval of proposal {found.proposal}.", f"Say --approve {found.proposal}.")
         _shadow_is_enough(folder, found)
-        found = approve(engine, found, doing, alone=alone)
-        publish_plan(folder, engine, at=now)
+        found = approve(engine, found, as_told, alone=alone)
     elif number is not None:
         raise ArmError(f"proposal {number} is not waiting: '{name}' is {found.state}.", "Leave --approve out to take the next step.")
     else:
-        before, (found, looked) = found, advance(folder, engine, found, step=doing, source=source)
+        before, (found, looked) = found, advance(folder, engine, found, step=as_told, source=source)
         if looked.stop:
-            raise ArmError(f"'{name}' was stopped: {looked.stop}.", "No reader gets it any more. Plan the next test without the fault.")
+            raise ArmError(f"'{name}' is {found.state}: {looked.stop}.", STOPPED[found.state])
         if found.share == before.share:
             raise ArmError(f"'{name}' stays where it is: {looked.missing or 'it has its full share.'}")
+    done = _arrived(folder, publish_plan(folder, engine, at=now))
     if as_json:
-        print_json(_told(found))
+        print_json({**_told(found), "workers": done.to_dict()})
         return
-    tell(f"'{name}' has {found.share:.3g} of the audience of '{found.experiment}', within a second; the other arms in proportion.")
-    tell("It is stopped by itself when readers meet its failures or lose views; back: presslab arm rollback " + name + " --reason '...'")
+    tell(
+        f"'{name}' has {found.share:.3g} of the audience of '{found.experiment}', the other arms in proportion (entry {found.entry}): {done}."
+    )
+    tell(
+        "It is stopped by itself: failures are looked at every 10 s, views every 5 min. Back: presslab arm rollback "
+        + name
+        + " --reason '...'"
+    )
 
 
 @arm.command("rollback")
@@ -97,30 +109,95 @@ def back(
     reason: Reason,
     to: Annotated[str, typer.Option(help="A version of the model; without it the arm is taken from all readers.")] = "",
     home: Home = None,
+    as_json: Json = False,
 ) -> None:
     """Take an arm from all readers, or put an earlier version of its model in force; within a second. Exit 5: nothing to go back to."""
-    from experiments.clock import system_clock
     from experiments.errors import NotFoundError
     from experiments.ladder import halt, ladders
     from experiments.lifecycle import publish_plan
-    from experiments.serving.artefacts import rollback
-    from web.cli.output import tell
+    from web.cli.output import print_json, tell
 
-    folder, engine, _, now = _open(home)
-    live = [one for one in ladders(engine) if one.arm == name and one.state in ("live", "full")]
-    if to or not live:
+    folder, engine, _, now = opened(home)
+    shown = [one for one in ladders(engine) if one.arm == name and one.shown]
+    if to or not shown:
         try:
-            pointer = rollback(folder, name, to or None, at_us=system_clock())
+            back_to(folder, name, to, doing(reason, now), as_json=as_json)
         except NotFoundError as error:
             raise NotFoundError(f"{error.what}", "No ladder shows the arm to readers either; see `presslab arm list`.") from None
-        tell(f"{name} serves version {pointer.version} again.")
         return
-    gone = halt(engine, live[0], _step(reason, now))
-    publish_plan(folder, engine, at=now)
-    tell(f"'{name}' had {live[0].share:.3g} of the audience of '{gone.experiment}'; no reader gets it any more, within a second.")
+    gone = halt(engine, shown[0], doing(reason, now))
+    done = _arrived(folder, publish_plan(folder, engine, at=now))
+    if as_json:
+        print_json({**_told(gone), "from": shown[0].share, "workers": done.to_dict()})
+        return
+    tell(f"'{name}' had {shown[0].share:.3g} of the audience of '{gone.experiment}'; no reader gets it any more: {done}.")
 
 
-def _open(home: Path | None) -> tuple[Path, Engine, str, datetime]:
+def back_to(home: Path, name: str, to: str, step: Step, *, as_json: bool) -> None:
+    """Put an earlier version in force, keep newer ones from following, and tell which and where."""
+    from experiments.clock import to_us
+    from experiments.errors import ArtefactError
+    from experiments.lifecycle import note_about
+    from experiments.serving.artefacts import current, rollback
+    from experiments.tables import control_engine
+    from web.cli.output import print_json, tell
+    from web.confirmed import confirmed
+
+    try:
+        before = getattr(current(home, name), "version", "")
+    except ArtefactError:
+        before = ""  # what cannot be read is no reason to stay with it
+    pointer = rollback(
+        home, name, to or None, at_us=to_us(step.at), frozen=f"{step.actor} went back to it: {step.reason or 'no reason given'}"
+    )
+    note_about(control_engine(home), f"model {name}", "rollback", step, **{"from": before, "to": pointer.version})
+    done = confirmed(home, lambda told: told.get("bundles", {}).get(name) == pointer.version)
+    if as_json:
+        print_json({"arm": name, "from": before, "to": pointer.version, "workers": done.to_dict()})
+        return
+    tell(f"{name} serves version {pointer.version} again{f', was {before}' if before else ''}: {done}.")
+    tell(f"No newer version follows until you say so: presslab arm resume {name} --reason '...'")
+
+
+@arm.command("resume")
+def resume(name: str, *, reason: Reason, home: Home = None, as_json: Json = False) -> None:
+    """Let an arm that was held go on, and newer versions of its model follow again. Exit 5: nothing holds it."""
+    from experiments.errors import NotFoundError
+    from experiments.ladder import ladders
+    from experiments.ladder import resume as go_on
+    from experiments.lifecycle import note_about, publish_plan
+    from experiments.serving.artefacts import stays, thaw
+    from web.cli.output import print_json, tell
+
+    folder, engine, _, now = opened(home)
+    held = [one for one in ladders(engine) if one.arm == name and one.state == "held"]
+    if not held and not stays(folder, name):
+        raise NotFoundError(f"nothing holds '{name}'.", "See `presslab arm list`; a stopped arm comes back in the next test only.")
+    pointer, as_told = thaw(folder, name), doing(reason, now)
+    if held:
+        found = go_on(engine, held[0], as_told)
+        publish_plan(folder, engine, at=now)
+    else:
+        note_about(engine, f"model {name}", "resume", as_told)
+    version = pointer.version if pointer else ""
+    if as_json:
+        print_json({"arm": name, "version": version, "ladder": _told(found) if held else None})
+        return
+    if held:
+        tell(
+            f"'{name}' goes on at {found.share:.3g} of the audience of '{found.experiment}', with version {version}; guardrails count anew."
+        )
+    tell("Newer versions follow as they are trained.")
+
+
+def _arrived(home: Path, plan: str) -> Confirmed:
+    from web.confirmed import confirmed
+
+    return confirmed(home, lambda told: told.get("plan") == plan)
+
+
+def opened(home: Path | None) -> tuple[Path, Engine, str, datetime]:
+    """Return folder, control database, source of events and time of an installation."""
     from experiments.clock import moment
     from experiments.migrate import migrate
     from experiments.settings import load_settings
@@ -133,7 +210,8 @@ def _open(home: Path | None) -> tuple[Path, Engine, str, datetime]:
     return settings.home, control_engine(settings.home), source, moment(now_us)
 
 
-def _step(reason: str, now: datetime) -> Step:
+def doing(reason: str, now: datetime) -> Step:
+    """Return who does something now, and why."""
     from experiments.lifecycle import Step
 
     return Step(getpass.getuser(), now, reason)
@@ -173,22 +251,13 @@ def _checked(home: Path, name: str) -> str:
 
 def _shadow_is_enough(home: Path, ladder: Ladder) -> None:
     from experiments.errors import ArmError
-    from web.shadow import ENOUGH, LEAST_MINUTES, Asked, shadow_result
+    from web.climbing import shadow_faults
 
-    found = shadow_result(home, Asked(ladder.experiment, ladder.arm, ladder.proposal))
-    if found["errors"]:
-        raise ArmError(
-            f"'{ladder.arm}' failed on {found['errors']:,} of {found['calls']:,} requests in shadow, last with {found['last_error']}.",
-            "Mend it, restart the site, check it and ship it again.",
-        )  # fmt: skip
-    if found["calls"] < ENOUGH or found["minutes"] < LEAST_MINUTES:
-        raise ArmError(
-            f"'{ladder.arm}' was asked {found['calls']:,} times in shadow in {found['minutes']:g} min; {ENOUGH:,} over {LEAST_MINUTES} min are needed.",
-            "Wait for readers; a site that was running before the arm was written must be restarted to know it.",
-        )  # fmt: skip
+    if faults := shadow_faults(home, ladder):
+        raise ArmError(*faults)
 
 
 def _told(ladder: Ladder) -> dict[str, Any]:
     from dataclasses import asdict
 
-    return {**asdict(ladder), "since": ladder.since.isoformat()}
+    return {**asdict(ladder), "since": ladder.since.isoformat(), "counted_from": ladder.counted_from.isoformat()}

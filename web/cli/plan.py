@@ -30,7 +30,6 @@ from experiments.metric import metric
 from experiments.settings import load_settings
 from web.cli.output import print_table, tell
 from web.owner.words import arm_label, metric_says
-from web.reporting import source_of
 
 __all__ = ["Stated", "ahead", "now_of", "print_ahead", "print_left", "read_plan", "remaining"]
 
@@ -65,7 +64,7 @@ def now_of(home: Path) -> tuple[int, str]:
     """Return the time (UTC us) and the source of events of an installation."""
     settings = load_settings(home)
     clock = clock_of(settings.home, settings.profile)
-    return clock(), source_of(settings.profile)
+    return clock(), settings.source
 
 
 def ahead(home: Path, experiment: Experiment, stated: Stated, *, now: int, source: str) -> dict[str, Any]:

@@ -142,15 +142,19 @@ def explain(
 
 
 @model.command("rollback")
-def rollback(name: str, to: Annotated[str, typer.Option(help="Version; the one before by default.")] = "", home: Home = None) -> None:
-    """Go back to an earlier version; takes effect within a second."""
-    from experiments.clock import system_clock
-    from experiments.serving.artefacts import rollback as back
-    from experiments.settings import load_settings
-    from web.cli.output import say
+def rollback(
+    name: str,
+    *,
+    to: Annotated[str, typer.Option(help="Version; the one before by default.")] = "",
+    reason: Annotated[str, typer.Option(help="Why, in one sentence; goes into the record.")] = "",
+    home: Home = None,
+    as_json: Json = False,
+) -> None:
+    """Go back to an earlier version within a second; no newer one follows before `presslab arm resume`."""
+    from web.cli.ladder import back_to, doing, opened
 
-    pointer = back(load_settings(home).home, name, to or None, at_us=system_clock())
-    say(f"{name} serves version {pointer.version} again.")
+    folder, _, _, now = opened(home)
+    back_to(folder, name, to, doing(reason, now), as_json=as_json)
 
 
 @drift.command("show")

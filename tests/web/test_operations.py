@@ -1,0 +1,224 @@
+"""Every ten seconds the worker counts what readers of an arm met, and stops it: from the events of all web processes, across restarts."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace as changed
+from sqlalchemy import Engine
+
+from analysis.failing import Met
+from experiments.clock import to_us
+from experiments.content import add_articles
+from experiments.errors import ArmError, ExperimentError
+from experiments.events.event import Event
+from experiments.events.store import open_store, store_path
+from experiments.ladder import Ladder, climb, halt, ladder_of, resume
+from experiments.lifecycle import Step, audit_faults
+from experiments.serving.artefacts import current, publish, write_bundle
+from tests.conftest import article
+from tests.events.story import START, Story, send
+from tests.web.test_ladder import BEGAN, PLAN, live
+from tests.web.test_ladder import engine as engine  # a fixture
+from web.operations import Operations, met_by
+
+MINUTE_US = 60_000_000
+SOUND = {"outcome": "served", "cause": "", "own": 6, "articles": ["a1", "a2"]}
+FAILED = {"outcome": "fallback", "cause": "failed", "own": 0}
+LATE = {"outcome": "fallback", "cause": "late", "own": 0}
+EMPTY = {"own": 0}
+
+
+class Clock:
+    """Minutes after the beginning."""
+
+    def __init__(self) -> None:
+        self.minute = 0.0
+
+    def __call__(self) -> int:
+        return START + round(self.minute * MINUTE_US)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def operations(tmp_path: Path, engine: Engine, clock: Clock) -> Iterator[Operations]:
+    live(engine)
+    made = Operations(tmp_path, engine, clock, source="live")
+    yield made
+    made.close()
+
+
+def pages(*, readers: range, minute: float = 1.0, **shown: object) -> list[Event]:
+    """One page each for these readers of the arm."""
+    story, body = Story(), {**SOUND, **shown}
+    for number in readers:
+        at = minute + number / 1_000
+        page = story.exposed(f"r{number}", at, "newest", body={"outcome": body["outcome"]})
+        impression = {"slot": "article.related", **{key: body[key] for key in ("articles", "cause", "own")}}
+        story.add("impression", page, f"r{number}", at, key="article.related", arm="newest", body=impression)
+    return story.events
+
+
+def met(home: Path, engine: Engine) -> Met:
+    told = met_by(home, ladder_of(engine, "newest"))
+    assert told is not None
+    return Met(**told["met"])
+
+
+@pytest.mark.parametrize(
+    ("shown", "says"),
+    [
+        (FAILED, "readers of 'newest': 10 of 10 met an error of the arm; tolerated is 1 %"),
+        (LATE, "readers of 'newest': 10 of 10 met a list that was not ready in time; tolerated is 1 %"),
+        ({"outcome": "degraded"}, "readers of 'newest': 10 of 10 met a fallback or a degraded page; tolerated is 1 %"),
+        (EMPTY, "readers of 'newest': 10 of 10 were shown nothing the arm chose itself; tolerated is 20 %"),
+    ],
+)
+def test_one_look_stops_an_arm_and_says_why(
+    tmp_path: Path, engine: Engine, operations: Operations, shown: dict[str, object], says: str
+) -> None:
+    send(tmp_path, pages(readers=range(10), **shown))
+    (stopped,) = operations.look()
+    assert (stopped.state, stopped.why) == ("stopped", says)
+    plan = json.loads((tmp_path / "plan" / "current.json").read_text())["body"]
+    assert plan["experiments"][0]["shares"]["newest"] == 0.0
+    assert operations.look() == []
+    assert not list((tmp_path / "ladder").glob("*.db"))
+
+
+def test_a_sound_arm_goes_on_and_its_counts_are_told(tmp_path: Path, engine: Engine, operations: Operations) -> None:
+    assert operations.look() == []  # before anything is stored
+    send(tmp_path, pages(readers=range(300)) + pages(readers=range(3), minute=2, **FAILED))
+    assert operations.look() == []
+    assert met(tmp_path, engine) == Met(300, failed=3, fallback=3)
+
+
+def test_a_reader_counts_once_whichever_process_wrote_the_events_and_however_often_is_looked(
+    tmp_path: Path, engine: Engine, operations: Operations, clock: Clock
+) -> None:
+    events = pages(readers=range(60)) + pages(readers=range(40), minute=2) + pages(readers=range(2), minute=3, **LATE)
+    random.Random(3).shuffle(events)
+    for part in range(4):  # four web processes, each with an outbox of its own
+        send(tmp_path, events[part::4])
+        operations.look()
+    operations.close()  # the worker ends, and another one goes on
+    again = Operations(tmp_path, engine, clock, source="live")
+    send(tmp_path, pages(readers=range(1, 3), minute=4, **LATE))
+    assert again.look() == []
+    assert met(tmp_path, engine) == Met(60, late=3, fallback=3)
+    again.close()
+
+
+def test_bots_late_events_and_other_sources_do_not_count(tmp_path: Path, engine: Engine, operations: Operations) -> None:
+    bad = pages(readers=range(10), **FAILED)
+    send(tmp_path, [changed(e, bot=True) for e in bad[:15]] + [changed(e, source="simulated") for e in bad[15:]])
+    send(tmp_path, [changed(e, received_at=e.issued_at + 90_000_000_000) for e in pages(readers=range(10), minute=3, **FAILED)])
+    send(tmp_path, pages(readers=range(20, 25), minute=4))
+    assert operations.look() == []
+    assert met(tmp_path, engine) == Met(5)
+
+
+def test_a_store_that_was_restored_from_a_copy_is_counted_anew(tmp_path: Path, engine: Engine, operations: Operations) -> None:
+    send(tmp_path, pages(readers=range(30)))
+    operations.look()
+    store = open_store(store_path(tmp_path))
+    store.execute("DELETE FROM event WHERE seq > 30")
+    store.execute("UPDATE sqlite_sequence SET seq = 30")
+    store.close()
+    assert operations.look() == []
+    assert met(tmp_path, engine).readers == 10  # three events a page
+
+
+def test_an_erased_reader_is_forgotten(tmp_path: Path, engine: Engine, operations: Operations) -> None:
+    send(tmp_path, pages(readers=range(9)) + pages(readers=range(9, 10), **FAILED))
+    operations.look()
+    operations.forget("r9")
+    send(tmp_path, pages(readers=range(30, 31), minute=5))
+    operations.look()
+    assert met(tmp_path, engine) == Met(10)
+
+
+def test_one_withdrawn_article_stops_the_arm_at_once_but_not_what_was_shown_before(
+    tmp_path: Path, engine: Engine, operations: Operations, clock: Clock
+) -> None:
+    add_articles(tmp_path, [replace(article(1), id="a2", withdrawn=True)])
+    send(tmp_path, pages(readers=range(50)))  # in the first minute
+    clock.minute = 2  # from now on it is known
+    assert operations.look() == []
+    send(tmp_path, pages(readers=range(51, 52), minute=3, articles=["a1"]))
+    assert operations.look() == []
+    send(tmp_path, pages(readers=range(52, 53), minute=4))
+    (stopped,) = operations.look()
+    assert stopped.why == "readers of 'newest': 1 of 52 were shown a withdrawn article; none may be"
+
+
+def versions_of(home: Path, *, how_many: int) -> None:
+    for number in range(how_many):
+        publish(home, "newest", write_bundle(home / "models" / "newest", {"x": np.full(1, number)}, {}).version, at_us=number)
+
+
+def test_a_model_goes_back_to_the_version_before_and_stays_there_until_a_person_resumes(
+    tmp_path: Path, engine: Engine, operations: Operations, clock: Clock
+) -> None:
+    versions_of(tmp_path, how_many=2)
+    send(tmp_path, pages(readers=range(10), **FAILED))
+    clock.minute = 5
+    (held,) = operations.look()
+    assert (held.state, held.share, held.version) == ("held", 0.2, "1")
+    pointer = current(tmp_path, "newest")
+    assert pointer is not None
+    assert (pointer.version, pointer.frozen) == ("1", held.why)
+    newer = write_bundle(tmp_path / "models" / "newest", {"x": np.ones(1)}, {}).version
+    with pytest.raises(ArmError, match="'newest' stays at version 1: readers of 'newest': 10 of 10 met an error"):
+        publish(tmp_path, "newest", newer, at_us=9)
+    with pytest.raises(ExperimentError, match="is held"):
+        climb(engine, held, Step("ada", BEGAN, "go"))
+    assert operations.look() == []  # what the other version did no longer counts
+    send(tmp_path, pages(readers=range(100, 140), minute=6))
+    operations.look()
+    assert met(tmp_path, engine) == Met(40)
+    going = resume(engine, held, Step("ada", BEGAN, "it was the data"))
+    assert (going.state, going.share) == ("full" if going.share == going.shares[-1] else "live", 0.2)
+    assert audit_faults(engine) == []
+
+
+def test_when_the_version_before_trips_too_or_is_damaged_nobody_gets_the_arm_any_more(
+    tmp_path: Path, engine: Engine, operations: Operations, clock: Clock
+) -> None:
+    versions_of(tmp_path, how_many=2)
+    send(tmp_path, pages(readers=range(10), **FAILED))
+    clock.minute = 5
+    assert operations.look()[0].state == "held"
+    send(tmp_path, pages(readers=range(20, 30), minute=6, **FAILED))
+    (stopped,) = operations.look()
+    assert (stopped.state, stopped.share) == ("stopped", 0.0)
+    pointer = current(tmp_path, "newest")
+    assert pointer is not None
+    assert pointer.version == "1"
+
+
+def test_a_damaged_version_before_is_not_gone_back_to(tmp_path: Path, engine: Engine, operations: Operations) -> None:
+    versions_of(tmp_path, how_many=2)
+    (tmp_path / "models" / "newest" / "1" / "arrays.npz").write_bytes(b"")
+    send(tmp_path, pages(readers=range(10), **FAILED))
+    assert operations.look()[0].state == "stopped"
+
+
+def test_whoever_looked_before_an_arm_was_stopped_does_not_bring_it_back(engine: Engine) -> None:
+    before: Ladder = live(engine)
+    halt(engine, before, Step("eve", BEGAN, "it looks odd"))
+    with pytest.raises(ExperimentError, match="was changed meanwhile"):
+        climb(engine, before, Step("timetable", BEGAN, "harm is excluded"))
+    assert ladder_of(engine, "newest").state == "stopped"
+    assert to_us(before.counted_from) == START
+    assert PLAN.arm("newest").share == 0.5

@@ -1,0 +1,121 @@
+"""Every ten seconds: do readers of an arm on its ladder meet errors, late lists, fallbacks, or a withdrawn article?
+
+Part of the worker. A look reads only the events that came since the last one; while no arm is on its ladder it reads nothing.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Collection
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from analysis.failing import Met, failing
+from experiments.clock import Clock, moment, to_us
+from experiments.content import content_version, withdrawn_articles
+from experiments.events.store import read_store, store_path
+from experiments.experiment import Experiment
+from experiments.files import read_json, replace_json
+from experiments.ladder import Ladder, ladders
+from experiments.lifecycle import Step, experiment_named
+from web.met import MetCounts
+from web.trip import ACTOR, trip
+
+__all__ = ["Operations", "met_by"]
+
+PUBLISHED_US = 5_000_000  # a web process that lives has taken a change over by then
+FOLDER = "ladder"
+
+
+class Operations:
+    """Counts, and stops an arm; safe to use from several threads of the worker.
+
+    Parameters
+    ----------
+    source : of the events that count, ``live`` or ``simulated``.
+    """
+
+    def __init__(self, home: Path, engine: Engine, clock: Clock, *, source: str) -> None:
+        self.home, self.engine, self.clock, self.source = home, engine, clock, source
+        self._turn = threading.Lock()
+        self._counts: dict[int, MetCounts] = {}
+        self._gone: dict[str, int] = {}
+        self._content = -1
+
+    def look(self) -> list[Ladder]:
+        """Look at every arm that readers get; returns those that were stopped, as they stand now."""
+        with self._turn:
+            shown = [one for one in ladders(self.engine) if one.shown]
+            self._keep_only({one.proposal for one in shown})
+            if not shown or not store_path(self.home).exists():
+                return []
+            self._look_for_withdrawn()
+            return [after for one in shown if (after := self._look_at(one)) is not None]
+
+    def forget(self, reader: str) -> None:
+        """Remove an erased reader."""
+        with self._turn:
+            for counts in self._counts.values():
+                counts.forget(reader)
+
+    def close(self) -> None:
+        with self._turn:
+            while self._counts:
+                self._counts.popitem()[1].close()
+
+    def _look_at(self, ladder: Ladder) -> Ladder | None:
+        plan = experiment_named(self.engine, ladder.experiment).experiment
+        if ladder.proposal not in self._counts:
+            self._counts[ladder.proposal] = MetCounts(self.home / FOLDER / f"{ladder.proposal}.db", self.home)
+        counts = self._counts[ladder.proposal]
+        with closing(read_store(store_path(self.home))) as store:
+            counts.catch_up(store, experiment=plan.name, source=self.source, since_us=to_us(ladder.counted_from), gone=self._gone)
+        others, share = _beside(plan, ladder.arm)
+        mine, theirs = counts.met([ladder.arm]), counts.met(others)
+        self._tell(ladder, mine, theirs)
+        why = failing(mine, theirs, share)
+        if not why:
+            return None
+        return trip(self.home, self.engine, ladder, Step(ACTOR, moment(self.clock()), f"readers of '{ladder.arm}': {why}"))
+
+    def _look_for_withdrawn(self) -> None:
+        """Remember since when an article is known to be withdrawn."""
+        version = content_version(self.home)
+        if version != self._content:
+            from_us = self.clock() + PUBLISHED_US
+            self._gone = {article: self._gone.get(article, from_us) for article in withdrawn_articles(self.home)}
+            self._content = version
+
+    def _tell(self, ladder: Ladder, mine: Met, others: Met) -> None:
+        """Keep the counts where pages find them."""
+        path = self.home / FOLDER / f"{ladder.proposal}.json"
+        told = {"arm": ladder.arm, "since_us": to_us(ladder.counted_from), "met": asdict(mine), "others": asdict(others)}
+        known = read_json(path) or {}
+        if any(known.get(key) != value for key, value in told.items()):
+            replace_json(path, {**told, "at_us": self.clock()})
+
+    def _keep_only(self, proposals: Collection[int]) -> None:
+        """Remove the counts of arms that no reader gets any more."""
+        for path in (self.home / FOLDER).glob("[0-9]*.db"):
+            if int(path.stem) not in proposals:
+                if counts := self._counts.pop(int(path.stem), None):
+                    counts.close()
+                for part in ("", "-wal", "-shm"):
+                    path.with_name(path.name + part).unlink(missing_ok=True)
+
+
+def met_by(home: Path, ladder: Ladder) -> dict[str, Any] | None:
+    """Return what readers of an arm met, as last counted: ``{met, others, at_us, ...}``; None before the first look."""
+    told: dict[str, Any] | None = read_json(home / FOLDER / f"{ladder.proposal}.json")
+    return told
+
+
+def _beside(plan: Experiment, arm: str) -> tuple[list[str], float]:
+    """The other arms that rank, and the arm's share among all of these."""
+    others = [one for one in plan.arms if one.kind != "status_quo" and one.name != arm]
+    mine = plan.arm(arm).share
+    return [one.name for one in others], mine / (mine + sum(one.share for one in others))
