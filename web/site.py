@@ -107,6 +107,7 @@ class NewsSite:
             self._watcher.start()
 
     def _watch(self, every_s: float) -> None:
+        self.serving.tell(self.published.plan, self.published.bundles)
         while not self._stop.wait(every_s):
             self.arm_health.tell(now=False)
             try:

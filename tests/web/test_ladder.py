@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
@@ -16,8 +17,9 @@ from experiments.errors import PresslabError
 from experiments.experiment import Arm, Experiment
 from experiments.files import replace_json
 from experiments.ladder import Ladder, approve, ladder_of, propose
-from experiments.lifecycle import Step, draft, experiment_named, publish_plan
+from experiments.lifecycle import Step, audit_faults, draft, experiment_named, notes_of, publish_plan, stop
 from experiments.migrate import migrate
+from experiments.serving.artefacts import publish, stays, write_bundle
 from experiments.settings import Settings
 from experiments.tables import control_engine
 from tests.analysis.assigned import readers_of
@@ -28,6 +30,7 @@ from web.cli.main import app
 from web.ladder import look_at_all
 from web.published import refresh
 from web.shadow import ENOUGH, Asked, shadow_result
+from web.trip import trip
 
 ARMS = (Arm("status_quo", "status_quo", 0.5), Arm("newest", "heuristic", 0.5))
 PLAN = Experiment("related", "Does it pay?", "status_quo", ARMS)
@@ -114,6 +117,39 @@ def test_a_busy_site_pauses_the_shadow_until_its_two_minutes_are_over(stand: Sta
 
 def test_an_arm_that_no_reader_gets_and_that_has_no_version_cannot_be_rolled_back(stand: Stand) -> None:
     assert "has no earlier version" in refused(run(stand, "rollback", "newest", "--reason", "why"), 5)
+
+
+def test_a_version_that_was_gone_back_to_stays_until_somebody_resumes_and_the_record_has_both(stand: Stand) -> None:
+    for number in (1, 2):
+        publish(stand.home, "als", write_bundle(stand.home / "models" / "als", {"x": np.full(1, number)}, {}).version, at_us=number)
+    told = json.loads(run(stand, "rollback", "als", "--reason", "odd lists", "--json").stdout)
+    assert (told["from"], told["to"], told["workers"]["of"]) == ("2", "1", 0)
+    assert "odd lists" in stays(stand.home, "als")
+    page = stand.client().get("/console/en/models", headers=PHONE).text
+    assert "stays at version 1" in page
+    assert json.loads(run(stand, "resume", "als", "--reason", "mended", "--json").stdout) == {"arm": "als", "ladder": None, "version": "1"}
+    assert stays(stand.home, "als") == ""
+    assert "nothing holds 'als'" in refused(run(stand, "resume", "als", "--reason", "again"), 5)
+    notes = notes_of(control_engine(stand.home), "model als", ("rollback", "resume"))
+    assert [(note.action, note.reason) for note in notes] == [("rollback", "odd lists"), ("resume", "mended")]
+    assert audit_faults(control_engine(stand.home)) == []
+
+
+def test_a_held_arm_goes_on_at_its_share_when_a_person_resumes(stand: Stand) -> None:
+    engine = control_engine(stand.home)
+    stop(engine, "related", Step("ada", NOW))
+    found = approve(engine, propose(engine, "next", "newest", shares=[0.2], version="", step=Step("ada", NOW)), Step("eve", NOW, "go"))
+    for number in (1, 2):
+        publish(stand.home, "newest", write_bundle(stand.home / "models" / "newest", {"x": np.full(1, number)}, {}).version, at_us=number)
+    assert trip(stand.home, engine, found, Step("timetable", NOW, "its readers met errors")).state == "held"
+    page = stand.client().get("/console/en/models", headers=PHONE).text
+    assert "its readers met errors" in page
+    assert "presslab arm resume newest" in page
+    assert "is held" in refused(run(stand, "step", "newest", "--reason", "go on"), 3)
+    told = json.loads(run(stand, "resume", "newest", "--reason", "it was the data", "--json").stdout)
+    assert (told["ladder"]["state"], told["ladder"]["share"], told["version"]) == ("live", 0.2, "1")
+    gone = json.loads(run(stand, "rollback", "newest", "--reason", "enough", "--json").stdout)
+    assert (gone["state"], gone["from"], gone["share"]) == ("stopped", 0.2, 0.0)
 
 
 @pytest.fixture
