@@ -185,14 +185,17 @@ def ladder_of(engine: Engine, arm: str) -> Ladder:
     found = sorted((one for one in ladders(engine) if one.arm == arm), key=lambda one: one.proposal)
     if not found:
         shipped = {one.arm for one in ladders(engine)}
-        raise NotFoundError(f"arm '{arm}' was never shipped; {nearest(arm, shipped)}", f"Say `presslab arm ship {arm} --experiment NAME`.")
+        raise NotFoundError(
+            f"arm '{arm}' was not shipped into any test as it is planned now; {nearest(arm, shipped)}",
+            f"Say `presslab arm ship {arm} --experiment NAME`.",
+        )
     return found[-1]
 
 
 def _ladder(engine: Engine, record: Record) -> Ladder | None:
-    every = notes_of(engine, record.experiment.name, ACTIONS)
-    ship = next((row for row in reversed(every) if row.action == "ship"), None)
-    if ship is None:
+    every = notes_of(engine, record.experiment.name, (*ACTIONS, "draft"))
+    ship = next((row for row in reversed(every) if row.action in ("ship", "draft")), None)
+    if ship is None or ship.action == "draft":  # what was proposed was another plan
         return None
     rows = every[every.index(ship) :]
     last, shares = rows[-1], tuple(ship.detail["ladder"])

@@ -202,8 +202,8 @@ def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[st
 
 def _shadow(engine: Engine, drafts: Iterable[str]) -> list[dict[str, Any]]:
     """Arms that are proposed for a draft: asked on real requests, shown to nobody."""
-    latest = {name: rows[-1] for name in sorted(drafts) if (rows := notes_of(engine, name, ("ship",)))}
-    return [{"experiment": name, "arm": row.detail["arm"], "proposal": row.number} for name, row in latest.items()]
+    latest = {name: rows[-1] for name in sorted(drafts) if (rows := notes_of(engine, name, ("ship", "draft")))}
+    return [{"experiment": name, "arm": row.detail["arm"], "proposal": row.number} for name, row in latest.items() if row.action == "ship"]
 
 
 def audit_faults(engine: Engine) -> list[str]:

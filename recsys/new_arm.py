@@ -33,7 +33,7 @@ class {title}:
     card: ClassVar[Mapping[str, str]] = {{"limits": "", "cost": "", "owner": "", "retrain": ""}}  # presslab arm check asks for these
 
     def rank(self, context: Context) -> Ranking:
-        """Return articles of context.pool, best first; context.signals knows heat, co-reads and reads by window."""
+        """Return articles of context.pool, best first; reads_in holds the last 0.5, 1, 3, 24 and 120 hours."""
         return Ranking.best_first(context.pool, context.signals.reads_in[1][context.pool], "heat")
 '''
 

@@ -58,9 +58,10 @@ def shadow_faults(home: Path, ladder: Ladder) -> tuple[str, str] | None:
             f"'{ladder.arm}' failed on {found['errors']:,} of {found['calls']:,} requests in shadow, last with {found['last_error']}.",
             "Mend it, restart the site, check it and ship it again.",
         )
+    busy = f" ({found['dropped']:,} requests left out while it was busy)" if found["dropped"] else ""
     if found["calls"] < ENOUGH or found["minutes"] < LEAST_MINUTES:
         return (
-            f"'{ladder.arm}' was asked {found['calls']:,} times in shadow in {found['minutes']:g} min; {ENOUGH:,} over {LEAST_MINUTES} min are needed.",
+            f"'{ladder.arm}' was asked {found['calls']:,} times in shadow in {found['minutes']:g} min{busy}; {ENOUGH:,} over {LEAST_MINUTES} min are needed.",
             "Wait for readers; a site that was running before the arm was written must be restarted to know it.",
         )  # fmt: skip
     return None

@@ -65,6 +65,8 @@ def _stop(change: Change) -> str:
 def _missing(ladder: Ladder, change: Change, at: datetime) -> str:
     if ladder.state == "held":
         return "it is held: mend the cause, then say `presslab arm resume`."
+    if ladder.state == "full":
+        return ""
     _, least, harm = next(step for step in STEPS if ladder.share <= step[0])
     asks = " It has waited for 7 days: decide whether to go on or to roll back." if at - ladder.since > PATIENCE else ""
     if at - ladder.since < least:

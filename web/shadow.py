@@ -54,9 +54,9 @@ class _Tally:
 class Shadow:
     """One thread and a short queue per process; a full queue drops and counts."""
 
-    def __init__(self, outbox: Outbox, page_views: PageViews, clock: Clock, *, processes: int = 1) -> None:
+    def __init__(self, outbox: Outbox, page_views: PageViews, clock: Clock) -> None:
         self.outbox, self.page_views, self.clock = outbox, page_views, clock
-        self.enough = -(-ENOUGH // processes)
+        self.enough = ENOUGH  # also of one process alone: the system may hand it nearly all readers
         self.incarnation = uuid4().hex
         self.tallies: dict[Asked, _Tally] = {}
         self._queue: queue.Queue[tuple[Asked, Recommender, Context, SlateRules]] = queue.Queue(maxsize=4)

@@ -85,7 +85,7 @@ class NewsSite:
         self.picker = Picker(deadline_ms=settings.deadline_ms)
         self.page_views = PageViews()
         self.outbox = Outbox(self.home / "outbox", clock=self.clock, give_up=give_up)
-        self.shadow = Shadow(self.outbox, self.page_views, self.clock, processes=settings.workers)
+        self.shadow = Shadow(self.outbox, self.page_views, self.clock)
         self.objections = Objections(self.outbox, self.page_views, self.clock)
         self.arm_health = ArmHealth(self.outbox, self.page_views, self.clock, opened=self.picker.opened)
         self.edge = Edge(self.outbox, self.page_views, self.clock)

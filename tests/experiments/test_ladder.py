@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,13 @@ def test_an_arm_that_was_taken_back_stays_away_and_the_others_keep_their_readers
     assert ladder_of(engine, "tide").state == "ended"
 
 
+def test_a_draft_that_is_planned_anew_has_to_be_shipped_anew(engine: Engine, proposed: Ladder, tmp_path: Path) -> None:
+    draft(engine, replace(PLAN, planned_days=30.0), by("ada", 1))
+    assert published(engine, tmp_path)["shadow"] == []
+    with pytest.raises(NotFoundError, match="not shipped into any test as it is planned now"):
+        ladder_of(engine, proposed.arm)
+
+
 def test_what_cannot_climb_is_refused_by_name(engine: Engine, proposed: Ladder) -> None:
     for arm, steps, says in (
         ("status_quo", [0.01], "is the control"),
@@ -98,7 +106,7 @@ def test_what_cannot_climb_is_refused_by_name(engine: Engine, proposed: Ladder) 
             propose(engine, "related", arm, shares=steps, version="", step=by("ada"))
     with pytest.raises(ExperimentError, match="needs a reason"):
         approve(engine, proposed, by("eve", reason=" "))
-    with pytest.raises(NotFoundError, match="'front' was never shipped"):
+    with pytest.raises(NotFoundError, match="'front' was not shipped"):
         ladder_of(engine, "front")
     start(engine, "related", by("owner"))
     assert ladder_of(engine, "tide").state == "full"  # started whole, past the ladder

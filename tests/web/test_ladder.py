@@ -69,6 +69,7 @@ def test_an_unchecked_arm_and_one_that_failed_a_gate_are_not_shipped(stand: Stan
     passed(stand.home)
     assert "per cent, separated by commas" in refused(run(stand, "ship", "newest", "--experiment", "next", "--ladder", "one"), 2)
     assert "it is running" in refused(run(stand, "ship", "newest", "--experiment", "related"), 2)
+    assert "presslab experiment plan FILE" in refused(run(stand, "ship", "newest", "--experiment", "nexd"), 5)
 
 
 def test_a_shipped_arm_is_asked_in_shadow_while_readers_see_the_running_test(stand: Stand) -> None:
@@ -97,6 +98,21 @@ def test_a_shipped_arm_is_asked_in_shadow_while_readers_see_the_running_test(sta
     assert f"{ENOUGH:,} over 2 min are needed" in refused(
         run(stand, "step", "newest", "--approve", str(told["proposal"]), "--reason", "go"), 3
     )
+
+
+def test_a_proposed_arm_does_not_come_to_all_its_readers_by_mistake(stand: Stand) -> None:
+    engine = control_engine(stand.home)
+    stop(engine, "related", Step("ada", NOW))
+    propose(engine, "next", "newest", shares=[0.01], version="", step=Step("ada", NOW))
+    begin = ["experiment", "start", "next", "--home", str(stand.home)]
+    done = CliRunner().invoke(app, begin, env={"PRESSLAB_PROFILE": "demo"})
+    assert "is to come to its readers step by step" in refused(done, 2)
+    assert CliRunner().invoke(app, [*begin, "--whole"], env={"PRESSLAB_PROFILE": "demo"}).exit_code == 0
+    assert ladder_of(engine, "newest").state == "full"
+
+
+def test_a_process_that_gets_all_readers_can_pass_the_shadow_alone(home: Path) -> None:
+    assert Stand(home, workers=8).site.shadow.enough == ENOUGH
 
 
 def test_a_busy_site_pauses_the_shadow_until_its_two_minutes_are_over(stand: Stand) -> None:
@@ -150,6 +166,7 @@ def test_a_held_arm_goes_on_at_its_share_when_a_person_resumes(stand: Stand) -> 
     assert (told["ladder"]["state"], told["ladder"]["share"], told["version"]) == ("live", 0.2, "1")
     gone = json.loads(run(stand, "rollback", "newest", "--reason", "enough", "--json").stdout)
     assert (gone["state"], gone["from"], gone["share"]) == ("stopped", 0.2, 0.0)
+    assert "is stopped: enough" in refused(run(stand, "step", "newest", "--reason", "go on"), 3)
 
 
 @pytest.fixture
@@ -190,7 +207,7 @@ def test_an_arm_without_harm_takes_the_next_step_once_its_time_is_over(tmp_path:
     assert "full at 50.0%: no harm found" in after(tmp_path, 24.5)
     row = ladder_of(engine, "newest")
     assert (row.state, row.since) == ("full", BEGAN + timedelta(hours=24.5))
-    assert "full at 50.0%" in after(tmp_path, 25)
+    assert "full at 50.0%: no harm found" in after(tmp_path, 25)
 
 
 def test_an_arm_that_costs_views_is_stopped_and_published_as_such(tmp_path: Path, engine: Engine) -> None:

@@ -152,6 +152,8 @@ def check(
         if done.earlier_looks:
             tell(f"These later page views have judged this arm {done.earlier_looks} time(s) before: a look more makes them worth less.")
         tell("Gate 4, a thousand real requests in shadow, comes with readers.")
+        if done.passed:
+            tell(f"Next: presslab experiment plan FILE, with {name} among the arms; then presslab arm ship {name} --experiment NAME")
     if not done.passed:
         raise typer.Exit(3)
 

@@ -66,16 +66,33 @@ def plan(
     found = ahead(folder, wanted, Stated(cv, readers_per_day), now=now, source=source)
     (print_json if as_json else print_ahead)(found)
     draft(engine, wanted, _step(reason))
-    say(f"draft '{wanted.name}' is stored. Next: presslab experiment start {wanted.name}")
+    say(f"draft '{wanted.name}' is stored. Next, to let readers in at the planned shares: presslab experiment start {wanted.name}")
+    say(f"A new arm comes to its readers step by step: presslab arm ship ARM --experiment {wanted.name}")
 
 
 @experiment.command("start")
-def start(name: str, home: Home = None, reason: Reason = "") -> None:
+def start(
+    name: str,
+    *,
+    home: Home = None,
+    reason: Reason = "",
+    whole: Annotated[
+        bool, typer.Option("--whole", help="At the planned shares at once, past the ladder of an arm that was shipped.")
+    ] = False,
+) -> None:
     """Let readers in."""
+    from experiments.errors import ExperimentError
+    from experiments.ladder import ladders
     from experiments.lifecycle import start as begin
     from web.cli.output import say
 
     folder, engine = _open(home)
+    waiting = next((one for one in ladders(engine) if one.experiment == name and one.state == "shadow"), None)
+    if waiting is not None and not whole:
+        raise ExperimentError(
+            f"experiment '{name}': '{waiting.arm}' is to come to its readers step by step (proposal {waiting.proposal}).",
+            f"Say presslab arm step {waiting.arm} --approve {waiting.proposal}, or --whole to begin at the planned shares.",
+        )
     record = begin(engine, name, _step(reason))
     _publish(folder, engine)
     say(f"'{name}' runs since {record.started_at:%Y-%m-%d %H:%M} UTC.")

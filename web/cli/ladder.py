@@ -22,7 +22,7 @@ __all__ = ["back", "back_to", "doing", "opened", "resume", "ship", "step"]
 
 STOPPED = {
     "held": "The version before serves again. Mend the cause, then say `presslab arm resume`.",
-    "stopped": "No reader gets it any more. Mend the cause and plan the next test with it.",
+    "stopped": "No reader gets it any more. Mend the cause, check it, plan the next test with it and ship it there.",
 }
 
 Reason = Annotated[str, typer.Option(help="Why, in one sentence; goes into the record.")]
@@ -39,12 +39,17 @@ def ship(
     as_json: Json = False,
 ) -> None:
     """Propose a checked arm: it is asked in shadow at once, and shown to readers when somebody else approves; exit 3 while a gate fails."""
+    from experiments.errors import NotFoundError
     from experiments.ladder import propose
-    from experiments.lifecycle import publish_plan
+    from experiments.lifecycle import experiments, publish_plan
     from web.cli.output import print_json, tell
 
     folder, engine, _, now = opened(home)
     version = _checked(folder, name)
+    if experiment not in {record.experiment.name for record in experiments(engine)}:
+        raise NotFoundError(
+            f"no experiment is called '{experiment}'.", f"Draft one that has {name} among its arms: presslab experiment plan FILE"
+        )
     found = propose(engine, experiment, name, shares=_shares(ladder), version=version, step=doing(reason, now))
     publish_plan(folder, engine, at=now)
     if as_json:
@@ -80,6 +85,11 @@ def step(
             raise ArmError(f"'{name}' waits for approval of proposal {found.proposal}.", f"Say --approve {found.proposal}.")
         _shadow_is_enough(folder, found)
         found = approve(engine, found, as_told, alone=alone)
+    elif not found.shown:
+        why = f": {found.why}" if found.state == "stopped" else ""
+        raise ArmError(
+            f"'{name}' in experiment '{found.experiment}' is {found.state}{why}.", "Plan the next test with it, and ship it there."
+        )
     elif number is not None:
         raise ArmError(f"proposal {number} is not waiting: '{name}' is {found.state}.", "Leave --approve out to take the next step.")
     else:
@@ -93,7 +103,7 @@ def step(
         print_json({**_told(found), "workers": done.to_dict()})
         return
     tell(
-        f"'{name}' has {found.share:.3g} of the audience of '{found.experiment}', the other arms in proportion (entry {found.entry}): {done}."
+        f"'{name}' has {100 * found.share:.3g} % of the audience of '{found.experiment}', the other arms in proportion (entry {found.entry}): {done}."
     )
     tell(
         "It is stopped by itself: failures are looked at every 10 s, views every 5 min. Back: presslab arm rollback "
@@ -130,7 +140,7 @@ def back(
     if as_json:
         print_json({**_told(gone), "from": shown[0].share, "workers": done.to_dict()})
         return
-    tell(f"'{name}' had {shown[0].share:.3g} of the audience of '{gone.experiment}'; no reader gets it any more: {done}.")
+    tell(f"'{name}' had {100 * shown[0].share:.3g} % of the audience of '{gone.experiment}'; no reader gets it any more: {done}.")
 
 
 def back_to(home: Path, name: str, to: str, step: Step, *, as_json: bool) -> None:
@@ -185,7 +195,7 @@ def resume(name: str, *, reason: Reason, home: Home = None, as_json: Json = Fals
         return
     if held:
         tell(
-            f"'{name}' goes on at {found.share:.3g} of the audience of '{found.experiment}', with version {version}; guardrails count anew."
+            f"'{name}' goes on at {100 * found.share:.3g} % of the audience of '{found.experiment}', with version {version}; guardrails count anew."
         )
     tell("Newer versions follow as they are trained.")
 
