@@ -16,20 +16,20 @@ from web.shadow import ENOUGH, LEAST_MINUTES, Asked, shadow_result
 __all__ = ["climbing", "keep_look", "shadow_faults"]
 
 
-def climbing(home: Path, engine: Engine) -> dict[str, dict[str, Any]]:
-    """Return arm -> its latest ladder.
+def climbing(home: Path, engine: Engine) -> list[dict[str, Any]]:
+    """Return the latest ladder of every experiment that has one, in the order they were proposed.
 
-    Each has ``{experiment, state, share, shares, proposal, author, approver, version, since, why, needs, met, others}``: ``needs`` says what it
+    Each has ``{arm, experiment, state, share, shares, proposal, author, approver, version, since, why, needs, met, others}``: ``needs`` says what it
     waits for, ``met`` and ``others`` how many readers of the arm, and of the other arms that rank, met what (:class:`analysis.failing.Met`),
     None before the first look.
     """
-    return {one.arm: _told(home, one) for one in sorted(ladders(engine), key=lambda one: one.proposal)}
+    return [_told(home, one) for one in sorted(ladders(engine), key=lambda one: one.proposal)]
 
 
 def _told(home: Path, ladder: Ladder) -> dict[str, Any]:
     counted = met_by(home, ladder) if ladder.approver else None
     return {
-        **{key: getattr(ladder, key) for key in ("experiment", "state", "share", "shares", "proposal", "author", "approver", "version", "why")},
+        **{key: getattr(ladder, key) for key in ("arm", "experiment", "state", "share", "shares", "proposal", "author", "approver", "version", "why")},
         "since": ladder.since.isoformat(timespec="seconds"), "needs": _needs(home, ladder),
         "met": counted and counted["met"], "others": counted and counted["others"],
     }  # fmt: skip

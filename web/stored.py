@@ -17,6 +17,7 @@ from experiments.lifecycle import Step, audit_faults, decide, experiments, notes
 from experiments.serving.artefacts import MANIFEST, current, versions
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
+from web.climbing import climbing
 from web.follow_up import followed, told
 from web.jobs import Job, job_named, last_runs, request_run, timetable
 from web.worker_state import worker_state
@@ -79,7 +80,7 @@ class Stored:
 
     def reports(self) -> list[dict[str, Any]]:
         """Return one summary per experiment, also of those that have no report yet; the newest first."""
-        found = []
+        found, way = [], {row["experiment"]: row for row in climbing(self.home, self.engine)}
         for record in experiments(self.engine):
             report = written(self.home, record.experiment.name) or {}
             plan = record.experiment
@@ -99,6 +100,7 @@ class Stored:
                     "control": plan.control,
                     "plan": {key: getattr(plan, key) for key in ("control", "goal", "guardrails", "planned_days", "audience")},
                     "proposed": _proposed(self.engine, plan.name) if record.state == "draft" else None,
+                    "ladder": way.get(plan.name),
                     "arms": report.get("arms") or [{"name": a.name, "kind": a.kind, "planned_share": a.share} for a in plan.arms],
                 }
             )
@@ -176,8 +178,8 @@ class Stored:
 
 def _proposed(engine: Engine, name: str) -> dict[str, Any] | None:
     """The arm that waits for approval in a draft, and the number of its proposal."""
-    proposals = notes_of(engine, name, ("ship",))
-    return {"arm": proposals[-1].detail["arm"], "proposal": proposals[-1].number} if proposals else None
+    last = (notes_of(engine, name, ("ship", "draft")) or [None])[-1]
+    return {"arm": last.detail["arm"], "proposal": last.number} if last and last.action == "ship" else None
 
 
 def written(home: Path, name: str) -> dict[str, Any] | None:

@@ -82,6 +82,10 @@ def test_a_shipped_arm_is_asked_in_shadow_while_readers_see_the_running_test(sta
     asked = Asked("next", "newest", told["proposal"])
     page = stand.client().get("/console/en/models", headers=PHONE).text
     assert f"shown to nobody; proposal {told['proposal']} waits for approval" in page
+    owner = stand.client().get("/console/en/", headers=PHONE).text
+    assert "Newest is asked in shadow since" in owner
+    assert "was asked 0 times in shadow" in owner
+    assert "presslab experiment start next" not in owner
     listed = {row["name"]: row["ladder"] for row in json.loads(run(stand, "list", "--json").stdout)["arms"]}
     assert listed["newest"]["state"] == "shadow"
     assert listed["front"] is None
@@ -161,6 +165,7 @@ def test_a_held_arm_goes_on_at_its_share_when_a_person_resumes(stand: Stand) -> 
     page = stand.client().get("/console/en/models", headers=PHONE).text
     assert "its readers met errors" in page
     assert "presslab arm resume newest" in page
+    assert "Newest is held since" in stand.client().get("/console/en/", headers=PHONE).text
     assert "is held" in refused(run(stand, "step", "newest", "--reason", "go on"), 3)
     told = json.loads(run(stand, "resume", "newest", "--reason", "it was the data", "--json").stdout)
     assert (told["ladder"]["state"], told["ladder"]["share"], told["version"]) == ("live", 0.2, "1")

@@ -11,7 +11,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from experiments.errors import PresslabError
 from web.console import answer, as_json, console, page_of
-from web.formatting import date, number, share
+from web.formatting import date, number, share, when
 from web.operator import pages as operator_pages
 from web.owner.form import Form, form_of, sent_form
 from web.owner.memo import Memo, memo_of, number_rows
@@ -37,13 +37,14 @@ class Card:
     arms: str
     urgent: bool
     plan: tuple[tuple[str, str], ...] = ()
+    way: str = ""
 
 
 def card_of(summary: Mapping[str, Any]) -> Card:
     """Return the card of a summary; an experiment without a report says so."""
     verdict = summary.get("verdict")
     state = summary.get("state") or "draft"
-    badge = badge_of(state, verdict)
+    badge, way_state = badge_of(state, verdict), (summary.get("ladder") or {}).get("state")
     end = f"until {date(summary.get('planned_end'))}" if summary.get("planned_end") else "no end yet"
     headline, sentence = _told(summary, verdict, state)
     return Card(
@@ -55,9 +56,23 @@ def card_of(summary: Mapping[str, Any]) -> Card:
         summary.get("owner") or "nobody",
         f"{date(summary['started_at'])}, {end}" if summary.get("started_at") else "not started",
         ", ".join(capital(arm_label(arm["name"])) for arm in summary.get("arms") or ()),
-        badge[1] in ("bad", "good") and state != "decided",
+        (badge[1] in ("bad", "good") or way_state in ("shadow", "held", "stopped")) and state != "decided",
         _plan(summary),
+        _way(summary.get("ladder")),
     )
+
+
+def _way(ladder: Mapping[str, Any] | None) -> str:
+    """Where an arm is that comes to its readers step by step; empty when there is nothing to say any more."""
+    if ladder is None:
+        return ""
+    arm, since = capital(arm_label(ladder["arm"])), when(ladder["since"])
+    return {
+        "shadow": f"{arm} is asked in shadow since {since} and shown to nobody. {ladder['needs']}",
+        "live": f"{arm} comes to its readers step by step: {share(ladder['share'])} of the audience since {since}. {ladder['needs']}",
+        "held": f"{arm} is held since {since}, an earlier version serves: {ladder['why']}. {ladder['needs']}",
+        "stopped": f"{arm} was taken from all readers, {since}: {ladder['why']}.",
+    }.get(ladder["state"], "")
 
 
 def _plan(summary: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
