@@ -177,7 +177,7 @@ JOBS = (
     ),
     Job(
         "drill",
-        "The last copy is restored aside and its events are counted",
+        "The last copy is restored aside and its events are counted; the version before of every model is loaded",
         WEEK,
         3 * DAY + 8 * HOUR,  # the epoch was a Thursday
         3_600,

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.clock import moment
+from experiments.errors import ArtefactError
 from experiments.files import read_json, replace_json
 from experiments.migrate import migrate
+from experiments.serving.artefacts import publish, write_bundle
 from experiments.settings import Settings
 from tests.events.story import DAY, START, send, view
 from web.backups import backup_checks
+from web.demo.newspaper import build_newspaper
+from web.drill_job import ways_back
 from web.jobs import HOUR, claim, job_named, last_runs, timetable
 from web.worker import Worker
 
@@ -51,7 +56,7 @@ def test_the_copy_is_taken_every_morning_and_tested_every_sunday() -> None:
 
 def test_a_copy_is_taken_then_restored_aside_and_both_are_told(worker: Worker) -> None:
     settings = worker.settings
-    assert ran(worker, "drill") == f"there is no copy in {settings.backups} yet"
+    assert ran(worker, "drill") == f"there is no copy in {settings.backups} yet; no model has an earlier version"
     before = [line["says"] for line in backup_checks(settings, worker.clock)]
     assert ["No backup was taken yet" in before[0], "No restore was tested yet" in before[1]] == [True, True]
     assert "events up to number 10" in ran(worker, "backup")
@@ -60,6 +65,19 @@ def test_a_copy_is_taken_then_restored_aside_and_both_are_told(worker: Worker) -
     assert (copy["state"], tested["state"]) == ("ok", "ok")
     assert f"1 copy is kept in {settings.backups}." in copy["says"]
     assert "every event was accounted for" in tested["says"]
+
+
+def test_the_drill_loads_what_a_trip_would_put_in_force_and_names_what_could_not_serve(home: Path) -> None:
+    build_newspaper(home, moment(START))
+    meta = {"ids": ["a", "b"], "parameters": {"alpha": 1.0, "regularization": 0.1, "recent_reads": 3.0}}
+    for number in (1, 2):
+        vectors = np.array([[1, number], [2, 3]], np.float32)
+        publish(home, "als", write_bundle(home / "models" / "als", {"vectors": vectors}, meta).version, at_us=number)
+    (told,) = ways_back(home)
+    assert told.startswith("als to version 1 (")
+    (home / "models" / "als" / "1" / "arrays.npz").write_bytes(b"")
+    with pytest.raises(ArtefactError, match="'als' could not go back to version 1"):
+        list(ways_back(home))
 
 
 def test_a_copy_of_yesterday_is_well_and_one_older_than_two_days_is_not(home: Path) -> None:

@@ -20,8 +20,10 @@ from experiments.errors import ArmError, ExperimentError
 from experiments.events.event import Event
 from experiments.events.store import open_store, store_path
 from experiments.ladder import Ladder, climb, halt, ladder_of, resume
-from experiments.lifecycle import Step, audit_faults
+from experiments.lifecycle import Step, audit_faults, draft
+from experiments.migrate import migrate
 from experiments.serving.artefacts import current, publish, write_bundle
+from experiments.tables import control_engine
 from tests.conftest import article
 from tests.events.story import START, Story, send
 from tests.web.test_ladder import BEGAN, PLAN, live
@@ -137,6 +139,18 @@ def test_a_store_that_was_restored_from_a_copy_is_counted_anew(tmp_path: Path, e
     store.close()
     assert operations.look() == []
     assert met(tmp_path, engine).readers == 10  # three events a page
+
+
+def test_events_in_postgresql_count_the_same(in_postgres: Path, clock: Clock) -> None:
+    migrate(in_postgres)
+    engine = control_engine(in_postgres)
+    draft(engine, PLAN, Step("ada", BEGAN))
+    live(engine)
+    send(in_postgres, pages(readers=range(40)) + pages(readers=range(2), minute=2, **LATE) + pages(readers=range(3, 9), minute=3, **EMPTY))
+    operations = Operations(in_postgres, engine, clock, source="live")
+    assert operations.look() == []
+    assert met(in_postgres, engine) == Met(40, late=2, fallback=2)
+    operations.close()
 
 
 def test_an_erased_reader_is_forgotten(tmp_path: Path, engine: Engine, operations: Operations) -> None:
