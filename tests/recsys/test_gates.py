@@ -16,6 +16,7 @@ import pytest
 from experiments.clock import moment
 from experiments.experiment import Audience, Kind
 from experiments.serving import recommender
+from experiments.serving.artefacts import current
 from experiments.serving.recommender import Context, Ranking, register
 from experiments.serving.signals import HOUR
 from recsys.card import AUTHORS, model_card, unfilled
@@ -55,6 +56,16 @@ def test_the_command_passes_front_personal_and_keeps_the_result(site: Path) -> N
     assert all(judged.values()), told["gates"]
     assert json.loads((site / "gates" / "front_personal" / "0001.json").read_text()) == told
     assert done.returncode == (0 if told["passed"] else 3)
+
+
+@pytest.mark.long
+def test_a_model_that_passes_and_has_no_version_yet_is_trained(site: Path) -> None:
+    done = presslab("arm", "check", "als", "--home", str(site), "--json")
+    told = json.loads(done.stdout)
+    passed = told["passed"]  # speed is the machine's matter
+    assert done.returncode == (0 if passed else 3)
+    assert ("trained" in told) == passed
+    assert (current(site, "als") is not None) == passed
 
 
 def test_a_home_without_readers_gives_not_yet_and_exit_3(tmp_path: Path) -> None:

@@ -133,18 +133,20 @@ def check(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Run an arm through the gates on this site's own log; exit 3 when one is not passed."""
+    """Run an arm through the gates on this site's own log, and train a model of which there is no version yet; exit 3 when a gate is not passed."""
     from dataclasses import asdict
 
     from experiments.settings import load_settings
     from recsys.gates import check_arm
     from web.cli.output import print_json, print_table, tell
+    from web.cli.science import trained
     from web.imported import last_read_us
 
     folder = load_settings(home).home
     done = check_arm(name, folder, until_us=until or last_read_us(folder) + 1, seed=seed)
+    first = trained(folder, name, until=until, seed=seed)[1] if done.passed and _untrained(folder, name) else None
     if as_json:
-        print_json(asdict(done))
+        print_json({**asdict(done), **({"trained": first} if first else {})})
     else:
         marks = {True: "passed", False: "FAILED", None: "not yet"}
         rows = [(g.number, g.name, marks[g.passed], g.figure, g.limit, g.reason, f"{g.seconds:.1f}") for g in done.gates]
@@ -152,10 +154,19 @@ def check(
         if done.earlier_looks:
             tell(f"These later page views have judged this arm {done.earlier_looks} time(s) before: a look more makes them worth less.")
         tell("Gate 4, a thousand real requests in shadow, comes with readers.")
+        if first:
+            tell(f"The first training was {first.get('state', 'not finished')}: {first.get('says') or first.get('reason')}")
         if done.passed:
             tell(f"Next: presslab experiment plan FILE, with {name} among the arms; then presslab arm ship {name} --experiment NAME")
     if not done.passed:
         raise typer.Exit(3)
+
+
+def _untrained(home: Path, name: str) -> bool:
+    from experiments.serving.artefacts import current
+    from experiments.serving.recommender import arm_class
+
+    return hasattr(arm_class(name), "load") and current(home, name) is None
 
 
 @arm.command("half-life")

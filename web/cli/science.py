@@ -10,7 +10,7 @@ import typer
 
 from web.cli.main import Home, Json, app, drift, model
 
-__all__ = ["evaluate", "explain", "models", "rollback", "show_drift", "train"]
+__all__ = ["evaluate", "explain", "models", "rollback", "show_drift", "train", "trained"]
 
 MOVED = {"ok": "as usual", "warn": "moved", None: "not judged"}
 MISSED = {**MOVED, "warn": "too many"}
@@ -54,35 +54,31 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train an arm in a fresh process, compare it with the heuristic on the last days, publish it unless it is refused."""
-    import json
-    import subprocess
-    import sys
-
     from experiments.settings import load_settings
-    from web.imported import last_read_us
+    from web.cli.output import print_json
 
-    folder = load_settings(home).home
-    command = [
-        sys.executable,
-        "-m",
-        "recsys.training",
-        name,
-        "--home",
-        str(folder),
-        "--until",
-        str(until or last_read_us(folder) + 1),
-        "--seed",
-        str(seed),
-    ]
-    ended = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
-    told = json.loads(ended.stdout.splitlines()[-1]) if ended.stdout.strip() else {}
+    status, told = trained(load_settings(home).home, name, until=until, seed=seed)
     if as_json or "state" not in told:
-        sys.stdout.write(ended.stdout)
+        print_json(told)
     else:
         typer.echo(f"{name}, {told['state']}: {told.get('says') or told.get('reason')}")
         if (told.get("gate") or {}).get("waived"):
             typer.echo(f"It lost to {told['against']} and is published all the same: {told['gate']['waived']}.")
-    raise typer.Exit(ended.returncode)
+    raise typer.Exit(status)
+
+
+def trained(home: Path, name: str, *, until: int = 0, seed: int = 0) -> tuple[int, dict[str, Any]]:
+    """Train an arm in a fresh process; returns its exit status and what it told."""
+    import json
+    import subprocess
+    import sys
+
+    from web.imported import last_read_us
+
+    until = until or last_read_us(home) + 1
+    command = [sys.executable, "-m", "recsys.training", name, "--home", str(home), "--until", str(until), "--seed", str(seed)]
+    ended = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True)
+    return ended.returncode, json.loads(ended.stdout.splitlines()[-1]) if ended.stdout.strip() else {}
 
 
 @model.command("list")
