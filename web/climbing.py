@@ -45,7 +45,7 @@ def _needs(home: Path, ladder: Ladder) -> str:
         return str(known.get("missing") or "The next look, within five minutes.")
     return {
         "full": "Nothing: it has its planned share, and is looked at until the test ends.",
-        "held": f"A person: mend the cause, then presslab arm resume {ladder.arm} --reason '...'",
+        "held": f"A person, who has mended the cause: presslab arm resume {ladder.arm} --reason '...'",
         "stopped": "The next test: mend the cause, check the arm, plan a test with it and ship it there.",
     }.get(ladder.state, "")
 

@@ -73,7 +73,7 @@ class Operations:
             self._counts[ladder.proposal] = MetCounts(self.home / FOLDER / f"{ladder.proposal}.db", self.home)
         counts = self._counts[ladder.proposal]
         with closing(read_store(store_path(self.home))) as store:
-            counts.catch_up(store, experiment=plan.name, source=self.source, since_us=to_us(ladder.counted_from), gone=self._gone)
+            counts.catch_up(store, experiment=plan.name, source=self.source, since_us=_counted_us(ladder), gone=self._gone)
         others, share = _beside(plan, ladder.arm)
         mine, theirs = counts.met([ladder.arm]), counts.met(others)
         self._tell(ladder, mine, theirs)
@@ -93,7 +93,7 @@ class Operations:
     def _tell(self, ladder: Ladder, mine: Met, others: Met) -> None:
         """Keep the counts where pages find them."""
         path = self.home / FOLDER / f"{ladder.proposal}.json"
-        told = {"arm": ladder.arm, "since_us": to_us(ladder.counted_from), "met": asdict(mine), "others": asdict(others)}
+        told = {"arm": ladder.arm, "since_us": _counted_us(ladder), "met": asdict(mine), "others": asdict(others)}
         known = read_json(path) or {}
         if any(known.get(key) != value for key, value in told.items()):
             replace_json(path, {**told, "at_us": self.clock()})
@@ -112,6 +112,11 @@ def met_by(home: Path, ladder: Ladder) -> dict[str, Any] | None:
     """Return what readers of an arm met, as last counted: ``{met, others, at_us, ...}``; None before the first look."""
     told: dict[str, Any] | None = read_json(home / FOLDER / f"{ladder.proposal}.json")
     return told
+
+
+def _counted_us(ladder: Ladder) -> int:
+    """From when readers count; a version that was gone back to must not answer for pages of processes that served the other."""
+    return to_us(ladder.counted_from) + PUBLISHED_US
 
 
 def _beside(plan: Experiment, arm: str) -> tuple[list[str], float]:

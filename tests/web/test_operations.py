@@ -197,6 +197,7 @@ def test_a_model_goes_back_to_the_version_before_and_stays_there_until_a_person_
         publish(tmp_path, "newest", newer, at_us=9)
     with pytest.raises(ExperimentError, match="is held"):
         climb(engine, held, Step("ada", BEGAN, "go"))
+    send(tmp_path, pages(readers=range(20, 30), minute=5.02, **FAILED))  # a process that has not looked yet
     assert operations.look() == []  # what the other version did no longer counts
     send(tmp_path, pages(readers=range(100, 140), minute=6))
     operations.look()

@@ -70,7 +70,7 @@ def _way(ladder: Mapping[str, Any] | None) -> str:
     return {
         "shadow": f"{arm} is asked in shadow since {since} and shown to nobody. {ladder['needs']}",
         "live": f"{arm} comes to its readers step by step: {share(ladder['share'])} of the audience since {since}. {ladder['needs']}",
-        "held": f"{arm} is held since {since}, an earlier version serves: {ladder['why']}. {ladder['needs']}",
+        "held": f"{arm} is held since {since}, an earlier version serves: {ladder['why']}. To go on it needs a person: presslab arm resume {ladder['arm']} --reason '...'",
         "stopped": f"{arm} was taken from all readers, {since}: {ladder['why']}.",
     }.get(ladder["state"], "")
 
