@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
+from experiments.errors import StoreDownError
 from experiments.files import read_json, replace_json
 from experiments.ladder import Ladder, ladders
 from web.operations import FOLDER, met_by
@@ -37,7 +38,10 @@ def _told(home: Path, ladder: Ladder) -> dict[str, Any]:
 
 def _needs(home: Path, ladder: Ladder) -> str:
     if ladder.state == "shadow":
-        faults = shadow_faults(home, ladder)
+        try:
+            faults = shadow_faults(home, ladder)
+        except StoreDownError as error:  # the page goes on without the database
+            return f"What the shadow found cannot be read: {error.what}"
         approve = f"presslab arm step {ladder.arm} --approve {ladder.proposal} --reason '...'"
         return faults[0] if faults else f"Its shadow is passed. Now somebody else than {ladder.author}: {approve}"
     if ladder.state == "live":

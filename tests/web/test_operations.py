@@ -23,12 +23,14 @@ from experiments.ladder import Ladder, climb, halt, ladder_of, resume
 from experiments.lifecycle import Step, audit_faults, draft
 from experiments.migrate import migrate
 from experiments.serving.artefacts import current, publish, write_bundle
+from experiments.settings import Settings
 from experiments.tables import control_engine
 from tests.conftest import article
 from tests.events.story import START, Story, send
 from tests.web.test_ladder import BEGAN, PLAN, live
 from tests.web.test_ladder import engine as engine  # a fixture
 from web.operations import Operations, met_by
+from web.worker import Worker
 
 MINUTE_US = 60_000_000
 SOUND = {"outcome": "served", "cause": "", "own": 6, "articles": ["a1", "a2"]}
@@ -227,6 +229,19 @@ def test_a_damaged_version_before_is_not_gone_back_to(tmp_path: Path, engine: En
     (tmp_path / "models" / "newest" / "1" / "arrays.npz").write_bytes(b"")
     send(tmp_path, pages(readers=range(10), **FAILED))
     assert operations.look()[0].state == "stopped"
+
+
+def test_the_worker_tells_of_a_look_that_fails_and_looks_again(tmp_path: Path, engine: Engine) -> None:
+    live(engine)
+    send(tmp_path, pages(readers=range(10), **FAILED))
+    worker = Worker(Settings(home=tmp_path))
+    (tmp_path / "ladder").write_text("no folder can be made here")
+    worker.look()
+    assert "FileExistsError" in worker.faults["operations"]
+    (tmp_path / "ladder").unlink()
+    worker.look()
+    assert (worker.faults, ladder_of(engine, "newest").state) == ({}, "stopped")
+    worker.close()
 
 
 def test_whoever_looked_before_an_arm_was_stopped_does_not_bring_it_back(engine: Engine) -> None:
