@@ -35,6 +35,7 @@ __all__ = ["Change", "Load", "changed_under_load"]
 PLAN = Experiment("related", "?", "front", (Arm("front", "heuristic", 0.1), Arm("als", "model", 0.9, "agreed")))
 META = {"ids": ARTICLES, "parameters": {"alpha": 1.0, "regularization": 0.1, "recent_reads": 3.0}}
 PAGES = 12  # between two changes
+PROCESSES = 2  # of the site
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def changed_under_load(home: Path, changes: int, *, visitors: int = 4) -> tuple[
     done: list[tuple[int, int, str, Confirmed]] = []
     with serving(home) as (_, port):
         readers = [_Agreed(port, cookie) for _, cookie in zip(range(visitors), _cookies(home), strict=False)]
+        assert wait_until(lambda: confirmed(home, bool, patience_s=0).of == PROCESSES)  # one may answer before the other is there
         for reader in readers:
             reader.start()
         for _, version in zip(range(changes), cycle(["1", "2"]), strict=False):
