@@ -14,7 +14,7 @@ __all__ = ["followed", "told"]
 
 DONE = {
     "draft": "planned", "start": "started", "ramp": "changed the shares", "stop": "stopped", "decide": "decided: {arm}", "cap": "fixed a ceiling",
-    "ship": "proposed {arm}", "approve": "approved {arm}, started", "step": "more readers for {arm}", "trip": "stopped {arm}", "rollback": "rolled {arm} back", "look": "looked",
+    "ship": "proposed {arm}", "approve": "approved {arm}, started", "step": "more readers for {arm}", "trip": "stopped {arm}", "resume": "let {arm} go on", "rollback": "rolled {arm} back", "look": "looked",
 }  # fmt: skip
 
 
@@ -47,7 +47,10 @@ def followed(
 
 def told(row: AuditRow) -> dict[str, Any]:
     """Return an entry of the record as pages show it: ``{at, who, experiment, action, did, reason, advice}``."""
-    did = DONE.get(row.action, row.action).format(arm=row.detail.get("arm") or "an arm")
+    held = row.action == "trip" and row.detail.get("share")  # of a model, whose version before serves again
+    did = "held {arm} at the version before" if held else DONE.get(row.action, row.action)
+    model = row.subject.removeprefix("model ")
+    did = did.format(arm=row.detail.get("arm") or (model if model != row.subject else "an arm"))
     entry = {"at": row.at.isoformat(timespec="seconds"), "who": row.actor, "experiment": row.subject, "action": row.action}
     return {**entry, "did": did, "reason": row.reason, "advice": row.detail.get("advice") or ""}
 

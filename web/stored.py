@@ -178,8 +178,8 @@ class Stored:
 
 def _proposed(engine: Engine, name: str) -> dict[str, Any] | None:
     """The arm that waits for approval in a draft, and the number of its proposal."""
-    last = (notes_of(engine, name, ("ship", "draft")) or [None])[-1]
-    return {"arm": last.detail["arm"], "proposal": last.number} if last and last.action == "ship" else None
+    notes = notes_of(engine, name, ("ship", "draft"))  # a draft that was planned anew has to be shipped anew
+    return {"arm": notes[-1].detail["arm"], "proposal": notes[-1].number} if notes and notes[-1].action == "ship" else None
 
 
 def written(home: Path, name: str) -> dict[str, Any] | None:

@@ -149,6 +149,8 @@ def test_a_version_that_was_gone_back_to_stays_until_somebody_resumes_and_the_re
     assert "stays at version 1" in page
     assert json.loads(run(stand, "resume", "als", "--reason", "mended", "--json").stdout) == {"arm": "als", "ladder": None, "version": "1"}
     assert stays(stand.home, "als") == ""
+    record = stand.site.record()["rows"]
+    assert [row["did"] for row in record[:2]] == ["let als go on", "rolled als back"]
     assert "nothing holds 'als'" in refused(run(stand, "resume", "als", "--reason", "again"), 5)
     notes = notes_of(control_engine(stand.home), "model als", ("rollback", "resume"))
     assert [(note.action, note.reason) for note in notes] == [("rollback", "odd lists"), ("resume", "mended")]
