@@ -179,7 +179,7 @@ def read_pointer(folder: Path) -> Pointer | None:
         previous = tuple(v for v in map(str, values.get("previous", ())) if v.isdecimal())
         return Pointer(version, str(values["sha256"]), int(values["at"]), previous, str(values.get("frozen", "")))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtefactError(f"{folder / POINTER} is not a pointer: {error!r}.", "Publish again or roll back.") from error
+        raise ArtefactError(f"{folder / POINTER} is not a pointer: {error!r}.", "Move it away, then `arm rollback --to`.") from error
 
 
 def point(folder: Path, version: str, *, at_us: int) -> Pointer:
@@ -289,7 +289,7 @@ def thaw(home: Path, arm: str) -> Pointer | None:
     pointer = read_pointer(folder)
     if pointer is not None and pointer.frozen:
         with _turn(folder):
-            pointer = replace(pointer, frozen="")
+            pointer = replace(read_pointer(folder) or pointer, frozen="")  # it may have moved before it was our turn
             replace_json(folder / POINTER, asdict(pointer))
     return pointer
 

@@ -8,12 +8,14 @@ import io
 import json
 import zipfile
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from experiments.errors import ArmError, ArtefactError, NotFoundError
+from experiments.files import replace_json
 from experiments.serving.artefacts import current, load_current, publish, read_bundle, rollback, stays, thaw, versions, write_bundle
 
 ARRAYS = {"factors": np.arange(6, dtype=np.float32).reshape(3, 2), "leaf": np.array([True, False]), "child": np.array([1, 2], np.int32)}
@@ -161,6 +163,28 @@ def test_a_training_that_ends_while_somebody_rolls_back_does_not_undo_it(tmp_pat
         assert back.result().version != newer
         assert trained.exception() is None or isinstance(trained.exception(), ArmError)  # whoever came first, the rollback stands
     assert "it harms" in stays(tmp_path, "als")
+
+
+def test_whoever_lets_versions_follow_again_does_not_undo_what_moved_in_that_moment(tmp_path: Path) -> None:
+    for i in (1, 2, 3):
+        publish(tmp_path, "als", written(tmp_path, i), at_us=i)
+    pointer, path = rollback(tmp_path, "als", at_us=4, frozen="it harms"), tmp_path / "models" / "als" / "current.json"
+    with ThreadPoolExecutor(1) as pool, path.with_name(".turn").open("rb") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        thawed = pool.submit(thaw, tmp_path, "als")
+        wait([thawed], timeout=0.05)
+        replace_json(path, asdict(pointer) | {"version": "1"})  # as whoever has the turn does
+    assert (thawed.result(), current(tmp_path, "als")) == (replace(pointer, version="1", frozen=""),) * 2
+
+
+def test_a_damaged_pointer_says_how_to_go_on(tmp_path: Path) -> None:
+    publish(tmp_path, "als", written(tmp_path), at_us=1)
+    path = tmp_path / "models" / "als" / "current.json"
+    path.write_text("{")
+    with pytest.raises(ArtefactError, match="Move it away, then `arm rollback --to`"):
+        current(tmp_path, "als")
+    path.unlink()
+    assert rollback(tmp_path, "als", to="1", at_us=2).version == "1"
 
 
 def test_a_damaged_version_leaves_the_last_good_one_in_force(tmp_path: Path) -> None:
