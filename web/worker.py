@@ -15,6 +15,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Engine
@@ -91,7 +92,10 @@ class Worker:
         abandon(self.engine, self.jobs, at=moment(self.clock()))
         loading = threading.Thread(target=self._load, daemon=True, name="loader")
         loading.start()
-        scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
+        scheduler = BackgroundScheduler(
+            executors={"default": ThreadPoolExecutor(len(self.jobs) + 3)},  # jobs wait for each other; requests, looks and the heartbeat for none
+            timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )  # fmt: skip
         tick_s = 0.1 if self.settings.profile == "demo" else 1.0
         for job in (job for job in self.jobs if job.schedule() != "on request"):
             scheduler.add_job(self.run_due, IntervalTrigger(seconds=tick_s), args=[job], id=job.name)

@@ -190,3 +190,17 @@ def test_the_scheduler_runs_due_jobs_loads_events_and_does_what_was_asked(worker
     worker.stopping.set()
     thread.join(timeout=10)
     assert not thread.is_alive()
+
+
+def test_jobs_that_wait_for_each_other_leave_room_for_looks_and_requests(worker: Worker) -> None:
+    over, names = threading.Event(), [f"waits{n}" for n in range(16)]  # as many as are due after a day without a worker
+    worker.jobs = tuple(Job(name, "Waits", HOUR, 0, 60) for name in names)
+    worker.inside = dict.fromkeys(names, lambda _: str(over.wait()))
+    thread = threading.Thread(target=worker.work, daemon=True)
+    thread.start()
+    try:
+        until(lambda: all(states(worker, name) == ["running"] for name in names))
+    finally:
+        over.set()
+        worker.stopping.set()
+        thread.join(timeout=10)
