@@ -17,7 +17,20 @@ from experiments.errors import ArmError, ExperimentError, NotFoundError, nearest
 from experiments.experiment import Experiment
 from experiments.lifecycle import Record, Step, experiment_named, experiments, note, notes_of, ramp, start
 
-__all__ = ["LADDER", "Ladder", "approve", "climb", "halt", "hold", "ladder_of", "ladders", "propose", "resume", "shares_at"]
+__all__ = [
+    "LADDER",
+    "Ladder",
+    "approve",
+    "check_unchanged",
+    "climb",
+    "halt",
+    "hold",
+    "ladder_of",
+    "ladders",
+    "propose",
+    "resume",
+    "shares_at",
+]
 
 LADDER = (0.01, 0.05, 0.25)
 ACTIONS = ("ship", "approve", "step", "trip", "resume", "rollback")
@@ -88,7 +101,7 @@ def propose(engine: Engine, name: str, arm: str, *, shares: Sequence[float], ver
         )
     kept = [share for share in shares if share < planned]
     note(engine, name, "ship", step, arm=arm, ladder=[*kept, planned], version=version)
-    return ladder_of(engine, arm)
+    return _ladder_in(engine, name)
 
 
 def approve(engine: Engine, ladder: Ladder, step: Step, *, alone: bool = False) -> Ladder:
@@ -115,7 +128,7 @@ def approve(engine: Engine, ladder: Ladder, step: Step, *, alone: bool = False) 
     plan = experiment_named(engine, ladder.experiment).experiment
     first = ladder.shares[0]
     start(engine, plan.name, step, shares=shares_at(plan, ladder.arm, first), action="approve", arm=ladder.arm, share=first, alone=alone)
-    return ladder_of(engine, ladder.arm)
+    return _ladder_in(engine, plan.name)
 
 
 def climb(engine: Engine, ladder: Ladder, step: Step) -> Ladder:
@@ -154,7 +167,20 @@ def resume(engine: Engine, ladder: Ladder, step: Step) -> Ladder:
 def _moved(engine: Engine, ladder: Ladder, step: Step, action: str, *, shares: Mapping[str, float], **more: Any) -> Ladder:
     """Begin the next phase; whoever looked before somebody else moved the arm is refused."""
     ramp(engine, ladder.experiment, shares, step, after=ladder.phase, action=action, arm=ladder.arm, **more)
-    return ladder_of(engine, ladder.arm)
+    return _ladder_in(engine, ladder.experiment)
+
+
+def check_unchanged(engine: Engine, ladder: Ladder) -> None:
+    """Raise :class:`ExperimentError` when somebody moved the arm, or ended its test, after ``ladder`` was read."""
+    if _ladder_in(engine, ladder.experiment) != ladder:
+        raise ExperimentError(f"'{ladder.arm}' in experiment '{ladder.experiment}' was changed meanwhile.", "Look again.")
+
+
+def _ladder_in(engine: Engine, name: str) -> Ladder:
+    """The latest ladder of an experiment that has one."""
+    found = _ladder(engine, experiment_named(engine, name))
+    assert found is not None
+    return found
 
 
 def _shares(engine: Engine, ladder: Ladder) -> dict[str, float]:

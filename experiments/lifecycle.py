@@ -13,13 +13,25 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from experiments.errors import ExperimentError, NotFoundError, nearest
+from experiments.errors import ArtefactError, ExperimentError, NotFoundError, nearest
 from experiments.experiment import Experiment
-from experiments.files import replace_json
+from experiments.files import read_json, replace_json
 from experiments.tables import AuditRow, ExperimentRow
 
 __all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
-__all__ += ["caps_of", "note", "note_about", "notes_of", "ramp", "record_caps", "record_looks", "start", "stop", "trail"]
+__all__ += [
+    "caps_of",
+    "note",
+    "note_about",
+    "notes_of",
+    "publish_if_behind",
+    "ramp",
+    "record_caps",
+    "record_looks",
+    "start",
+    "stop",
+    "trail",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +210,18 @@ def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[st
     version = sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
     replace_json(home / "plan" / "current.json", {"version": version[:16], "sha256": version, "body": body})
     return version[:16]
+
+
+def publish_if_behind(home: Path, engine: Engine, *, at: datetime) -> None:
+    """Publish the plan when pages follow another one than the record: whoever changed that was killed before pages were told."""
+    recorded = {r.experiment.name: r.phases[-1]["number"] for r in experiments(engine) if r.state == "running"}
+    try:
+        told = read_json(home / "plan" / "current.json")
+        behind = {one["plan"]["name"]: one["phase"] for one in told["body"]["experiments"]} != recorded if told else bool(recorded)
+    except (ArtefactError, KeyError, TypeError):
+        behind = True
+    if behind:
+        publish_plan(home, engine, at=at)
 
 
 def _shadow(engine: Engine, drafts: Iterable[str]) -> list[dict[str, Any]]:

@@ -11,7 +11,8 @@ from sqlalchemy import Engine
 from experiments.errors import StoreDownError
 from experiments.files import read_json, replace_json
 from experiments.ladder import Ladder, ladders
-from web.operations import FOLDER, met_by
+from web.met import FOLDER
+from web.operations import met_by
 from web.shadow import ENOUGH, LEAST_MINUTES, Asked, shadow_result
 
 __all__ = ["climbing", "keep_look", "shadow_faults"]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from analysis.failing import Met
 from experiments.events.engine import Store
 from experiments.events.store import erase_key, reader_key
 
-__all__ = ["MetCounts"]
+__all__ = ["FOLDER", "MetCounts", "counts_of", "forget", "kept_counts", "remove"]
 
 AT_ONCE = 100_000  # events
+FOLDER, SUFFIX = "ladder", ".db"
 SCHEMA = """
 BEGIN;
 CREATE TABLE met(arm TEXT NOT NULL, what TEXT NOT NULL, reader BLOB NOT NULL, PRIMARY KEY(arm, what, reader)) WITHOUT ROWID;
@@ -44,6 +46,16 @@ class MetCounts:
     def __init__(self, path: Path, home: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._key = erase_key(home)
+        try:
+            self._open(path)
+        except sqlite3.OperationalError:  # full or away: no damage
+            raise
+        except sqlite3.DatabaseError:  # everything can be counted anew
+            self.close()
+            remove(path)
+            self._open(path)
+
+    def _open(self, path: Path) -> None:
         self._kept = sqlite3.connect(path, check_same_thread=False)
         # a commit that is lost is read again from the store; an erased reader must not stay on the disk
         self._kept.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA secure_delete=ON;")
@@ -85,14 +97,15 @@ class MetCounts:
         with self._kept:
             self._kept.execute("DELETE FROM met WHERE reader = ?", (reader_key(self._key, reader),))
         self._kept.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self._counts = self._counted()
 
     def _add(self, found: Mapping[tuple[str, str], set[str]], seq: int) -> None:
+        new = Counter[tuple[str, str]]()
         with self._kept:
             for (arm, what), readers in found.items():
                 rows = [(arm, what, reader_key(self._key, reader)) for reader in readers]
-                self._counts[arm, what] += self._kept.executemany("INSERT OR IGNORE INTO met VALUES (?, ?, ?)", rows).rowcount
+                new[arm, what] = self._kept.executemany("INSERT OR IGNORE INTO met VALUES (?, ?, ?)", rows).rowcount
             self._kept.execute("UPDATE counted SET seq = ?", (seq,))
+        self._counts.update(new)  # not before they are written: what failed is counted again
 
     def _met_of(self, arm: str) -> Met:
         seen, own = self._counts[arm, "seen"], self._counts[arm, "own"]
@@ -102,6 +115,30 @@ class MetCounts:
     def _counted(self) -> Counter[tuple[str, str]]:
         rows = self._kept.execute("SELECT arm, what, count(*) FROM met GROUP BY arm, what")
         return Counter({(arm, what): n for arm, what, n in rows})
+
+
+def counts_of(home: Path, proposal: int) -> MetCounts:
+    """Return the counts of the arm of a proposal, as far as they were taken."""
+    return MetCounts(home / FOLDER / f"{proposal}{SUFFIX}", home)
+
+
+def kept_counts(home: Path) -> Iterator[tuple[int, Path]]:
+    """Yield proposal and file of all counts on the disk."""
+    for path in sorted((home / FOLDER).glob(f"[0-9]*{SUFFIX}")):
+        yield int(path.stem), path
+
+
+def remove(path: Path) -> None:
+    """Remove a database of counts that nobody has open."""
+    for part in ("", "-wal", "-shm"):
+        path.with_name(path.name + part).unlink(missing_ok=True)
+
+
+def forget(home: Path, reader: str) -> None:
+    """Remove an erased reader from all counts; nobody else may have them open."""
+    for _, path in kept_counts(home):
+        with closing(MetCounts(path, home)) as counts:
+            counts.forget(reader)
 
 
 def _met(rows: Iterable[Any], gone: Mapping[str, int]) -> Mapping[tuple[str, str], set[str]]:

@@ -6,7 +6,7 @@ Part of the worker. A look reads only the events that came since the last one; w
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -21,14 +21,13 @@ from experiments.events.store import read_store, store_path
 from experiments.experiment import Experiment
 from experiments.files import read_json, replace_json
 from experiments.ladder import Ladder, ladders
-from experiments.lifecycle import Step, experiment_named
-from web.met import MetCounts
+from experiments.lifecycle import Step, experiment_named, publish_if_behind
+from web.met import FOLDER, MetCounts, counts_of, forget, kept_counts, remove
 from web.trip import ACTOR, trip
 
 __all__ = ["Operations", "met_by"]
 
 PUBLISHED_US = 5_000_000  # a web process that lives has taken a change over by then
-FOLDER = "ladder"
 
 
 class Operations:
@@ -45,32 +44,54 @@ class Operations:
         self._counts: dict[int, MetCounts] = {}
         self._gone: dict[str, int] = {}
         self._content = -1
+        self._over = False
 
     def look(self) -> list[Ladder]:
         """Look at every arm that readers get; returns those that were stopped, as they stand now."""
         with self._turn:
+            if self._over:  # another worker may have begun
+                return []
+            publish_if_behind(self.home, self.engine, at=moment(self.clock()))
             shown = [one for one in ladders(self.engine) if one.shown]
             self._keep_only({one.proposal for one in shown})
             if not shown or not store_path(self.home).exists():
                 return []
             self._look_for_withdrawn()
-            return [after for one in shown if (after := self._look_at(one)) is not None]
+            return self._look_at_each(shown)
 
     def forget(self, reader: str) -> None:
         """Remove an erased reader."""
         with self._turn:
-            for counts in self._counts.values():
-                counts.forget(reader)
+            self._close_counts()  # also those that were not looked at yet hold readers
+            forget(self.home, reader)
 
     def close(self) -> None:
         with self._turn:
-            while self._counts:
-                self._counts.popitem()[1].close()
+            self._over = True
+            self._close_counts()
+
+    def _close_counts(self) -> None:
+        while self._counts:
+            self._counts.popitem()[1].close()
+
+    def _look_at_each(self, shown: Sequence[Ladder]) -> list[Ladder]:
+        """A look that fails must not keep other arms from being looked at."""
+        stopped, faults = list[Ladder](), list[Exception]()
+        for ladder in shown:
+            try:
+                stopped += filter(None, [self._look_at(ladder)])
+            except Exception as error:  # raised below; counts are opened anew, in case it was they
+                faults.append(error)
+                if counts := self._counts.pop(ladder.proposal, None):
+                    counts.close()
+        if faults:
+            raise faults[0]
+        return stopped
 
     def _look_at(self, ladder: Ladder) -> Ladder | None:
         plan = experiment_named(self.engine, ladder.experiment).experiment
         if ladder.proposal not in self._counts:
-            self._counts[ladder.proposal] = MetCounts(self.home / FOLDER / f"{ladder.proposal}.db", self.home)
+            self._counts[ladder.proposal] = counts_of(self.home, ladder.proposal)
         counts = self._counts[ladder.proposal]
         with closing(read_store(store_path(self.home))) as store:
             counts.catch_up(store, experiment=plan.name, source=self.source, since_us=_counted_us(ladder), gone=self._gone)
@@ -100,12 +121,11 @@ class Operations:
 
     def _keep_only(self, proposals: Collection[int]) -> None:
         """Remove the counts of arms that no reader gets any more."""
-        for path in (self.home / FOLDER).glob("[0-9]*.db"):
-            if int(path.stem) not in proposals:
-                if counts := self._counts.pop(int(path.stem), None):
+        for proposal, path in kept_counts(self.home):
+            if proposal not in proposals:
+                if counts := self._counts.pop(proposal, None):
                     counts.close()
-                for part in ("", "-wal", "-shm"):
-                    path.with_name(path.name + part).unlink(missing_ok=True)
+                remove(path)
 
 
 def met_by(home: Path, ladder: Ladder) -> dict[str, Any] | None:

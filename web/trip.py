@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from experiments.clock import to_us
 from experiments.errors import ArtefactError, NotFoundError
-from experiments.ladder import Ladder, halt, hold
+from experiments.ladder import Ladder, check_unchanged, halt, hold
 from experiments.lifecycle import Step, publish_plan
 from experiments.serving.artefacts import current, rollback
 
@@ -21,22 +21,30 @@ ACTOR = "timetable"
 def trip(home: Path, engine: Engine, ladder: Ladder, step: Step) -> Ladder:
     """Point readers of a model to the version before, once; of a rule, or when that trips too, take the arm from them.
 
-    The pointer moves first: readers come before the record. Whoever is killed in between finds it frozen, and takes the arm away.
+    The pointer moves first: readers come before the record. Whoever is killed in between finds it moved since readers were counted
+    from, as after a person went back, and holds the arm there: what the version before did is not held against the one in force.
 
     Parameters
     ----------
     step : whose reason is the cause, which goes into the record and, of a model, beside the version.
+
+    Raises
+    ------
+    ExperimentError
+        The arm was moved, or its test ended, after ``ladder`` was read; no version moves.
     """
-    earlier = _earlier(home, ladder.arm, step)
+    check_unchanged(engine, ladder)
+    earlier = _earlier(home, ladder, step)
     after = hold(engine, ladder, step, version=earlier) if earlier else halt(engine, ladder, step, action="trip")
     publish_plan(home, engine, at=step.at)
     return after
 
 
-def _earlier(home: Path, arm: str, step: Step) -> str:
-    """Put the version before in force and freeze it; empty where there is none that can be read, or one was gone back to already."""
+def _earlier(home: Path, ladder: Ladder, step: Step) -> str:
+    """Put the version before in force and freeze it; empty where there is none that can be read, or it has been judged already."""
     with suppress(NotFoundError, ArtefactError):
-        pointer = current(home, arm)
-        if pointer is not None and not pointer.frozen:
-            return rollback(home, arm, at_us=to_us(step.at), frozen=step.reason).version
+        pointer = current(home, ladder.arm)
+        if pointer is not None and pointer.frozen:
+            return pointer.version if pointer.at > to_us(ladder.counted_from) else ""
+        return rollback(home, ladder.arm, at_us=to_us(step.at), frozen=step.reason).version
     return ""

@@ -35,6 +35,7 @@ MANIFEST, LAYOUT = "manifest.json", 1
 DATABASE = ".db"
 LEFT_OUT = ("-wal", "-shm", "-journal", ".lock", ".new", ".lock-new")  # parts of databases, locks, what is unfinished
 NOT_STATE = frozenset({"logs", "lock", "worker.json", "backup.json", "drill.json"})
+COUNTED = "ladder/*.db"  # again from the store: an erased reader must not come back with a copy
 KEPT = timedelta(days=30)  # of a reader who was erased, older copies must not exist
 STAMP = "%Y%m%dT%H%M%S.%fZ"
 DRILLING = ".drill-"  # begins the name of a folder in which a copy is restored aside
@@ -110,8 +111,8 @@ def _in_order(home: Path) -> list[Path]:
 
 def _files(home: Path) -> Iterator[Path]:
     for path in sorted(home.rglob("*")):
-        parts = path.relative_to(home).parts
-        hidden = any(part.startswith(".") or part in NOT_STATE for part in parts)
+        inside = path.relative_to(home)
+        hidden = inside.match(COUNTED) or any(part.startswith(".") or part in NOT_STATE for part in inside.parts)
         if not hidden and path.is_file() and not path.is_symlink() and not path.name.endswith(LEFT_OUT):
             yield path
 

@@ -87,12 +87,14 @@ def erase(
     from experiments.events.export import export_reader
     from experiments.settings import load_settings
     from web.cli.output import say
+    from web.met import forget
 
     folder = load_settings(home).home
     if not yes:
         say(f"{len(export_reader(folder, reader)):,} events are held about this reader. Erase them with --yes.")
         return
     erased = erase_reader(folder, reader, until_us=system_clock())
+    forget(folder, reader)  # no worker has the counts open: it would have the store
     say(f"{erased.rows:,} events erased; later events of this reader are refused.")
 
 

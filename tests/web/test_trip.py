@@ -1,0 +1,109 @@
+"""A trip that was interrupted, or that comes too late, leaves readers, pointer and record in step."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from sqlite3 import OperationalError
+
+import pytest
+from msgspec.structs import replace as changed
+from sqlalchemy import Engine
+
+from experiments.clock import moment
+from experiments.errors import ExperimentError
+from experiments.ladder import approve, halt, ladder_of, ladders, propose
+from experiments.lifecycle import Step, draft, publish_plan
+from experiments.serving.artefacts import current, rollback
+from tests.events.story import START, send
+from tests.web.test_ladder import BEGAN, PLAN, live
+from tests.web.test_ladder import engine as engine  # a fixture
+from tests.web.test_operations import FAILED, MINUTE_US, Clock, pages, versions_of
+from tests.web.test_operations import clock as clock
+from tests.web.test_operations import operations as operations
+from web.operations import Operations
+from web.trip import trip
+
+LATER = Step("eve", moment(START + 3 * MINUTE_US), "it looks odd")
+
+
+def in_force(home: Path) -> tuple[str, str]:
+    pointer = current(home, "newest")
+    assert pointer is not None
+    return pointer.version, pointer.frozen
+
+
+def served(home: Path) -> dict[str, dict[str, float]]:
+    body = json.loads((home / "plan" / "current.json").read_text())["body"]
+    return {entry["plan"]["name"]: entry["shares"] for entry in body["experiments"]}
+
+
+def test_pages_follow_the_record_when_whoever_stopped_the_arm_was_killed_before_they_were_told(
+    tmp_path: Path, engine: Engine, operations: Operations
+) -> None:
+    publish_plan(tmp_path, engine, at=BEGAN)
+    halt(engine, ladder_of(engine, "newest"), LATER)
+    assert served(tmp_path)["related"]["newest"] == 0.2
+    operations.look()
+    assert served(tmp_path)["related"]["newest"] == 0.0
+
+
+def test_a_damaged_plan_is_published_again_and_what_is_in_step_is_left_alone(
+    tmp_path: Path, engine: Engine, operations: Operations
+) -> None:
+    shares = {"related": {"status_quo": 0.1, "newest": 0.1}}  # a split that departs from the plan is for the report to find
+    publish_plan(tmp_path, engine, at=BEGAN, shares=shares)
+    operations.look()
+    assert served(tmp_path) == shares
+    (tmp_path / "plan" / "current.json").write_text("{")
+    operations.look()
+    assert served(tmp_path)["related"]["newest"] == 0.2
+
+
+def test_a_model_that_was_already_taken_back_is_held_not_lost_to_its_readers(
+    tmp_path: Path, engine: Engine, operations: Operations, clock: Clock
+) -> None:
+    versions_of(tmp_path, how_many=2)
+    send(tmp_path, pages(readers=range(10), **FAILED))
+    rollback(tmp_path, "newest", at_us=START + 3 * MINUTE_US, frozen="by a person, or by a look that was killed before it wrote the record")
+    clock.minute = 5
+    (held,) = operations.look()
+    assert (held.state, held.share, held.version) == ("held", 0.2, "1")
+    send(tmp_path, pages(readers=range(20, 30), minute=6, **FAILED))
+    assert operations.look()[0].state == "stopped"
+
+
+def test_a_look_that_took_too_long_moves_no_version(tmp_path: Path, engine: Engine) -> None:
+    before = live(engine)
+    versions_of(tmp_path, how_many=2)
+    halt(engine, before, LATER)
+    with pytest.raises(ExperimentError, match="was changed meanwhile"):
+        trip(tmp_path, engine, before, Step("timetable", BEGAN, "its readers met errors"))
+    assert in_force(tmp_path) == ("2", "")
+
+
+def second(engine: Engine) -> None:
+    """Another test, in a layer of its own, in which the same arm is on its ladder."""
+    draft(engine, replace(PLAN, name="second", layer="other"), Step("ada", BEGAN))
+    approve(engine, propose(engine, "second", "newest", shares=[0.2], version="", step=Step("ada", BEGAN)), Step("eve", BEGAN, "go"))
+
+
+def test_whoever_moves_an_arm_is_told_of_that_test_although_the_arm_waits_for_another(engine: Engine) -> None:
+    before = live(engine)
+    draft(engine, replace(PLAN, name="second", layer="other"), Step("ada", BEGAN))
+    assert propose(engine, "second", "newest", shares=[0.2], version="", step=Step("ada", BEGAN)).experiment == "second"
+    gone = halt(engine, before, LATER)
+    assert (gone.experiment, gone.state) == ("related", "stopped")
+
+
+def test_a_test_that_cannot_be_looked_at_does_not_keep_the_others_from_being_looked_at(
+    tmp_path: Path, engine: Engine, operations: Operations
+) -> None:
+    second(engine)
+    first, then = ladders(engine)
+    (tmp_path / "ladder" / f"{first.proposal}.db").mkdir(parents=True)
+    send(tmp_path, [changed(event, experiment=then.experiment) for event in pages(readers=range(10), **FAILED)])
+    with pytest.raises(OperationalError, match="unable to open database file"):
+        operations.look()
+    assert served(tmp_path)[then.experiment]["newest"] == 0.0
