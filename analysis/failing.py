@@ -13,6 +13,7 @@ __all__ = ["COUNT_ALPHA", "LEFT", "TOLERATED", "Met", "failing", "failing_eviden
 FACTORS = (1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 COUNT_ALPHA = 0.01  # chance of a false stop over all looks, per count
 TOLERATED = 0.01  # share of readers who may meet a failure where no other arm ranks to compare with
+NEGLIGIBLE = 0.002  # share of readers who may meet a failure although no reader of the other arms does
 LEFT = 0.2  # share of readers who may find nothing of the arm's own; gate 5 allows as much
 SAYS = {
     "failed": "met an error of the arm",
@@ -66,6 +67,8 @@ def failing(mine: Met, others: Met, share: float) -> str:
     for name, says in SAYS.items():
         bad, beside = getattr(mine, name), getattr(others, name)
         limit = LEFT if name == "nothing" else TOLERATED
+        if bad <= NEGLIGIBLE * mine.readers:
+            continue
         evidence = []
         if share < 1:
             evidence.append(failing_evidence(bad, bad + beside, share))

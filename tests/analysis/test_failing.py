@@ -35,6 +35,11 @@ def test_each_failure_has_its_own_count_and_the_reason_names_it() -> None:
     assert failing(Met(300, failed=2, late=22, fallback=25), others, 0.5) == ""
 
 
+def test_a_few_failures_among_many_readers_do_not_stop_an_arm_although_the_others_have_none() -> None:
+    assert failing(Met(45_000, late=12, fallback=12), Met(45_000), 0.5) == ""
+    assert failing(Met(4_500, late=12, fallback=12), Met(4_500), 0.5).startswith("12 of 4,500 met a list that was not ready in time")
+
+
 def test_where_no_other_arm_ranks_one_reader_in_a_hundred_may_meet_a_failure() -> None:
     assert failing(Met(2_000, failed=22, fallback=22), NOBODY, 1.0) == ""
     assert "tolerated is 1 %" in failing(Met(2_000, failed=60, fallback=60), NOBODY, 1.0)
