@@ -31,8 +31,9 @@ PRAGMA user_version=1;
 COMMIT;
 """
 FIRST = "SELECT min(seq) FROM event WHERE kind = 'exposure' AND issued_at >= ?"
+# joined to nothing, `kind` uses no index: SQLite would read every event since the beginning to find those few
 NEW = """SELECT kind, arm, reader, issued_at, body FROM event WHERE seq > ? AND seq <= ? AND experiment = ? AND source = ?
-AND kind IN ('exposure', 'impression') AND bot = 0 AND late = 0 AND issued_at >= ?"""
+AND kind || '' IN ('exposure', 'impression') AND bot = 0 AND late = 0 AND issued_at >= ?"""
 
 
 class MetCounts:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from analysis.failing import Met
 from experiments.events.backup import back_up
+from experiments.events.store import open_store, store_path
 from experiments.ladder import ladder_of
 from tests.events.story import START, send
 from tests.web.test_ladder import engine as engine  # a fixture
@@ -20,6 +21,7 @@ from tests.web.test_operations import clock as clock
 from tests.web.test_operations import operations as operations
 from web.cli import commands
 from web.cli.main import app
+from web.met import NEW
 from web.operations import Operations
 
 commands.install()
@@ -41,6 +43,13 @@ def test_what_could_not_be_written_is_not_counted_twice(tmp_path: Path, engine: 
         database.execute("DROP TRIGGER full")
     assert operations.look() == []
     assert met(tmp_path, engine) == Met(52, failed=2, fallback=2, nothing=2)
+
+
+def test_a_look_reads_what_is_new_by_its_number_and_not_everything_since_the_beginning(tmp_path: Path) -> None:
+    send(tmp_path, pages(readers=range(1)))
+    with closing(open_store(store_path(tmp_path))) as store:
+        plan = store.execute("EXPLAIN QUERY PLAN " + NEW, (10, 20, "related", "live", START)).fetchall()
+    assert [row[-1] for row in plan] == ["SEARCH event USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"]
 
 
 def test_damaged_counts_are_counted_anew(tmp_path: Path, engine: Engine, operations: Operations, clock: Clock) -> None:
