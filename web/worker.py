@@ -250,10 +250,7 @@ class Worker:
             except Exception as error:  # the heartbeat carries the words to the jobs page
                 if self.stopping.is_set():
                     return  # the store is closed; whoever comes next goes on
-                said = f"{type(error).__name__}: {error}"
-                if self.faults.get("loader") != said:  # a database may be away for hours
-                    log.exception("loading failed")
-                self.faults["loader"] = said
+                self._tell_of("loader", error)
                 pause_s = 1.0
             self.stopping.wait(pause_s)
 
@@ -264,7 +261,14 @@ class Worker:
                 log.warning("arm %s is %s: %s", arm.arm, arm.state, arm.why)
             self.faults.pop("operations", None)
         except Exception as error:  # the store may be away; the heartbeat carries the words to the health page
-            self.faults["operations"] = f"{type(error).__name__}: {error}"
+            self._tell_of("operations", error)
+
+    def _tell_of(self, part: str, error: Exception) -> None:
+        """Keep a fault for the heartbeat, and log it once: a database may be away for hours."""
+        said = f"{type(error).__name__}: {error}"
+        if self.faults.get(part) != said:
+            log.exception("%s failed", part)
+        self.faults[part] = said
 
     def beat(self) -> None:
         """Say that this worker lives; pages show the age of these words."""

@@ -231,13 +231,15 @@ def test_a_damaged_version_before_is_not_gone_back_to(tmp_path: Path, engine: En
     assert operations.look()[0].state == "stopped"
 
 
-def test_the_worker_tells_of_a_look_that_fails_and_looks_again(tmp_path: Path, engine: Engine) -> None:
+def test_the_worker_tells_of_a_look_that_fails_and_looks_again(tmp_path: Path, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     live(engine)
     send(tmp_path, pages(readers=range(10), **FAILED))
     worker = Worker(Settings(home=tmp_path))
     (tmp_path / "ladder").write_text("no folder can be made here")
     worker.look()
+    worker.look()
     assert "FileExistsError" in worker.faults["operations"]
+    assert [line.message for line in caplog.records] == ["operations failed"]  # where `presslab doctor` says to look, once
     (tmp_path / "ladder").unlink()
     worker.look()
     assert (worker.faults, ladder_of(engine, "newest").state) == ({}, "stopped")

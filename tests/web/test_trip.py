@@ -89,6 +89,17 @@ def second(engine: Engine) -> None:
     approve(engine, propose(engine, "second", "newest", shares=[0.2], version="", step=Step("ada", BEGAN)), Step("eve", BEGAN, "go"))
 
 
+def test_a_version_that_fails_in_two_tests_goes_back_once_and_is_held_in_both(
+    tmp_path: Path, engine: Engine, operations: Operations, clock: Clock
+) -> None:
+    second(engine)
+    versions_of(tmp_path, how_many=3)
+    events = pages(readers=range(10), **FAILED)
+    send(tmp_path, [*events, *(changed(one, experiment="second") for one in pages(readers=range(10), minute=2, **FAILED))])
+    clock.minute = 5
+    assert [(one.state, one.version) for one in operations.look()] == [("held", "2"), ("held", "2")]
+
+
 def test_whoever_moves_an_arm_is_told_of_that_test_although_the_arm_waits_for_another(engine: Engine) -> None:
     before = live(engine)
     draft(engine, replace(PLAN, name="second", layer="other"), Step("ada", BEGAN))
