@@ -157,28 +157,28 @@ class Worker:
         self._runs.add(row.number)
         with self._busy[job.name]:
             start = time.monotonic()
-            outcome = self._outcome(job, self.clock())
+            outcome = self._outcome(job)
             if self.stopping.is_set() and outcome.state == "failed":
                 outcome = Outcome("stopped", "the worker was stopped while it ran", outcome.exit_code, outcome.peak_mb, outcome.reason)
             finish_run(self.engine, row.number, outcome, at=moment(self.clock()), seconds=time.monotonic() - start)
         self._runs.discard(row.number)
 
-    def _outcome(self, job: Job, until_us: int) -> Outcome:
+    def _outcome(self, job: Job) -> Outcome:
         try:
-            return Outcome("done", self.inside[job.name](until_us)) if job.name in self.inside else self._outside(job, until_us)
+            return Outcome("done", self.inside[job.name](self.clock())) if job.name in self.inside else self._outside(job)
         except Exception as error:  # the run table is where a failing job is seen; the worker goes on
             if not self.stopping.is_set():
                 log.exception("job %s failed", job.name)
             return Outcome("failed", f"{type(error).__name__}: {error}", 1)
 
-    def _outside(self, job: Job, until_us: int) -> Outcome:
-        """Run a job in a fresh process, niced, with a limit of memory, killed after its longest time."""
+    def _outside(self, job: Job, until_us: int | None = None) -> Outcome:
+        """Run a job in a fresh process, niced, with a limit of memory, killed after its longest time; up to the moment it begins, if none is given."""
         environment = {**os.environ, **QUIET_ENVIRONMENT, "PRESSLAB_HOME": str(self.home), "PRESSLAB_PROFILE": self.settings.profile}
         with self._heavy:
             if self.stopping.is_set():
                 return Outcome("failed", "not begun")
             child = subprocess.Popen(
-                arguments(job, home=self.home, until_us=until_us), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                arguments(job, home=self.home, until_us=until_us or self.clock()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
                 start_new_session=True,
             )  # fmt: skip
             self._children.add(child)

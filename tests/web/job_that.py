@@ -1,4 +1,4 @@
-"""A job for tests: ``python -m tests.web.job_that fails|hangs|waits|refuses``."""
+"""A job for tests: ``python -m tests.web.job_that fails|hangs|waits|tells|refuses``."""
 
 import os
 import sys
@@ -10,6 +10,9 @@ if sys.argv[1] == "hangs":
     time.sleep(60)
 if sys.argv[1] == "waits":
     sys.stdout.write(f'{{"reason": "threads that wait are {os.environ["OMP_WAIT_POLICY"]}"}}\n')
+    raise SystemExit(3)
+if sys.argv[1] == "tells":
+    sys.stdout.write(f'{{"reason": "until {sys.argv[2]}"}}\n')
     raise SystemExit(3)
 sys.stdout.write('{"reason": "not better than the rule"}\n')
 raise SystemExit(3)

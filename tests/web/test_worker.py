@@ -116,6 +116,22 @@ def test_how_a_job_ended_is_recorded_in_words(worker: Worker, job: Job, state: s
     assert words in row.reason
 
 
+def test_a_job_that_waited_for_others_works_up_to_the_moment_it_begins(worker: Worker) -> None:
+    begins = worker.clock() + 600_000_000
+    assert isinstance(worker.clock, FileClock)
+    worker._heavy.acquire()
+    worker._heavy.acquire()
+    waiting = threading.Thread(
+        target=worker.run_due, args=[Job("tells", "Says until when", HOUR, 0, 5, ("tests.web.job_that", "tells", "{until}"))]
+    )
+    waiting.start()
+    until(lambda: states(worker, "tells") == ["running"])
+    worker.clock.set(begins)
+    worker._heavy.release(2)
+    waiting.join(timeout=20)
+    assert last_runs(worker.engine)["tells"][0].reason == f"until {begins}"
+
+
 def test_threads_of_a_job_leave_the_cores_to_the_site_while_they_wait_for_each_other(worker: Worker) -> None:
     """On a busy machine, two asking threads took 4.4 CPU seconds where two sleeping ones took 0.5."""
     worker.run_due(Job("waits", "Says how its threads wait", HOUR, 0, 5, ("tests.web.job_that", "waits")))
