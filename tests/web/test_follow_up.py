@@ -29,7 +29,7 @@ OWN = {"Origin": "http://localhost"}
 def reported(stand: Stand) -> Stand:
     """A running test of one exposed reader, with its first report."""
     visit(stand)
-    named_report(stand.home, "related", profile="demo", until_us=stand.clock())
+    named_report(stand.home, "related", source="simulated", until_us=stand.clock())
     return stand
 
 
@@ -39,7 +39,7 @@ def ended(stand: Stand) -> Stand:
     visit(stand)
     stop(control_engine(stand.home), "related", Step("Ines", NOW + timedelta(days=1), "enough"))
     stand.advance(2 * 86_400)
-    named_report(stand.home, "related", profile="demo", until_us=stand.clock())
+    named_report(stand.home, "related", source="simulated", until_us=stand.clock())
     return stand
 
 
@@ -83,7 +83,7 @@ def test_a_test_is_stopped_and_decided_on_its_page(reported: Stand) -> None:
     client = reported.client()
     assert client.post(f"{PAGE}/stop", data={"who": "Ines", "reason": ""}, headers=OWN).status_code == 303
     assert experiment_named(control_engine(reported.home), "related").state == "stopped"
-    named_report(reported.home, "related", profile="demo", until_us=reported.clock())
+    named_report(reported.home, "related", source="simulated", until_us=reported.clock())
     typed = {"who": "Ines", "reason": "the editors like it", "arm": "newest"}
     assert client.post(f"{PAGE}/decide", data=typed, headers=OWN).status_code == 303
     record = experiment_named(control_engine(reported.home), "related")
