@@ -202,12 +202,12 @@ class _Builder:
                 return
             if not self._acceptable(row, capped=capped):
                 continue
+            article = row[0]
+            self.taken.add(article)
             if not missing:
                 self.spare.append(row)
                 continue
-            article = row[0]
             self.chosen.append(row)
-            self.taken.add(article)
             self._count(article)
             missing = self.missing
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from experiments.serving.recommender import Catalogue, Context, Ranking
 from experiments.serving.signals import Signals, Texts, with_texts
-from experiments.serving.slate import Pin, SlateRules, build_slate, pool_at
+from experiments.serving.slate import Pin, Slate, SlateRules, build_slate, pool_at
 from tests.conftest import NOW, article
 
 AT = NOW.timestamp()
@@ -228,3 +228,31 @@ def test_the_pool_is_what_a_look_at_every_article_finds(ages: list[float], busy:
     pool = pool_at(catalogue, AT, article=opened, rules=rules)
     assert pool.tolist() == expected.tolist()
     assert pool.dtype == np.int32
+
+
+def test_exploration_may_draw_each_article_once_when_the_arm_ranks_too_few(catalogue: Catalogue) -> None:
+    """A place of the section of the open article and one of the whole site name the same article; it is one chance, as logged."""
+    at_four = [
+        build_slate(ranking(1, 2, 3, 5, 6), context(catalogue, seed=seed), rules=SlateRules(explore=1.0)).items[3] for seed in range(400)
+    ]
+    assert {round(1 / item.propensity) for item in at_four} == {len({item.article for item in at_four})}
+
+
+@given(
+    st.lists(st.tuples(st.floats(-100, 100), st.booleans(), st.booleans()), min_size=1, max_size=30),
+    st.lists(st.integers(-1, 40), unique=True, max_size=12),
+    st.lists(st.integers(0, 29), max_size=8),
+    st.integers(0, 1_000),
+)
+def test_whatever_an_arm_and_the_editors_want_nothing_withdrawn_unpublished_or_open_is_shown(
+    kinds: list[tuple[float, bool, bool]], wanted: list[int], listed: list[int], seed: int
+) -> None:
+    articles = [
+        article(i, published_at=NOW - timedelta(hours=hours), evergreen=lasting, withdrawn=withdrawn)
+        for i, (hours, lasting, withdrawn) in enumerate(kinds)
+    ]
+    known = [i for i in listed if i < len(articles)]
+    now = context(Catalogue(articles), seed=seed)
+    pins = [Pin(i, place, AT - 1, AT + 1) for place, i in enumerate(known)]
+    items = build_slate(ranking(*wanted), now, rules=SlateRules(explore=0.5), pins=pins, editors=known).items
+    assert all(not articles[a].withdrawn and articles[a].published_at <= NOW and a != 0 for a in shown(Slate(items)))
