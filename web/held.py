@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -18,7 +18,7 @@ from experiments.files import replace_json
 from experiments.serving.recommender import Explainable, Ranking, discover
 from experiments.serving.slate import Item, build_slate
 from web import reasons
-from web.identity import ID_DAYS, Identity
+from web.identity import ID_DAYS, Identity, short_id
 from web.records import Visit
 from web.site_protocol import SlotItem, WhyView
 
@@ -114,8 +114,10 @@ class Held:
 
     def _items(self, claims: PageClaims, who: Identity, arm: Any) -> list[SlotItem]:
         published = self.site.published
-        visit = Visit(claims.page_view, claims.issued_at, who, "article", "", claims.config, self._opened(who))
-        context = self.site.context_for(published, visit)
+        then = replace(who, recent=who.recent.before_read(short_id(claims.article)))
+        visit = Visit(claims.page_view, claims.issued_at, then, "article", "", claims.config, claims.article)
+        live = next((x.experiment for x in published.experiments if x.experiment.name == claims.experiment), None)
+        context = self.site.context_for(published, visit, salt=live.salt or live.name if live else "site")
         try:
             ranking = arm.rank(context) if arm else Ranking.empty()
         except Exception as error:  # an arm is foreign code; a reader's page never fails because of it
@@ -136,12 +138,6 @@ class Held:
             because = reasons.because(arm, context, position, published.catalogue) if by_arm else ""
             found.append(SlotItem(article, f"/en/article/{identity}", because or words))
         return found
-
-    def _opened(self, who: Identity) -> str:
-        """The article this device opened last, if it is kept in the browser."""
-        known = reasons.short_ids(self.site.catalogue)
-        position = known.get(who.recent.articles[-1]) if who.recent.articles else None
-        return self.site.catalogue.ids[position] if position is not None else ""
 
 
 def _kind(name: str) -> str:

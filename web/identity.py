@@ -95,6 +95,12 @@ class Recent:
         kept = (*(a for a in self.articles if a != article), article)[-KEPT_READS:]
         return Recent(kept, now_s, self.before(now_s) + 1)
 
+    def before_read(self, article: str) -> Recent:
+        """Return the memory as it was when ``article`` was opened, if that was the last read."""
+        if not self.articles or self.articles[-1] != article:
+            return self
+        return Recent(self.articles[:-1], self.last_s, self.in_session - 1)
+
 
 def shown_text(shown: Shown) -> str:
     """Return what was shown as it stands in the cookie: pages and articles by short id, hours in hexadecimal."""

@@ -171,7 +171,8 @@ class NewsSite:
             if slot:
                 leave_degraded(self.outbox, error, visit=visit, assignment=slot.assignment, experiment=slot.experiment)
             return OpenPage(None, SlotView() if slot else None, who.choices, not who.new, who)
-        return OpenPage(self._token(visit, slot), self._view(visit, slot), who.choices, not who.new, who)
+        catalogue = published.catalogue  # places of the slot are of this one, also when another is published meanwhile
+        return OpenPage(self._token(visit, slot, catalogue), self._view(visit, slot, published), who.choices, not who.new, who)
 
     def _unmeasured(self, request: Request, who: Identity, page_type: str, article: str) -> OpenPage:
         """Bots, prefetches and readers who object: the status quo, no id, nothing enrolled."""
@@ -237,24 +238,23 @@ class NewsSite:
             return []
         return [click(visit, page_view=link.page_view, slot=link.slot, position=link.position, experiment=experiment, arm=arm)]
 
-    def _token(self, visit: Visit, slot: _Slot | None) -> str:
-        articles = tuple(self.catalogue.ids[i.article] for i in slot.picked.slate.items) if slot else ()
+    def _token(self, visit: Visit, slot: _Slot | None, catalogue: Catalogue) -> str:
+        articles = tuple(catalogue.ids[i.article] for i in slot.picked.slate.items) if slot else ()
         experiment, arm = _test_of(slot)
         claims = PageClaims(
             visit.page_view, self.tokens.reader_hash(visit.identity.reader), visit.identity.source, visit.at_us,
-            config=visit.config, experiment=experiment, arm=arm, articles=articles,
+            config=visit.config, experiment=experiment, arm=arm, articles=articles, article=visit.article,
         )  # fmt: skip
         return self.tokens.page(claims)
 
-    def _view(self, visit: Visit, slot: _Slot | None) -> SlotView | None:
+    def _view(self, visit: Visit, slot: _Slot | None, published: Published) -> SlotView | None:
         if slot is None:
             return None
-        catalogue = self.published.catalogue
-        items = []
+        catalogue, items = published.catalogue, []
         for place, item in enumerate(slot.picked.slate.items):
             article = catalogue.articles[item.article]
             token = self.tokens.link(visit.page_view, SLOT, place, linked(article.id, visit.identity.reader, _test_of(slot)[0]))
-            items.append(SlotItem(article, f"/en/article/{article.id}?via={token}", reasons.sentence(item, self.published.signals)))
+            items.append(SlotItem(article, f"/en/article/{article.id}?via={token}", reasons.sentence(item, published.signals)))
         return SlotView(tuple(items), ask=visit.identity.choices.personal is None, name=SLOT)
 
     def finish(self, response: Response, page: PageView) -> None:

@@ -117,7 +117,7 @@ class PageClaims(msgspec.Struct, frozen=True, gc=False, array_like=True):
     source : ``live`` or ``simulated``.
     issued_at : UTC microseconds.
     config, experiment, arm : of the slot; empty without one.
-    articles : what the slot showed, in order.
+    articles : what the slot showed, in order. article : the open one; empty on other pages.
     """
 
     page_view: str
@@ -128,6 +128,7 @@ class PageClaims(msgspec.Struct, frozen=True, gc=False, array_like=True):
     experiment: str = ""
     arm: str = ""
     articles: tuple[str, ...] = ()
+    article: str = ""
 
 
 _claims = msgspec.json.Decoder(PageClaims).decode

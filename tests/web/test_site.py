@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from flask.testing import FlaskClient
 
+from experiments.content import add_articles
 from experiments.events import lake
+from experiments.events.event import Event
 from experiments.events.store import balance
 from experiments.lifecycle import Step, draft, publish_plan, start, stop
 from experiments.serving.level_shares import levels_of
 from experiments.serving.recommender import Context, Ranking
+from experiments.serving.slate import pool_at
 from experiments.tables import control_engine
 from recsys.interactions import to_reads
 from tests.web.site_fixture import NOW, PHONE, Stand
@@ -24,6 +29,7 @@ from web.site_protocol import Choices
 
 TOKEN = re.compile(r'data-token="([^"]+)"')
 ARTICLE = re.compile(r'<dt><a href="/en/article/([^"?]+)')
+REASON = re.compile(r"<dd>([^<]+)</dd>")
 SLOT = re.compile(r'href="(/en/article/[^"?]+\?via=[^"]+)"')
 
 
@@ -357,3 +363,38 @@ def test_an_arm_is_told_how_far_the_session_is_and_a_new_one_begins_at_nothing(s
         stand.advance(pause_s)
         read(client, f"/en/article/{stand.article}")
     assert told == [0, 1, 2, 0, 1]
+
+
+def test_a_page_names_the_articles_that_were_recorded_when_others_are_published_meanwhile(stand: Stand) -> None:
+    """Positions of articles move when one is added; the page was chosen, and logged, before."""
+    client, keep = stand.reader_in("newest"), stand.site.outbox.append
+
+    def published_meanwhile(events: Sequence[Event], *, timeout_s: float = 1.0) -> None:
+        keep(events, timeout_s=timeout_s)
+        add_articles(stand.home, [replace(stand.site.catalogue.articles[0], id="0-the-first-of-all")])
+        stand.site.published = refresh(stand.home, stand.site.published)
+
+    stand.site.outbox.append = published_meanwhile  # type: ignore[method-assign]
+    page = read(client, f"/en/article/{stand.article}")
+    (logged,) = (e["body"]["items"] for e in stand.events() if e["kind"] == "impression")
+    assert [link.partition("?")[0].rpartition("/")[2] for link in SLOT.findall(page)] == [item["article"] for item in logged]
+
+
+@pytest.mark.parametrize("agreed", [False, True])
+def test_why_this_says_what_the_page_said_also_of_what_was_explored(stand: Stand, agreed: bool) -> None:
+    stand.site.rules = replace(stand.site.rules, explore=1.0)
+    published = stand.site.published
+    position = published.catalogue.position(stand.article)
+    assert position is not None
+    fresh = pool_at(published.catalogue, NOW.timestamp(), article=position)[:12]
+    rows = {"co_indptr": np.repeat([0, len(fresh)], [position + 1, len(published.catalogue) - position]), "co_articles": fresh}
+    weights = {"co_weights": np.ones(len(fresh), np.float32), "co_total": np.full(len(published.catalogue), 12.0, np.float32)}
+    stand.site.published = replace(published, signals=replace(published.signals, **rows, **weights))
+    client = stand.reader_in("front")
+    if agreed:
+        client.post("/en/choose", data={"personal": "yes"}, headers=PHONE)
+    for opened in (published.catalogue.ids[fresh[0]], stand.article):
+        page = read(client, f"/en/article/{opened}")
+    told = REASON.findall(page)
+    assert "Read next by readers of this article" in told
+    assert REASON.findall(read(client, f"/en/why/{TOKEN.findall(page)[0]}"))[: len(told)] == told
