@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from experiments.errors import ArtefactError, ExperimentError, NotFoundError, nearest
 from experiments.experiment import Experiment
-from experiments.files import read_json, replace_json
+from experiments.files import locked_file, read_json, replace_json
 from experiments.tables import AuditRow, ExperimentRow
 
 __all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
@@ -190,11 +190,19 @@ def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[st
     ----------
     shares : experiment -> arm -> share actually served, where it departs from the plan (a fault the split check must find).
     """
+    with locked_file(home / "plan" / "lock"):  # whoever read before another's step must not write after it
+        body = _plan_body(engine, at, shares or {})
+        version = sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        replace_json(home / "plan" / "current.json", {"version": version[:16], "sha256": version, "body": body})
+    return version[:16]
+
+
+def _plan_body(engine: Engine, at: datetime, shares: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     known = experiments(engine)
     running = [record for record in known if record.state == "running"]
     decided = sorted((r for r in known if r.decided_at is not None), key=lambda r: r.decided_at or at)
     drafts = {r.experiment.name for r in known if r.state == "draft"}
-    body = {
+    return {
         "at": at.isoformat(),
         "shadow": _shadow(engine, drafts),
         "defaults": {r.experiment.slot: r.decided_arm for r in decided},
@@ -202,14 +210,11 @@ def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[st
             {
                 "plan": r.experiment.to_dict(),
                 "phase": r.phases[-1]["number"],
-                "shares": (shares or {}).get(r.experiment.name, r.phases[-1]["shares"]),
+                "shares": shares.get(r.experiment.name, r.phases[-1]["shares"]),
             }
             for r in sorted(running, key=lambda r: r.experiment.name)
         ],
     }
-    version = sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
-    replace_json(home / "plan" / "current.json", {"version": version[:16], "sha256": version, "body": body})
-    return version[:16]
 
 
 def publish_if_behind(home: Path, engine: Engine, *, at: datetime) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import file_digest
@@ -18,6 +17,7 @@ from experiments.errors import DataError
 from experiments.events.engine import Store
 from experiments.events.event import KINDS
 from experiments.events.wire import COLUMNS, Columns
+from experiments.files import locked_file
 
 __all__ = [
     *("DAY_US", "OF_THE_DAY", "SHARDS", "Partition", "damaged", "faults", "late_for_their_day", "locked", "of_the_day", "partitions"),
@@ -105,17 +105,9 @@ def faults(found: Sequence[Partition]) -> list[str]:
     return [fault for one in found if (fault := _fault(one) or _changed(one))]
 
 
-@contextmanager
-def locked(home: Path) -> Iterator[None]:
+def locked(home: Path) -> AbstractContextManager[None]:
     """Hold the right to write or remove sealed files; waits for whoever has it."""
-    folder = sealed_folder(home)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+    return locked_file(sealed_folder(home) / "lock")
 
 
 def spill_folder(home: Path) -> Path:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Thread
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -108,3 +111,30 @@ def test_the_published_plan_holds_running_experiments_and_what_was_decided(home:
     publish_plan(home, engine, at=AT)
     body = json.loads((home / "plan" / "current.json").read_text())["body"]
     assert (body["experiments"], body["defaults"]) == ([], {"article.related": "front"})
+
+
+class Overtaken(dict[str, dict[str, float]]):
+    """Shares that are asked for while a plan is written: somebody else takes a step just then."""
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        super().__init__(other={})
+        self.other = Thread(target=step)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.other.start()
+        self.other.join(timeout=0.3)  # long enough for a step that need not wait
+        return default
+
+
+def test_a_stopped_test_stays_stopped_for_readers_when_two_people_publish_at_once(engine: Engine, home: Path) -> None:
+    draft(engine, PLAN, STEP)
+    start(engine, "related", STEP)
+
+    def stopped() -> None:
+        stop(engine, "related", STEP)
+        publish_plan(home, engine, at=AT)
+
+    shares = Overtaken(stopped)
+    publish_plan(home, engine, at=AT, shares=shares)
+    shares.other.join()
+    assert json.loads((home / "plan" / "current.json").read_text())["body"]["experiments"] == []
