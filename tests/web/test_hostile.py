@@ -119,7 +119,7 @@ def test_a_request_that_names_no_host_is_refused_where_it_must(stand: Stand, pro
     assert Response.from_app(stand.app, environment).status_code == status
 
 
-@pytest.mark.parametrize("header", ["X-Forwarded-Proto", "X-Forwarded-For", "X-Forwarded-Host", "Forwarded", "Via"])
+@pytest.mark.parametrize("header", ["X-Forwarded-Proto", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Forwarded", "Via"])
 def test_the_console_is_not_there_for_whoever_comes_through_a_proxy(stand: Stand, header: str) -> None:
     client, passed_on = stand.client(), {**PHONE, header: "https"}
     assert client.get("/console/en/jobs", headers=PHONE).status_code == 200
