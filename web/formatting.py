@@ -281,7 +281,6 @@ def ago(value: datetime, now: datetime) -> str:
     return f"{at.day} {at:%b}" if at.year == now.year else f"{at.day} {at:%b %Y}"
 
 
-@lru_cache(maxsize=4_096)
 def iso(value: datetime | str | float | None) -> str:
     """Write a moment for machines.
 
@@ -291,4 +290,9 @@ def iso(value: datetime | str | float | None) -> str:
     '2026-11-21T00:00:00Z'
     """
     at = moment(value)
-    return "" if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return "" if at is None else _iso(at)
+
+
+@lru_cache(maxsize=4_096)  # of UTC only: in other zones two moments of the hour that comes twice are equal
+def _iso(at: datetime) -> str:
+    return at.strftime("%Y-%m-%dT%H:%M:%SZ")
