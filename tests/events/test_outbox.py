@@ -170,7 +170,7 @@ def test_entries_of_one_commit_are_kept_in_their_order_however_many(tmp_path: Pa
 
 
 def test_a_writer_that_was_killed_and_lost_its_lock_file_is_not_waited_for(tmp_path: Path) -> None:
-    acknowledged = harness.kill_after(harness.start("writer", tmp_path, "FULL", 0, 10_000), lines=20)
+    acknowledged = harness.until_it_dies(harness.start("writer", tmp_path, "killed", 0, 13))
     for lock in (tmp_path / "outbox").glob("*.lock"):
         lock.unlink()
     found = harness.verdict(tmp_path, acknowledged)
@@ -230,7 +230,8 @@ def test_a_writer_whose_file_is_removed_acknowledges_nothing_more_in_it(tmp_path
 
 
 def test_a_database_that_was_removed_comes_back_with_what_its_log_holds(tmp_path: Path) -> None:
-    acknowledged = harness.kill_after(harness.start("writer", tmp_path, "FULL", 0, 10_000), lines=20)
+    acknowledged = harness.until_it_dies(harness.start("writer", tmp_path, "killed", 0, 13))
+    assert len(outbox_files(tmp_path / "outbox")) == 3
     for path in outbox_files(tmp_path / "outbox"):
         path.unlink()
     for lock in (tmp_path / "outbox").glob("*.lock"):

@@ -3,6 +3,8 @@
 ``python -m tests.faults.writer HOME MODE SEED BATCHES [ROTATE]``, a new file after ROTATE bytes of log, MODE one of
 
 - ``FULL``, ``OFF`` : the outbox with that ``synchronous``; a line is printed after ``append`` has returned.
+- ``killed`` : as ``FULL``, and kills itself after the last batch, when nothing is being written. (A kill from outside may
+  come in the middle of a commit; what is left of that is a counted alarm.)
 - ``hasty`` : says "acknowledged" before it appends, and appends at the very end. Broken on purpose: the harness must
   report losses, or it proves nothing.
 """
@@ -10,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +41,8 @@ def main(home: str, mode: str, seed: str, batches: str, rotate: str = "60000") -
         else:
             outbox.append(events, timeout_s=60)
         os.write(1, "".join(f"{event.id.hex()}\n" for event in events).encode())
+    if mode == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
     if held:
         outbox.append(held, timeout_s=60)
     outbox.close()
