@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -25,6 +26,7 @@ from web.worker_state import worker_state
 __all__ = ["Stored", "advised"]
 
 WORKER_SILENT_S = 30
+UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
 
 
 class Stored:
@@ -74,9 +76,10 @@ class Stored:
         publish_plan(self.home, self.engine, at=step.at)
 
     def _step(self, who: str, reason: str) -> Step:
-        if not who.strip():
+        name = _plain(who)
+        if not name:
             raise ExperimentError("a step in the record needs a name.", "Say who you are.")
-        return Step(f"{' '.join(who.split())} (named on the page)", moment(self.clock()), " ".join(reason.split()))
+        return Step(f"{name} (named on the page)", moment(self.clock()), _plain(reason))
 
     def reports(self) -> list[dict[str, Any]]:
         """Return one summary per experiment, also of those that have no report yet; the newest first."""
@@ -174,6 +177,11 @@ class Stored:
     def explanation(self) -> dict[str, Any] | None:
         summary: dict[str, Any] | None = read_json(self.home / "explanations" / "ranked.json")
         return summary
+
+
+def _plain(typed: str) -> str:
+    """What was typed, on one line, without signs that are not seen or turn the line around: an entry is read for ever."""
+    return " ".join(UNSEEN.sub("", " ".join(typed.split())).split())
 
 
 def _proposed(engine: Engine, name: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from experiments.experiment import Experiment
+from experiments.files import read_json, replace_json
 from experiments.ladder import propose
-from experiments.lifecycle import Step, decide, draft, experiment_named, note, start, stop, trail
+from experiments.lifecycle import Step, audit_faults, decide, draft, experiment_named, note, start, stop, trail
 from experiments.migrate import migrate
 from experiments.settings import Settings
 from experiments.tables import control_engine
@@ -187,3 +189,78 @@ def test_a_report_that_was_not_written_twice_in_a_row_says_so(home: Path) -> Non
 
     assert told(1.9) == ""
     assert told(2.1) == "This report should be written every hour at :20 and was not. The worker is off."
+
+
+def seen_on(stand: Stand, path: str) -> str:
+    """The mark in the form of a page."""
+    marks = [e.attributes["value"] for e in page_of(stand, path).one("form", "step").walk() if e.attributes.get("name") == "seen"]
+    return str(marks[0])
+
+
+def test_a_draft_that_was_planned_anew_is_not_started_from_a_page_that_shows_the_old_plan(stand: Stand) -> None:
+    path = drafted(stand)
+    typed = {"who": "Ines", "reason": "spring", "seen": seen_on(stand, path)}
+    anew = replace(stand.plan, name="footer", layer="footer", planned_days=99)
+    draft(control_engine(stand.home), anew, Step("Bram", NOW, "longer"))
+    refused = stand.client().post(f"{path}/start", data=typed, headers=OWN)
+    assert refused.status_code == 422
+    assert "The plan was changed since you opened this page." in refused.text
+    assert experiment_named(control_engine(stand.home), "footer").state == "draft"
+    assert stand.client().post(f"{path}/start", data={**typed, "seen": seen_on(stand, path)}, headers=OWN).status_code == 303
+
+
+def test_a_decision_is_not_recorded_beside_another_advice_than_the_page_showed(ended: Stand) -> None:
+    typed = {"who": "Ines", "reason": "as advised", "arm": "status_quo", "seen": seen_on(ended, PAGE)}
+    path = ended.home / "reports" / "related.json"
+    report = read_json(path)
+    replace_json(path, {**report, "verdict": {**report["verdict"], "key": "ship", "arm": "front", "sentence": "Ship front."}})
+    refused = ended.client().post(f"{PAGE}/decide", data=typed, headers=OWN)
+    assert refused.status_code == 422
+    assert "The report advises something else since you opened this page." in refused.text
+    assert experiment_named(control_engine(ended.home), "related").state == "stopped"
+
+
+def test_a_form_that_is_sent_twice_takes_one_step_and_offers_it_no_more(ended: Stand) -> None:
+    typed = {"who": "Ines", "reason": "the editors like it", "arm": "newest", "seen": seen_on(ended, PAGE)}
+    first, second = (ended.client().post(f"{PAGE}/decide", data=typed, headers=OWN) for _ in range(2))
+    assert (first.status_code, second.status_code) == (303, 422)
+    assert not parse(second.text).all("form", "step")
+    assert [row.action for row in trail(control_engine(ended.home), "related")].count("decide") == 1
+
+
+def test_of_two_people_who_decide_at_once_one_is_refused_and_the_record_holds(ended: Stand) -> None:
+    def posted(arm: str) -> int:
+        typed = {"who": arm, "reason": "at once", "arm": arm}
+        return ended.client().post(f"{PAGE}/decide", data=typed, headers=OWN).status_code
+
+    with ThreadPoolExecutor(4) as people:
+        assert sorted(people.map(posted, ("front", "newest", "status_quo", "front"))) == [303, 422, 422, 422]
+    assert audit_faults(control_engine(ended.home)) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("<b>Ines</b>", "<b>Ines</b>"),
+        ("Ines\x00\x1b[31m", "Ines[31m"),
+        ("\u202eseni\u202c\u200b", "seni"),
+        ("Ines\r\nBram\t\u2028x", "Ines Bram x"),
+    ],
+)
+def test_a_name_is_kept_on_one_line_without_signs_that_nobody_sees(ended: Stand, typed: str, kept: str) -> None:
+    data = {"who": typed, "reason": typed, "arm": "newest"}
+    assert ended.client().post(f"{PAGE}/decide", data=data, headers=OWN).status_code == 303
+    last = trail(control_engine(ended.home))[-1]
+    assert (last.actor, last.reason) == (f"{kept} (named on the page)", kept)
+    assert html.escape(kept) in ended.client().get("/console/en/record").text
+    assert "<b>Ines" not in ended.client().get(PAGE).text
+
+
+@pytest.mark.parametrize(
+    ("field", "typed"), [("who", "\u200b"), ("who", "\x00"), ("reason", "..."), ("who", "x" * 81), ("reason", "x" * 10_000)]
+)
+def test_nothing_is_recorded_of_a_field_that_says_nothing_or_would_be_cut(ended: Stand, field: str, typed: str) -> None:
+    data = {"who": "Ines", "reason": "the editors like it", "arm": "newest", field: typed}
+    answer = ended.client().post(f"{PAGE}/decide", data=data, headers=OWN)
+    assert (answer.status_code, parse(answer.text).one("div", "stale").one("a").attributes["href"]) == (422, f"#{field}")
+    assert experiment_named(control_engine(ended.home), "related").state == "stopped"

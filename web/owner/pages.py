@@ -183,7 +183,9 @@ def _done(name: str, form: Form, take: Callable[[], None]) -> AnyResponse:
             return redirect(url_for("console.report", name=name), 303)
         except PresslabError as error:
             form = replace(form, faults=(("", f"{error.what} {error.hint}".strip()),))
-    response = _page(_known(name), form)
+    known = _known(name)
+    now = form_of(known)
+    response = _page(known, form if now and now.step == form.step else replace(form, step=""))
     response.status_code = 422
     return response
 
