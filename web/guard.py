@@ -30,7 +30,7 @@ def same_origin(asked: Request) -> bool:
     origin = asked.headers.get("Origin")
     if origin is not None:
         return origin == f"{asked.scheme}://{asked.host}"
-    return not asked.cookies.get("pl_session")
+    return not asked.cookies
 
 
 def protect(app: Flask) -> None:

@@ -128,6 +128,24 @@ def test_the_console_is_not_there_for_whoever_comes_through_a_proxy(stand: Stand
     assert client.get("/en/", headers=passed_on).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"Origin": "null"}, 403),
+        ({"Origin": "http://localhost.example"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Origin": "http://localhost"}, 403),
+        ({"Sec-Fetch-Site": "same-site"}, 403),
+        ({"Cookie": "pl_id=x"}, 403),  # a browser, and it does not say which page the form is on
+        ({}, 422),
+        ({"Sec-Fetch-Site": "same-origin", "Cookie": "pl_id=x"}, 422),
+    ],
+)
+def test_a_step_is_taken_from_our_own_pages_or_by_a_program_without_cookies(stand: Stand, headers: dict[str, str], status: int) -> None:
+    agent = {"User-Agent": PHONE["User-Agent"]}
+    client = stand.app.test_client(use_cookies=False)  # the header of the request counts
+    assert client.post("/console/en/experiment/related/stop", data={"who": ""}, headers={**agent, **headers}).status_code == status
+
+
 def test_no_body_sent_to_the_beacon_is_answered_with_a_500(stand: Stand) -> None:
     client = stand.reader_in("front")
     token = TOKEN.findall(client.get(f"/en/article/{stand.article}", headers=PHONE).text)[0]
