@@ -54,12 +54,13 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train an arm in a fresh process, compare it with the heuristic on the last days, publish it unless it is refused."""
+    import json
+
     from experiments.settings import load_settings
-    from web.cli.output import print_json
 
     status, told = trained(load_settings(home).home, name, until=until, seed=seed)
     if as_json or "state" not in told:
-        print_json(told)
+        typer.echo(json.dumps(told))  # one line, as the training itself prints: scripts read the last one
     else:
         typer.echo(f"{name}, {told['state']}: {told.get('says') or told.get('reason')}")
         if (told.get("gate") or {}).get("waived"):
