@@ -72,7 +72,7 @@ def moment_rows(folder: Path) -> Iterator[tuple[str, float, str, float]]:
     ours = READERS / sums
     yield "moments of a file, exact", ours, "the same query by hand", READERS / hand
     yield "the same with every check of the file", READERS / whole, "the same query by hand", READERS / hand
-    peer = os.environ.get("PRESSLAB_TEA_TASTING", "")
+    peer = os.environ.get("TEA_TASTING", "")
     if peer:
         seconds = min(
             float(subprocess.run([peer, "-c", TEA, str(path)], capture_output=True, text=True, check=True).stdout.split()[-1])
