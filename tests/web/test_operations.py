@@ -183,13 +183,19 @@ def versions_of(home: Path, *, how_many: int) -> None:
         publish(home, "newest", write_bundle(home / "models" / "newest", {"x": np.full(1, number)}, {}).version, at_us=number)
 
 
+def tripped(home: Path, operations: Operations, clock: Clock) -> Ladder:
+    """An arm of two versions that failed for its readers, as the look five minutes later leaves it."""
+    versions_of(home, how_many=2)
+    send(home, pages(readers=range(10), **FAILED))
+    clock.minute = 5
+    (found,) = operations.look()
+    return found
+
+
 def test_a_model_goes_back_to_the_version_before_and_stays_there_until_a_person_resumes(
     tmp_path: Path, engine: Engine, operations: Operations, clock: Clock
 ) -> None:
-    versions_of(tmp_path, how_many=2)
-    send(tmp_path, pages(readers=range(10), **FAILED))
-    clock.minute = 5
-    (held,) = operations.look()
+    held = tripped(tmp_path, operations, clock)
     assert (held.state, held.share, held.version) == ("held", 0.2, "1")
     pointer = current(tmp_path, "newest")
     assert pointer is not None
@@ -212,10 +218,7 @@ def test_a_model_goes_back_to_the_version_before_and_stays_there_until_a_person_
 def test_when_the_version_before_trips_too_or_is_damaged_nobody_gets_the_arm_any_more(
     tmp_path: Path, engine: Engine, operations: Operations, clock: Clock
 ) -> None:
-    versions_of(tmp_path, how_many=2)
-    send(tmp_path, pages(readers=range(10), **FAILED))
-    clock.minute = 5
-    assert operations.look()[0].state == "held"
+    assert tripped(tmp_path, operations, clock).state == "held"
     send(tmp_path, pages(readers=range(20, 30), minute=6, **FAILED))
     (stopped,) = operations.look()
     assert (stopped.state, stopped.share) == ("stopped", 0.0)
