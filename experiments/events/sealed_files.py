@@ -22,7 +22,7 @@ from experiments.files import sync_folder
 
 __all__ = ["ENVELOPE", "events_of", "facts_of", "publish", "schema", "views_after", "without", "write"]
 
-ROWS_A_GROUP = 65_536
+ROWS_A_GROUP = 131_072
 ENVELOPE = ("seq", "shard", *COLUMNS)
 
 

@@ -1,7 +1,8 @@
 """From sealed events to the effects of ten metrics in three arms, beside one query written by hand over the same files.
 
 ``python -m tests.benchmarks.events_to_effects 1 10 100`` takes millions of events; each side runs in a process of its own.
-``growth 10 100`` runs two sizes in turns: on a machine that changes its speed the shortest of short runs says too little about a long one.
+``growth 10 100`` runs two sizes in turns, as many small runs as make up the events of a large one: a machine that has been busy for
+a minute or two is slower than one that rested, and both sides must be busy equally long.
 """
 
 from __future__ import annotations
@@ -102,19 +103,19 @@ def sides(millions: float, *, rounds: int = 3) -> tuple[int, Side, Side]:
         shutil.rmtree(home)
 
 
-def growth(small: float, large: float, *, turns: int = 3) -> None:
-    """Print seconds of two sizes in turns, three small runs between two large ones, and how many times the small the large takes."""
+def growth(small: float, large: float, *, turns: int = 2) -> None:
+    """Print seconds of two sizes in turns, and how many times the events and the seconds of the small one the large one has."""
     homes = {size: Path(tempfile.mkdtemp(prefix="presslab-events-")) for size in (small, large)}
     try:
         events = {size: build(home, round(size * 1e6)) for size, home in homes.items()}
+        rows = events[large] / events[small]
         runs: dict[float, list[tuple[float, float]]] = {small: [], large: []}
-        for turn in range(turns):
-            for size in [small] * 3 + [large] * (turn < turns - 1):
+        for _ in range(turns):
+            for size in [small] * round(rows) + [large]:
                 runs[size].append(measured("ours", homes[size])[:2])
         for size, pairs in runs.items():
             print(f"{events[size]:,} events: " + ", ".join(f"{wall:.1f} s ({busy:.1f} s of processor)" for wall, busy in pairs), flush=True)  # noqa: T201
         wall, busy = (fmean(pair[i] for pair in runs[large]) / fmean(pair[i] for pair in runs[small]) for i in (0, 1))
-        rows = events[large] / events[small]
         print(f"{rows:.1f} times the events: {wall:.1f} times the seconds, {busy:.1f} times those of processor, by means")  # noqa: T201
     finally:
         for home in homes.values():
