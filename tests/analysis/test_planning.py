@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,7 @@ from analysis.planning import Spread, forecast, goal_design, half_width, spreads
 from analysis.power import INFLATION, Design, detectable_effect, readers_needed
 from analysis.totals import metrics_of, totals
 from experiments.clock import FileClock, moment
-from experiments.errors import ExperimentError, MetricError
+from experiments.errors import ExperimentError
 from experiments.events.lake import moments
 from experiments.events.lake_history import past
 from experiments.experiment import Arm, Experiment
@@ -36,7 +35,7 @@ from tests.analysis.test_words import assert_plain
 from tests.events.story import DAY, START, Story, send
 from web.cli.commands import install
 from web.cli.main import app
-from web.cli.plan import Stated, ahead, print_ahead, read_plan, remaining
+from web.cli.plan import Stated, ahead, print_ahead, remaining
 
 TWO = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
 PLAN = Experiment("related", "Does it pay?", "status_quo", TWO, window_days=1.0, planned_days=28.0, smallest_uplift=0.1)
@@ -343,18 +342,6 @@ def test_the_forecast_speaks_in_plain_words(capsys):
             found = forecast(experiment, dict.fromkeys(("views_per_session", "dwell_per_view"), spread), arrivals).to_dict()
             text = said(capsys, {"experiment": "next", "goal": experiment.goal, "history": {"readers": 1400, "days": 14}, **found})
             assert_plain(*(line for line in text.splitlines() if line.endswith(".")))
-
-
-def test_a_plan_that_cannot_be_read_says_where_and_what_to_do(tmp_path):
-    for text in ("{", "[1]"):
-        (tmp_path / "plan.json").write_text(text)
-        with pytest.raises(ExperimentError, match=r"plan\.json"):
-            read_plan(tmp_path / "plan.json")
-    with pytest.raises(ExperimentError, match="Give a TOML file"):
-        read_plan(tmp_path / "none.toml")
-    with pytest.raises(MetricError, match="did you mean"):
-        read_plan(written(tmp_path, goal="views_per_sessions"))
-    assert read_plan(written(tmp_path)).planned_days == timedelta(days=28).days
 
 
 def test_a_plan_never_asks_for_fewer_readers_than_a_report_needs():

@@ -51,8 +51,9 @@ def plan(
 ) -> None:
     """Say how many readers and weeks a plan needs, and store it as a draft."""
     from experiments.lifecycle import draft, experiment_named
+    from experiments.plan_file import read_plan
     from web.cli.output import print_json, say
-    from web.cli.plan import Stated, ahead, now_of, print_ahead, print_left, read_plan, remaining
+    from web.cli.plan import Stated, ahead, now_of, print_ahead, print_left, remaining
 
     if again:
         folder, engine = _open(home)

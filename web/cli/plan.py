@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -26,12 +24,11 @@ from experiments.events.lake_history import Past, past
 from experiments.events.lake_rules import DAY_US
 from experiments.experiment import Experiment
 from experiments.lifecycle import Record
-from experiments.metric import metric
 from experiments.settings import load_settings
 from web.cli.output import print_table, tell
 from web.owner.words import arm_label, metric_says
 
-__all__ = ["Stated", "ahead", "now_of", "print_ahead", "print_left", "read_plan", "remaining"]
+__all__ = ["Stated", "ahead", "now_of", "print_ahead", "print_left", "remaining"]
 
 ASK = "Give --cv and --readers-per-day to plan without a past."
 MOST_ROWS = 9
@@ -43,21 +40,6 @@ class Stated:
 
     cv: float | None = None
     readers_per_day: float | None = None
-
-
-def read_plan(file: Path) -> Experiment:
-    """Return the plan in a TOML or JSON file; its metrics must exist."""
-    try:
-        text = file.read_text("utf-8")
-        values = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:
-        raise ExperimentError(f"{file}: {error}.", "Give a TOML file with name, question, control and [[arms]].") from error
-    if not isinstance(values, dict):
-        raise ExperimentError(f"{file}: holds no plan.", "Give an object with name, question, control and arms.")
-    wanted = Experiment.from_dict(values)
-    for name in (wanted.goal, *wanted.secondary, *wanted.guardrails):
-        metric(name)
-    return wanted
 
 
 def now_of(home: Path) -> tuple[int, str]:
