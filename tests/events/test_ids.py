@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from experiments.errors import ConfigError
-from experiments.events.ids import LinkClaims, PageClaims, PageViews, TokenError, Tokens, event_id
+from experiments.events.ids import LinkClaims, PageClaims, PageViews, TokenError, Tokens, conversion_id, event_id
 
 NOW = 1_767_225_600_000_000
 DAY = 86_400_000_000
@@ -157,3 +158,53 @@ def test_claims_cannot_be_moved_to_another_arm() -> None:
     key, _, mac = mine.split(".")
     with pytest.raises(TokenError, match="bad"):
         tokens.read_page(f"{key}.{other.split('.')[1]}.{mac}", reader="reader-1", now_us=NOW)
+
+
+def test_what_a_former_version_signed_and_named_is_known_to_this_one() -> None:
+    """Pages are open while the site is updated: a token or an id that came out otherwise would lose or double their events."""
+    tokens = Tokens({"a": b"0123456789abcdef", "b": b"fedcba9876543210x"}, "a")
+    view = "0193a5b0c0de7abc8def0123456789ab"
+    assert (tokens.reader_hash("reader-1"), tokens.reader_hash("reader-1", "b")) == ("12eb831cb740d5e3", "1dd485978ff589bc")
+    page = PageClaims(view, "12eb831cb740d5e3", "live", 1_760_000_000_000_000, "7", "related", "front", ("a1", "a2"), "a3")
+    assert tokens.page(page) == (
+        "a.WyIwMTkzYTViMGMwZGU3YWJjOGRlZjAxMjM0NTY3ODlhYiIsIjEyZWI4MzFjYjc0MGQ1ZTMiLCJsaXZlIiwxNzYwMDAwMDAwMDAwMDAwLCI3Iiwi"
+        "cmVsYXRlZCIsImZyb250IixbImExIiwiYTIiXSwiYTMiXQ.jsYl5oqxKcLWjm72r06EZA"
+    )
+    assert tokens.link(view, "article.related", 255, "a1") == "a.A0QCX0XATNIFPAGTpbDA3nq8je8BI0Vniav_AQ"
+    assert tokens.link(view, "home.rail", 0, "a1") == "a.BRRn19XRHVTdigGTpbDA3nq8je8BI0VniasAAGhvbWUucmFpbA"
+    assert tokens.read_link("a.A0QCX0XATNIFPAGTpbDA3nq8je8BI0Vniav_AQ", "a1") == LinkClaims(view, "article.related", 255)
+    assert tokens.sign("cookie", "hello \N{LATIN SMALL LETTER E WITH ACUTE}") == "a.aGVsbG8gw6k.K-R7_Vz6dg2IP-pw6WQObg"
+    assert event_id(view, "click", "article.related|a1").hex() == "0193a5b0c0ded2001fba05bd3c21d35a"
+    assert conversion_id(1_760_000_000_000_000, "subscription", "A-17").hex() == "0199c82cc00040c948ae3f07098c15a1"
+
+
+def test_a_page_view_holds_its_millisecond_and_all_of_its_chance() -> None:
+    first, second = (int(PageViews()(at), 16) for at in (NOW, NOW + 5_000))
+    assert (second >> 80) - (first >> 80) == 5
+    page_view = PageViews()
+    found = [int(page_view(NOW), 16) for _ in range(300)]
+    chances = [(one >> 64 & 0xFFF) << 62 | one & (1 << 62) - 1 for one in found]
+    steps = [later - earlier for earlier, later in pairwise(chances)]
+    assert min(steps) >= 1
+    assert max(steps) <= 2**32
+    firsts = [int(PageViews()(NOW), 16) for _ in range(200)]
+    assert max(one >> 64 & 0xFFF for one in firsts) < 2**11  # half the room is left for steps
+    assert len({one >> 64 & 0xFFF for one in firsts}) > 100
+
+
+@pytest.mark.parametrize(("view", "position"), [(PAGE, -1), (PAGE, 256), ("x", 1), (PAGE.upper() + "0", 1)])
+def test_a_link_that_could_not_be_read_back_is_not_signed(view: str, position: int) -> None:
+    with pytest.raises(ConfigError, match=r"position -?\d+\. Positions are 0 to 255\."):
+        Tokens({"k": NEW}, "k").link(view, "article.related", position, "a")
+
+
+def test_a_refused_token_says_what_still_counts_and_a_refused_key_what_is_wanted() -> None:
+    assert str(TokenError("bad")).endswith("the token is bad. The view still counts; what the token carried does not.")
+    assert TokenError("expired").what == "the token is expired."
+    assert Tokens({"k": b"x" * 16}, "k")
+    with pytest.raises(ConfigError, match=r"key 'k' cannot sign\. A key id is 1 to 8 letters or digits, a key at least 16 bytes\."):
+        Tokens({"k": b"x" * 15}, "k")
+    with pytest.raises(ConfigError, match=r"the signing key 'z' is not among the keys\. Known: a, k\."):
+        Tokens({"k": NEW, "a": NEW}, "z")
+    with pytest.raises(ConfigError, match=r"Known: none\."):
+        Tokens({}, "z")
