@@ -135,9 +135,12 @@ class Signals:
 
     @cached_property
     def most_read_from(self) -> npt.NDArray[np.float32]:
-        """(5,) reads from which on an article is among the ten most read in the windows of :attr:`reads_in`; at least 1."""
-        tenth = max(0, len(self.catalogue) - MOST_READ)
-        return np.maximum(np.partition(self.reads_in, tenth, axis=1)[:, tenth], 1) if len(self.catalogue) else np.ones(5, np.float32)
+        """(5,) reads from which on an article is one of the ten most read in the windows of :attr:`reads_in`; at least 1.
+
+        Of articles that tie beyond the tenth place none is: more than ten would be, or chance would choose among them.
+        """
+        eleventh = len(self.catalogue) - MOST_READ - 1
+        return np.partition(self.reads_in, eleventh, axis=1)[:, eleventh] + 1 if eleventh >= 0 else np.ones(5, np.float32)
 
     @cached_property
     def site_onward(self) -> npt.NDArray[np.float64]:

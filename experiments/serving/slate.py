@@ -145,7 +145,10 @@ class _Builder:
         self.context, self.rules = context, rules
         self.catalogue: Catalogue = context.signals.catalogue
         self.n = max(0, min(context.n, rules.n))
-        self.pins = {place: a for place, a in pins.items() if place < self.n and self.showable(a)}
+        self.pins: dict[int, int] = {}
+        for place, article in sorted(pins.items()):
+            if 0 <= place < self.n and self.showable(article) and article not in self.pins.values():
+                self.pins[place] = article
         self.taken = {*context.reads, *context.tired, *self.pins.values()} | ({context.article} if context.article is not None else set())
         self.texts: Texts = context.signals.texts
         self.told: dict[int, int] = {}  # number of an article's story, of many looked up together
@@ -229,7 +232,7 @@ class _Builder:
                 continue
             row = next(greedy, None)
             if row is None:
-                return
+                continue  # what is pinned below stands all the same
             if place < self.rules.explore_from or not spare or self.rules.explore <= 0:
                 yield Item(row[0], row[1], row[2], rung=row[3])
                 continue

@@ -110,6 +110,26 @@ def test_a_pin_stands_on_its_place_in_every_arm_while_it_lasts(catalogue: Catalo
     assert slate.items[1].pinned
 
 
+def test_a_pin_stands_also_where_a_small_site_has_nothing_for_the_places_above() -> None:
+    small = Catalogue([article(i) for i in range(5)])
+    slate = build_slate(ranking(2, 3), context(small, reads=(3,)), rules=CALM, pins=(Pin(4, 5, AT - 1, AT + 1),))
+    assert shown(slate) == [2, 1, 4]
+    assert [item.pinned for item in slate.items] == [False, False, True]
+
+
+def test_an_article_that_is_pinned_on_two_places_stands_on_the_upper_one(catalogue: Catalogue) -> None:
+    pins = tuple(Pin(20, place, AT - 1, AT + 1) for place in (4, 1, -1))
+    slate = build_slate(ranking(5, 6, 7, 8, 9, 10), context(catalogue), rules=CALM, pins=pins)
+    assert shown(slate) == [5, 20, 6, 7, 8, 9]
+
+
+def test_all_places_may_be_pinned(catalogue: Catalogue) -> None:
+    pins = tuple(Pin(20 + place, place, AT - 1, AT + 1) for place in range(6))
+    slate = build_slate(ranking(5, 6, 7), context(catalogue), pins=pins)
+    assert shown(slate) == [20, 21, 22, 23, 24, 25]
+    assert {(item.pinned, item.propensity) for item in slate.items} == {(True, 1.0)}
+
+
 def test_a_withdrawn_article_is_not_shown_even_when_pinned() -> None:
     catalogue = Catalogue([article(i, withdrawn=i == 3) for i in range(12)])
     slate = build_slate(ranking(3, 4, 5), context(catalogue), rules=CALM, pins=(Pin(3, 0, 0, AT + 1),))
