@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 
 import numpy as np
 
@@ -139,7 +141,7 @@ def build_slate(
 
 
 class _Builder:
-    """Places articles one by one; ``spare`` keeps what exploration may draw from."""
+    """Places articles one by one; ``spare`` keeps what exploration may draw besides."""
 
     def __init__(self, context: Context, rules: SlateRules, pins: dict[int, int]) -> None:
         self.context, self.rules = context, rules
@@ -200,12 +202,13 @@ class _Builder:
 
     def fill(self, rows: Iterable[Row], *, capped: bool) -> None:
         missing = self.missing
+        placed = self.sections if missing else self._never_drawn()
         for row in rows:
             if not missing and len(self.spare) >= self.rules.explore_among:
                 return
-            if not self._acceptable(row, capped=capped):
-                continue
             article = row[0]
+            if article in self.taken or (capped and not self._room(article, placed)) or self._told_already(article):
+                continue
             self.taken.add(article)
             if not missing:
                 self.spare.append(row)
@@ -213,51 +216,44 @@ class _Builder:
             self.chosen.append(row)
             self._count(article)
             missing = self.missing
+            placed = self.sections if missing else self._never_drawn()
 
-    def _acceptable(self, row: Row, *, capped: bool) -> bool:
-        article = row[0]
-        if article in self.taken:
-            return False
-        if self.stories and self._story(article) & self.stories:
-            return False
-        return not capped or self.sections.get(self.catalogue.section.item(article), 0) < self.rules.per_section
+    def _never_drawn(self) -> Counter[int]:
+        """Sections of the pins and of the first places: one that is full with these has no other article in any draw."""
+        fixed = [*self.pins.values(), *(row[0] for row in self.chosen[: self.rules.explore_from])]
+        return Counter(map(self.catalogue.section.item, fixed))
+
+    def _told_already(self, article: int) -> bool:
+        return bool(self.stories and self._story(article) & self.stories)
+
+    def _room(self, article: int, placed: Mapping[int, int]) -> bool:
+        """Whether the section of ``article`` has fewer than its share, or than the arm's own slate has where the cap gave way."""
+        section = self.catalogue.section.item(article)
+        return placed.get(section, 0) < max(self.rules.per_section, self.sections.get(section, 0))
 
     def items(self) -> Iterator[Item]:
-        """Pins on their places, the others in order, with exploration in the lower places."""
+        """Pins on their places; on each other the next that may stand there given those above, or, from the fourth on, a drawn one."""
         rng = np.random.default_rng(self.context.seed)
-        greedy, spare = iter(self.chosen), list(self.spare)
+        rest = [*self.chosen, *self.spare]
+        above = Counter(map(self.catalogue.section.item, self.pins.values()))
         for place in range(self.n):
             if place in self.pins:
                 yield Item(self.pins[place], "editors", 0.0, pinned=True)
                 continue
-            row = next(greedy, None)
-            if row is None:
+            epsilon = self.rules.explore if place >= self.rules.explore_from else 0.0
+            among = list(islice((row for row in rest if self._room(row[0], above)), self.rules.explore_among if epsilon > 0 else 1))
+            if not among:
                 continue  # what is pinned below stands all the same
-            if place < self.rules.explore_from or not spare or self.rules.explore <= 0:
-                yield Item(row[0], row[1], row[2], rung=row[3])
-                continue
-            yield self._explored(row, spare, rng)
+            pick = int(rng.integers(len(among))) if len(among) > 1 and rng.random() < epsilon else 0
+            row = among[pick]
+            propensity = (1 - epsilon) * (pick == 0) + epsilon / len(among)
+            yield Item(row[0], row[1], row[2], propensity=propensity, explored=pick > 0, rung=row[3])
+            above[self.catalogue.section.item(row[0])] += 1
+            rest = self._without(row, rest)
 
-    def _explored(self, greedy: Row, spare: list[Row], rng: np.random.Generator) -> Item:
-        """Draw uniformly among the greedy choice and the next articles with probability epsilon, else take the greedy one."""
-        among = [greedy, *spare[: self.rules.explore_among - 1]]
-        epsilon = self.rules.explore
-        pick = int(rng.integers(len(among))) if rng.random() < epsilon else 0
-        row = among[pick]
-        propensity = (1 - epsilon) * (pick == 0) + epsilon / len(among)
-        if pick:
-            self._drawn(row, greedy, spare)
-        return Item(row[0], row[1], row[2], propensity=propensity, explored=pick > 0, rung=row[3])
-
-    def _drawn(self, row: Row, instead_of: Row, spare: list[Row]) -> None:
-        """Take out of ``spare`` what may not stand beside the one drawn: itself, its story, and its section once that has its share."""
-        section = self.catalogue.section.item
-        self.sections[section(instead_of[0])] -= 1
-        self._count(row[0])
-        same, full = section(row[0]), self.sections[section(row[0])] >= self.rules.per_section
+    def _without(self, row: Row, rest: list[Row]) -> list[Row]:
+        """What may stand below ``row``: neither that article nor its story; only spare articles share one."""
+        if row is rest[0]:
+            return rest[1:]
         story = self._story(row[0])
-        spare[:] = [
-            other
-            for other in spare
-            if other is not row and not (story & self._story(other[0])) and not (full and section(other[0]) == same)
-        ]
+        return [other for other in rest if other is not row and not story & self._story(other[0])]

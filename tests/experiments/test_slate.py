@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -212,19 +213,58 @@ def test_exploration_keeps_one_article_per_story_and_two_per_section(alike: str,
     assert max(found) == most
 
 
-def test_what_is_drawn_given_the_places_above_has_the_propensity_that_is_logged() -> None:
-    """Two of three spare articles are one story: once one of them is drawn, the next place draws between two articles."""
+def test_once_an_article_of_a_story_is_drawn_the_next_place_draws_from_the_others() -> None:
+    """The arm's third and fourth, then three spare articles, two of which are one story."""
     catalogue = Catalogue([article(i, story="storm" if i in (5, 6) else "") for i in range(8)])
-    rules = SlateRules(explore=0.8, explore_from=2, n=4)
-    counts: Counter[tuple[int, int]] = Counter()
-    for seed in range(4_000):
-        third, fourth = build_slate(ranking(*range(8)), context(catalogue, seed=seed), rules=rules).items[2:]
-        counts[third.article, fourth.article] += 1
-        among = {3: 4, 7: 3}.get(third.article, 2)
-        assert fourth.propensity == pytest.approx(0.2 * (fourth.article == 4) + 0.8 / among)
-    after_a_twin = {last: sum(counts[twin, last] for twin in (5, 6)) for last in (4, 5, 6, 7)}
-    assert after_a_twin[5] == after_a_twin[6] == 0
-    assert after_a_twin[7] / sum(after_a_twin.values()) == pytest.approx(0.4, abs=0.05)  # four standard errors of 1,600 draws
+    rules, found = SlateRules(explore=0.8, explore_from=2, n=4), dict[int, set[int]]()
+    asked = context(catalogue)
+    for seed in range(400):
+        third, fourth = build_slate(ranking(*range(8)), replace(asked, seed=seed), rules=rules).items[2:]
+        found.setdefault(third.article, set()).add(fourth.article)
+        assert third.propensity == pytest.approx(0.2 * (third.article == 3) + 0.8 / 5)
+        wanted, among = (4 if third.article == 3 else 3), (3 if third.article in (5, 6) else 4)
+        assert fourth.propensity == pytest.approx(0.2 * (fourth.article == wanted) + 0.8 / among)
+    assert found == {3: {4, 5, 6, 7}, 4: {3, 5, 6, 7}, 5: {3, 4, 7}, 6: {3, 4, 7}, 7: {3, 4, 5, 6}}
+
+
+@pytest.mark.parametrize("sections", [1, 2, 3, 13])
+def test_every_slate_comes_as_often_as_its_logged_propensities_say(sections: int) -> None:
+    """Each of 1,500 seeds is a page view; the chance of a slate is the product of what is logged at its places."""
+    n, counts, chance = 1_500, Counter[tuple[int, ...]](), dict[tuple[int, ...], float]()
+    catalogue = Catalogue([article(i, section=f"s{i % sections}", story="storm" if i in (8, 9) else "") for i in range(14)])
+    asked, order, rules = context(catalogue), ranking(*range(1, 14)), SlateRules(explore=0.6, explore_among=3)
+    for seed in range(n):
+        items = build_slate(order, replace(asked, seed=seed), rules=rules).items
+        slate = tuple(item.article for item in items)
+        counts[slate] += 1
+        chance[slate] = math.prod(item.propensity for item in items)
+    assert sum(chance.values()) == pytest.approx(1.0)  # the rarest comes 12 times: none was missed
+    off = sum((counts[slate] - n * p) ** 2 / (n * p) for slate, p in chance.items())
+    assert off < len(chance) - 1 + 5 * math.sqrt(2 * (len(chance) - 1))  # chi-squared, five standard deviations
+    assert all(len({slate[place] for slate in chance}) > 1 for place in (3, 4, 5))
+
+
+def test_a_site_of_three_sections_explores_in_the_last_three_places_and_shows_two_of_each() -> None:
+    catalogue = Catalogue([article(i, section=f"s{i % 3}") for i in range(30)])
+    asked, order = context(catalogue), ranking(*range(1, 30))
+    slates = [build_slate(order, replace(asked, seed=seed)) for seed in range(600)]
+    assert {tuple(sorted(Counter(i % 3 for i in shown(slate)).values())) for slate in slates} == {(2, 2, 2)}
+    explored = [sum(slate.items[place].explored for slate in slates) / 600 for place in range(6)]
+    assert explored[:3] == [0, 0, 0]
+    assert min(explored[3:]) > 0.02  # of 5 % the draws that fall on what the arm wants anyway, and three simulation errors
+
+
+@given(sections=st.lists(st.integers(0, 4), min_size=1, max_size=30), pinned=st.booleans(), seed=st.integers(0, 2**32))
+def test_a_slate_with_drawn_articles_is_as_long_as_the_arms_own_and_no_section_has_more(
+    sections: list[int], pinned: bool, seed: int
+) -> None:
+    catalogue = Catalogue([article(i, section=f"s{code}") for i, code in enumerate(sections)])
+    order = ranking(*np.random.default_rng(seed).permutation(len(sections)).tolist())
+    pins = [Pin(len(sections) - 1, 4, AT - 1, AT + 1)] if pinned else []
+    own, drawn = (build_slate(order, context(catalogue, seed=seed), rules=rules, pins=pins) for rules in (CALM, SlateRules(explore=0.9)))
+    wanted, found = (Counter(sections[i] for i in shown(slate)) for slate in (own, drawn))
+    assert len(drawn.items) == len(own.items)
+    assert all(count <= max(2, wanted[section]) for section, count in found.items())
 
 
 def test_the_pool_holds_fresh_and_evergreen_articles_only() -> None:
