@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-__all__ = ["COUNT_ALPHA", "LEFT", "TOLERATED", "Met", "failing", "failing_evidence"]
+__all__ = ["COUNT_ALPHA", "LEFT", "TOLERATED", "Met", "alpha_of", "failing", "failing_evidence"]
 
 FACTORS = (1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
-COUNT_ALPHA = 0.01  # chance of a false stop over all looks, per count
+COUNT_ALPHA = 0.01  # chance of a false stop over all looks and all versions of a model, per count
 TOLERATED = 0.01  # share of readers who may meet a failure where no other arm ranks to compare with
 NEGLIGIBLE = 0.002  # share of readers who may meet a failure although no reader of the other arms does
 LEFT = 0.2  # share of readers who may find nothing of the arm's own; gate 5 allows as much
@@ -45,13 +45,14 @@ class Met:
         return Met(*(getattr(self, one.name) + getattr(other, one.name) for one in fields(Met)))
 
 
-def failing(mine: Met, others: Met, share: float) -> str:
+def failing(mine: Met, others: Met, share: float, *, alpha: float = COUNT_ALPHA) -> str:
     """Return why an arm must go, in words that follow "readers"; empty when it may stay.
 
     Parameters
     ----------
     mine, others : of the arm, and of all other arms that rank together (no reader where there is none).
     share : of the arm among all of these, as planned; 1 where there is no other.
+    alpha : chance of a false stop, per count, that these looks may spend together (:func:`alpha_of`).
 
     Examples
     --------
@@ -74,10 +75,30 @@ def failing(mine: Met, others: Met, share: float) -> str:
             evidence.append(failing_evidence(bad, bad + beside, share))
         if share == 1 or name == "nothing":  # an arm may leave some pages to the ladder, also where the others leave none
             evidence.append(failing_evidence(bad, mine.readers, limit))
-        if min(evidence) > 1 / COUNT_ALPHA:
+        if min(evidence) > 1 / alpha:
             against = f"of other arms that rank {beside:,} of {others.readers:,}" if share < 1 else f"tolerated is {100 * limit:g} %"
             return f"{bad:,} of {mine.readers:,} {says}; {against}"
     return ""
+
+
+def alpha_of(version: int) -> float:
+    """Return the chance of a false stop, per count, that looks at one version of a model may spend.
+
+    Parameters
+    ----------
+    version : how many new versions began to serve since readers count; 0 for all of them together, the first included.
+
+    Returns
+    -------
+    Half of :data:`COUNT_ALPHA` for all together; the other half is shared by the new ones, ``1 / (k (k + 1))`` of it for the k-th. These
+    shares add up to 1, so that a sound arm is stopped falsely with a chance of at most :data:`COUNT_ALPHA` per count, however many versions follow.
+
+    Examples
+    --------
+    >>> [alpha_of(version) for version in (0, 1, 2)], sum(map(alpha_of, range(10_000))) < COUNT_ALPHA
+    ([0.005, 0.0025, 0.0008333333333333334], True)
+    """
+    return COUNT_ALPHA / 2 / (version * (version + 1) or 1)
 
 
 def failing_evidence(affected: int, of: int, share: float) -> float:

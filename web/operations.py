@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
 
-from analysis.failing import Met, failing
+from analysis.failing import COUNT_ALPHA, Met, alpha_of, failing
 from experiments.clock import Clock, moment, to_us
 from experiments.content import content_version, withdrawn_articles
+from experiments.errors import ArtefactError
 from experiments.events.store import read_store, store_path
 from experiments.experiment import Experiment
 from experiments.files import read_json, replace_json
 from experiments.ladder import Ladder, ladders
 from experiments.lifecycle import Step, experiment_named, publish_if_behind
-from web.met import FOLDER, MetCounts, counts_of, forget, kept_counts, remove
+from experiments.serving.artefacts import Pointer, current
+from web.met import FOLDER, MetCounts, Since, counts_of, forget, kept_counts, remove
 from web.trip import ACTOR, trip
 
 __all__ = ["Operations", "met_by"]
@@ -92,16 +94,26 @@ class Operations:
         plan = experiment_named(self.engine, ladder.experiment).experiment
         if ladder.proposal not in self._counts:
             self._counts[ladder.proposal] = counts_of(self.home, ladder.proposal)
-        counts = self._counts[ladder.proposal]
+        counts, pointer = self._counts[ladder.proposal], self._pointer(ladder)
         with closing(read_store(store_path(self.home))) as store:
-            counts.catch_up(store, experiment=plan.name, source=self.source, since_us=_counted_us(ladder), gone=self._gone)
+            counts.catch_up(store, experiment=plan.name, source=self.source, since=_since(ladder, pointer), gone=self._gone)
         others, share = _beside(plan, ladder.arm)
         mine, theirs = counts.met([ladder.arm]), counts.met(others)
         self._tell(ladder, mine, theirs)
-        why = failing(mine, theirs, share)
+        why = failing(mine, theirs, share, alpha=alpha_of(0) if pointer or ladder.version else COUNT_ALPHA)
+        if counts.version and pointer and not why:
+            lately = counts.met([ladder.arm], lately=True), counts.met(others, lately=True)
+            why = failing(*lately, share, alpha=alpha_of(counts.version))
+            why = why and f"since version {pointer.version} serves, {why}"
         if not why:
             return None
         return trip(self.home, self.engine, ladder, Step(ACTOR, moment(self.clock()), f"readers of '{ladder.arm}': {why}"))
+
+    def _pointer(self, ladder: Ladder) -> Pointer | None:
+        """The version of the arm's model in force; None of a rule, and when it cannot be read: then all versions are looked at together."""
+        with suppress(ArtefactError):
+            return current(self.home, ladder.arm)
+        return None
 
     def _look_for_withdrawn(self) -> None:
         """Remember since when an article is known to be withdrawn."""
@@ -137,6 +149,11 @@ def met_by(home: Path, ladder: Ladder) -> dict[str, Any] | None:
 def _counted_us(ladder: Ladder) -> int:
     """From when readers count; a version that was gone back to must not answer for pages of processes that served the other."""
     return to_us(ladder.counted_from) + PUBLISHED_US
+
+
+def _since(ladder: Ladder, pointer: Pointer | None) -> Since:
+    begun_us, version_us = _counted_us(ladder), pointer.at + PUBLISHED_US if pointer else 0
+    return Since(begun_us, version_us if version_us > begun_us else 0)
 
 
 def _beside(plan: Experiment, arm: str) -> tuple[list[str], float]:

@@ -106,3 +106,17 @@ def test_copies_do_not_carry_what_can_be_counted_again(tmp_path: Path, engine: E
     copy = back_up(tmp_path, tmp_path.parent / "copies", at_us=START)
     assert (copy.path / "control.db").exists()
     assert not list((copy.path / "ladder").glob("*.db"))
+
+
+def test_counts_of_an_earlier_layout_are_taken_anew(tmp_path: Path, engine: Engine, operations: Operations, clock: Clock) -> None:
+    send(tmp_path, pages(readers=range(50)))
+    operations.look()
+    operations.close()
+    counts(tmp_path, engine).unlink()
+    with closing(sqlite3.connect(counts(tmp_path, engine))) as database:
+        database.executescript("CREATE TABLE met(arm, what, reader); CREATE TABLE counted(since, seq); PRAGMA user_version=1;")
+    again = Operations(tmp_path, engine, clock, source="live")
+    send(tmp_path, pages(readers=range(50, 60), minute=2))
+    again.look()
+    assert met(tmp_path, engine).readers == 60
+    again.close()

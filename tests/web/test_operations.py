@@ -234,6 +234,71 @@ def test_a_damaged_version_before_is_not_gone_back_to(tmp_path: Path, engine: En
     assert operations.look()[0].state == "stopped"
 
 
+def new_version(home: Path, *, minute: float) -> None:
+    bundle = write_bundle(home / "models" / "newest", {"x": np.full(1, minute)}, {})
+    publish(home, "newest", bundle.version, at_us=START + round(minute * MINUTE_US))
+
+
+def test_a_new_version_answers_for_itself_however_good_the_versions_before_were(
+    tmp_path: Path, operations: Operations, clock: Clock
+) -> None:
+    new_version(tmp_path, minute=-60)
+    send(tmp_path, pages(readers=range(300)))
+    assert operations.look() == []
+    new_version(tmp_path, minute=10)
+    send(tmp_path, pages(readers=range(8), minute=10, **FAILED))  # a process that has not taken it over yet
+    assert operations.look() == []
+    send(tmp_path, pages(readers=range(300, 302), minute=11, **FAILED))
+    assert operations.look() == []
+    operations.close()  # the worker ends, and another one goes on
+    again, clock.minute = Operations(tmp_path, operations.engine, clock, source="live"), 13
+    send(tmp_path, pages(readers=range(302, 303), minute=12, **FAILED))
+    (held,) = again.look()
+    assert (held.state, held.version) == ("held", "1")
+    assert held.why == "readers of 'newest': since version 2 serves, 3 of 3 met an error of the arm; tolerated is 1 %"
+    send(tmp_path, pages(readers=range(400, 403), minute=14, **FAILED))
+    assert again.look()[0].why == "readers of 'newest': 3 of 3 met an error of the arm; tolerated is 1 %"  # of the version gone back to
+    again.close()
+
+
+def test_readers_who_met_a_failure_of_an_earlier_version_do_not_hide_those_of_the_new_one(tmp_path: Path, operations: Operations) -> None:
+    new_version(tmp_path, minute=-60)
+    send(tmp_path, pages(readers=range(300)) + pages(readers=range(3), minute=2, **FAILED))
+    assert operations.look() == []
+    new_version(tmp_path, minute=10)
+    send(tmp_path, pages(readers=range(3), minute=11, **FAILED))
+    assert operations.look()[0].why.endswith("since version 2 serves, 3 of 3 met an error of the arm; tolerated is 1 %")
+
+
+def test_every_further_version_needs_more_evidence_so_that_many_versions_stop_no_sound_arm(tmp_path: Path, operations: Operations) -> None:
+    for minute in (-60, *range(10, 60, 10)):  # five new ones while readers count
+        new_version(tmp_path, minute=minute)
+        send(tmp_path, pages(readers=range(100), minute=minute + 1))
+        assert operations.look() == []
+    new_version(tmp_path, minute=60)
+    send(tmp_path, pages(readers=range(3), minute=61, **FAILED))
+    assert operations.look() == []
+    send(tmp_path, pages(readers=range(3, 4), minute=62, **FAILED))
+    assert "since version 7 serves, 4 of 4" in operations.look()[0].why
+
+
+@pytest.mark.parametrize("model", [False, True])
+def test_a_model_keeps_half_of_the_chance_of_a_false_stop_for_its_new_versions(tmp_path: Path, operations: Operations, model: bool) -> None:
+    if model:
+        new_version(tmp_path, minute=-60)
+    send(tmp_path, pages(readers=range(2), **FAILED))
+    assert len(operations.look()) == (0 if model else 1)
+    send(tmp_path, pages(readers=range(2, 3), minute=2, **FAILED))
+    assert len(operations.look()) == (1 if model else 0)
+
+
+def test_a_pointer_that_cannot_be_read_keeps_nobody_from_looking(tmp_path: Path, operations: Operations) -> None:
+    new_version(tmp_path, minute=-60)
+    (tmp_path / "models" / "newest" / "current.json").write_text("{")
+    send(tmp_path, pages(readers=range(10), **FAILED))
+    assert operations.look()[0].state == "stopped"
+
+
 def test_the_worker_tells_of_a_look_that_fails_and_looks_again(tmp_path: Path, engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
     live(engine)
     send(tmp_path, pages(readers=range(10), **FAILED))
