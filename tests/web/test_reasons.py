@@ -40,6 +40,21 @@ def test_only_the_ten_most_read_are_called_most_read(half_life_h: float, period:
     assert told == [f"Most read {period}"] * 10 + [f"Read {period}"] * 15
 
 
+@pytest.mark.parametrize(
+    ("reads", "called"),
+    [
+        ([9] * 9 + [5] * 8, 9),  # the tenth place is shared by eight: none of them has it
+        ([9] * 9 + [5] + [4] * 8, 10),
+        ([1] * 17, 0),
+        ([1] * 10, 10),
+    ],
+)
+def test_articles_that_share_the_tenth_place_with_an_eleventh_are_not_called_most_read(reads: list[int], called: int) -> None:
+    signals = read(dict(enumerate(reads)))
+    told = [heat_of(signals, i) for i in range(len(reads))]
+    assert told == ["Most read today"] * called + ["Read today"] * (len(reads) - called)
+
+
 def test_what_nobody_read_is_not_called_read() -> None:
     signals = read({0: 3, 1: 3})
     assert heat_of(signals, 1) == "Most read today"
