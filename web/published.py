@@ -66,7 +66,20 @@ def refresh(home: Path, before: Published | None) -> Published:
                 log.error("%s not taken over, the last good version stays: %s", part.__name__.strip("_"), error)
     faults.update({f"arm module {name}": reason for name, reason in broken_arms().items()})
     faults.update({name: reason for name, reason in now.faults.items() if name.startswith("model ") and name not in faults})
+    faults.update(_not_loaded(now))
     return now if faults == now.faults else replace(now, faults=faults)
+
+
+def _not_loaded(now: Published) -> dict[str, str]:
+    """Name decided arms whose readers get the fallback from this process, and say what to do."""
+    train = "no version of its model can be read. Train one: presslab model train {arm}"
+    install = "no module registers it. Install it again and restart the site."
+    return {
+        f"decided for {slot}": f"'{arm}' is not loaded in this process, its readers get the fallback: "
+        + (train if arm in now.classes else install).format(arm=arm)
+        for slot, arm in now.defaults.items()
+        if arm not in now.arms
+    }
 
 
 def _first(home: Path) -> Published:

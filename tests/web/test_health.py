@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from experiments.events.loader import Loader
+from experiments.lifecycle import Step, decide, publish_plan, stop
+from experiments.tables import control_engine
 from tests.events.test_loader import abandoned
-from tests.web.site_fixture import PHONE, Stand
+from tests.web.site_fixture import NOW, PHONE, Stand
+from web.published import refresh
 
 
 def test_a_damaged_outbox_file_is_named_with_what_to_do_until_it_is_removed(home: Path) -> None:
@@ -35,4 +39,25 @@ def test_an_event_that_does_not_reach_the_store_is_named_until_it_does(home: Pat
     assert "is not in the store: is there a worker" in arrives()["says"]
     stand.events()
     assert arrives()["state"] == "ok"
+    stand.site.close()
+
+
+def test_a_decided_arm_that_this_process_cannot_show_is_named_with_what_to_do(home: Path) -> None:
+    stand = Stand(home)
+    engine = control_engine(home)
+    stop(engine, "related", Step("Ines", NOW))
+    decide(engine, "related", "front", Step("Ines", NOW, "the editors like it"))
+    publish_plan(home, engine, at=NOW)
+
+    def told(decided: str) -> dict[str, str]:
+        stand.site.published = refresh(home, replace(stand.site.published, defaults={"article.related": decided}))
+        return next(check for check in stand.site.health()["checks"] if check["name"] == "arms and models")  # type: ignore[no-any-return]
+
+    assert told("front")["state"] == "ok"
+    model = told("als")
+    assert model["state"] == "block"
+    assert "decided for article.related: 'als' is not loaded in this process, its readers get the fallback" in model["says"]
+    assert "presslab model train als" in model["says"]
+    assert "'tide' is not loaded in this process, its readers get the fallback: no module registers it" in told("tide")["says"]
+    assert told("front")["state"] == "ok"
     stand.site.close()
