@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -59,21 +60,24 @@ class Stored:
             raise ExperimentError(
                 f"experiment '{name}' waits for the approval of an arm.", "Approve the proposal: presslab arm ship --help"
             )
-        start(self.engine, name, step)
-        publish_plan(self.home, self.engine, at=step.at)
+        with _once(self.engine, name, "start", step):
+            start(self.engine, name, step)
+            publish_plan(self.home, self.engine, at=step.at)
 
     def stop(self, name: str, *, who: str, reason: str) -> None:
         """Stop letting readers in, and have the last report written; the record says that a page was used."""
         step = self._step(who, reason)
-        stop(self.engine, name, step)
-        publish_plan(self.home, self.engine, at=step.at)
-        request_run(self.engine, job_named(timetable(self.settings), "report"), at=step.at)
+        with _once(self.engine, name, "stop", step):
+            stop(self.engine, name, step)
+            publish_plan(self.home, self.engine, at=step.at)
+            request_run(self.engine, job_named(timetable(self.settings), "report"), at=step.at)
 
     def decide(self, name: str, arm: str, *, who: str, reason: str) -> None:
         """Record a decision; the slot shows the arm to every reader it may serve."""
         step = self._step(who, reason)
-        decide(self.engine, name, arm, step, advice=advised(self.home, name))
-        publish_plan(self.home, self.engine, at=step.at)
+        with _once(self.engine, name, "decide", step, arm=arm):
+            decide(self.engine, name, arm, step, advice=advised(self.home, name))
+            publish_plan(self.home, self.engine, at=step.at)
 
     def _step(self, who: str, reason: str) -> Step:
         name = _plain(who)
@@ -188,6 +192,17 @@ def _proposed(engine: Engine, name: str) -> dict[str, Any] | None:
     """The arm that waits for approval in a draft, and the number of its proposal."""
     notes = notes_of(engine, name, ("ship", "draft"))  # a draft that was planned anew has to be shipped anew
     return {"arm": notes[-1].detail["arm"], "proposal": notes[-1].number} if notes and notes[-1].action == "ship" else None
+
+
+@contextmanager
+def _once(engine: Engine, name: str, action: str, step: Step, **detail: str) -> Iterator[None]:
+    """Let a step that is refused because it was just taken, word for word, end well: its form was sent twice."""
+    try:
+        yield
+    except ExperimentError:
+        taken = [row for row in trail(engine, name)[-1:] if (row.action, row.actor, row.reason) == (action, step.actor, step.reason)]
+        if not any(detail.items() <= row.detail.items() for row in taken):
+            raise
 
 
 def written(home: Path, name: str) -> dict[str, Any] | None:
