@@ -30,6 +30,6 @@ class Front:
         heat = context.signals.warmth(context.pool, context.at)
         following = context.signals.followed_by(context.article, context.pool)
         scores = following + HEAT_SHARE * heat / max(float(heat.sum()), 1e-9)
-        best = Ranking.best_first(context.pool, scores, "heat")
+        best = Ranking.best_first(context.pool, scores, "heat", published=context.signals.catalogue.published[context.pool])
         shares = context.signals.followed_by(context.article, best.articles).tolist()
         return replace(best, sources=tuple("co_read" if share > 0 else "heat" for share in shares))

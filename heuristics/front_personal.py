@@ -42,7 +42,8 @@ class FrontPersonal:
         plain = [(1 - weight) * score / highest for score in base.scores.tolist()]
         own = [weight * affinity[code] / keenest for code in sections]
         sources = ["section" if mine > rule else word for mine, rule, word in zip(own, plain, base.sources, strict=True)]
-        return Ranking.best_first(base.articles, [a + b for a, b in zip(plain, own, strict=True)], sources)
+        scores = [a + b for a, b in zip(plain, own, strict=True)]
+        return Ranking.best_first(base.articles, scores, sources, published=context.signals.catalogue.published[base.articles])
 
     def _affinity(self, context: Context) -> dict[int, float]:
         """Share of each section of the pool in the reader's last reads, drawn towards its share of what the site reads in a day."""

@@ -15,4 +15,5 @@ class MostRead:
     def rank(self, context: Context) -> Ranking:
         signals = context.signals
         window = 1 if signals.half_life_h <= 1 else 3  # rows of reads_in: 0.5, 1, 3, 24, 120 hours
-        return Ranking.best_first(context.pool, signals.reads_in[window][context.pool], "heat")
+        published = signals.catalogue.published[context.pool]
+        return Ranking.best_first(context.pool, signals.reads_in[window][context.pool], "heat", published=published)

@@ -64,7 +64,7 @@ def most_read(signals: Signals, rules: SlateRules, *, at: float, n: int) -> Most
     window, period = (1, "the last hour") if signals.half_life_h <= 1 else (3, "the last 24 hours")
     pool = pool_at(signals.catalogue, at, rules=rules)
     reads = signals.reads_in[window][pool]
-    best = pool[np.argsort(-reads, kind="stable")][:n]
+    best = pool[np.lexsort((-signals.catalogue.published[pool], -reads))][:n]
     return MostRead(tuple(signals.catalogue.articles[i] for i in best.tolist() if signals.reads_in[window][i] > 0), period)
 
 

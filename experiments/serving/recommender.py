@@ -165,8 +165,10 @@ class Ranking:
         return cls(np.zeros(0, np.int32), np.zeros(0, np.float32), ())
 
     @classmethod
-    def best_first(cls, articles: npt.ArrayLike, scores: npt.ArrayLike, source: str | Sequence[str], *, most: int = 150) -> Ranking:
-        """Sort by score, ties by position in the catalogue, and keep the ``most`` best.
+    def best_first(
+        cls, articles: npt.ArrayLike, scores: npt.ArrayLike, source: str | Sequence[str], *, published: npt.ArrayLike = 0.0, most: int = 150
+    ) -> Ranking:
+        """Sort by score and keep the ``most`` best; of equal scores the latest ``published`` comes first, else the first of the catalogue.
 
         Examples
         --------
@@ -177,7 +179,8 @@ class Ranking:
         among, cost = np.arange(len(values)), -values  # missing scores come last, in sorting and in cutting
         if len(values) > most:  # sorting a whole pool takes four times as long
             among = np.flatnonzero(~(cost > np.partition(cost, most - 1)[most - 1]))
-        order = among[np.lexsort((positions[among], cost[among]))[:most]]
+        latest = -np.broadcast_to(np.asarray(published, np.float64), positions.shape)[among]
+        order = among[np.lexsort((positions[among], latest, cost[among]))[:most]]
         sources = (source,) * len(order) if isinstance(source, str) else tuple([source[i] for i in order.tolist()])
         return cls(positions[order], values[order], sources)
 

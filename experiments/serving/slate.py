@@ -127,9 +127,10 @@ def build_slate(
     if builder.missing:
         builder.fill(own, capped=False)
     if builder.missing:
-        warmth, near = signals.warmth(context.pool, context.at), of_section(context)
-        anywhere = scored_rows(Ranking.best_first(context.pool, warmth, "heat"), rung=2)
-        builder.fill(builder.mixed(scored_rows(Ranking.best_first(context.pool[near], warmth[near], "heat"), rung=1)), capped=True)
+        warmth, near, published = signals.warmth(context.pool, context.at), of_section(context), signals.catalogue.published[context.pool]
+        here = Ranking.best_first(context.pool[near], warmth[near], "heat", published=published[near])
+        anywhere = scored_rows(Ranking.best_first(context.pool, warmth, "heat", published=published), rung=2)
+        builder.fill(builder.mixed(scored_rows(here, rung=1)), capped=True)
         builder.fill(builder.mixed(anywhere), capped=True)
         builder.fill(anywhere, capped=False)
     if builder.missing:

@@ -143,6 +143,13 @@ def test_an_empty_ranking_falls_down_the_ladder_and_says_so(catalogue: Catalogue
     assert {catalogue.articles[item.article].section for item in slate.items[:2]} == {catalogue.articles[0].section}
 
 
+def test_the_ladder_of_a_site_that_nobody_reads_yet_begins_with_the_newest() -> None:
+    hours = [20, 9, 3, 14, 7, 1, 30, 2]
+    catalogue = Catalogue([article(i, section=f"s{i % 2 or i}", published_at=NOW - timedelta(hours=h)) for i, h in enumerate(hours)])
+    slate = build_slate(Ranking.empty(), context(catalogue, article=6), rules=CALM)
+    assert [hours[item.article] for item in slate.items] == [1, 2, 3, 7, 20, 9]  # two of s1 before the cap gives way
+
+
 def test_with_nothing_fresh_the_editors_and_then_the_newest_fill_the_slate(catalogue: Catalogue) -> None:
     late = context(catalogue, at=AT + 90 * 86_400, pool=np.zeros(0, np.int32))
     slate = build_slate(Ranking.empty(), late, rules=CALM, editors=(30, 31))

@@ -10,8 +10,8 @@ import pytest
 
 from experiments.serving.recommender import Article, Catalogue, Context
 from experiments.serving.signals import HOUR, Reads, SignalRules, Signals, build_signals
-from experiments.serving.slate import Item
-from web.reasons import because, sentence
+from experiments.serving.slate import Item, SlateRules
+from web.reasons import because, most_read, sentence
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 NOW = START.timestamp() + 48 * HOUR
@@ -96,3 +96,9 @@ def test_a_read_is_named_when_it_gives_30_percent_of_all_that_speaks_for_the_art
     assert because(Told(parts), context, 20, CATALOGUE) == told
     elsewhere = replace(context, article=None)
     assert bool(because(Told(parts), elsewhere, 20, CATALOGUE)) == (told != "" or bool(parts and parts[0][0] == 7))
+
+
+def test_in_the_list_of_the_most_read_the_newest_comes_first_of_those_that_were_read_alike() -> None:
+    signals = read({0: 2, 1: 2, 29: 2, 5: 3})
+    told = most_read(signals, SlateRules(), at=NOW, n=3)
+    assert [found.id for found in told.articles] == ["a05", "a29", "a00"]
