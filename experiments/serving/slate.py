@@ -137,6 +137,8 @@ def build_slate(
         builder.fill(((position, "editors", 0.0, 3) for position in editors if builder.showable(position)), capped=False)
     if builder.missing:
         builder.fill(newest(signals.catalogue, context.at), capped=False)
+    if builder.missing and builder.offer_tired():
+        builder.fill(newest(signals.catalogue, context.at), capped=False)
     fingerprint = blake2b(np.sort(ranking.articles).tobytes(), digest_size=8).hexdigest() if len(ranking.articles) else ""
     return Slate(tuple(builder.items()), fingerprint)
 
@@ -165,6 +167,12 @@ class _Builder:
     @property
     def missing(self) -> bool:
         return len(self.chosen) + len(self.pins) < self.n
+
+    def offer_tired(self) -> bool:
+        """Let what was shown again and again, but never opened, be shown once more; whether there is such an article."""
+        again = {*self.context.tired} - {*self.context.reads, *self.pins.values(), self.context.article}
+        self.taken -= again
+        return bool(again)
 
     def showable(self, article: int) -> bool:
         """Whether an article that need not be of the pool may be shown."""

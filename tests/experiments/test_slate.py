@@ -150,6 +150,15 @@ def test_the_ladder_of_a_site_that_nobody_reads_yet_begins_with_the_newest() -> 
     assert [hours[item.article] for item in slate.items] == [1, 2, 3, 7, 20, 9]  # two of s1 before the cap gives way
 
 
+def test_what_was_shown_again_and_again_comes_back_only_where_a_small_site_has_nothing_else() -> None:
+    small = Catalogue([article(i) for i in range(6)])
+    asked = context(small, reads=(1, 2), tired=(2, 3, 5))
+    assert shown(build_slate(ranking(5, 4, 3), asked, rules=CALM)) == [4, 3, 5]  # 2 was opened
+    assert not {1, 2, 3} & set(
+        shown(build_slate(ranking(1, 2, 3, 4), context(Catalogue([article(i) for i in range(12)]), tired=(1, 2, 3))))
+    )
+
+
 def test_with_nothing_fresh_the_editors_and_then_the_newest_fill_the_slate(catalogue: Catalogue) -> None:
     late = context(catalogue, at=AT + 90 * 86_400, pool=np.zeros(0, np.int32))
     slate = build_slate(Ranking.empty(), late, rules=CALM, editors=(30, 31))
