@@ -133,7 +133,7 @@ class Held:
                 continue
             article = published.catalogue.articles[position]
             item = placed.get(position) or Item(position, source.get(position, ""), 0.0)
-            words = reasons.sentence(item, published.signals)
+            words = reasons.sentence(item, published.signals, at=claims.issued_at / 1e6)
             by_arm = isinstance(arm, Explainable) and item.rung == 0 and not item.pinned
             because = reasons.because(arm, context, position, published.catalogue) if by_arm else ""
             found.append(SlotItem(article, f"/en/article/{identity}", because or words))

@@ -20,7 +20,7 @@ SENTENCES = {
     "co_read": "Read next by readers of this article",
     "als": "From what you have been reading",
     "ranked": "From what you have been reading",
-    "newest": "Just published",
+    "newest": "One of the newest here",
     "section": "From a section you often read",
     "text": "On the same subject",
 }
@@ -39,24 +39,20 @@ def positions_of(catalogue: Catalogue, articles: Sequence[str]) -> tuple[int, ..
     return tuple(known[a] for a in articles if a in known)
 
 
-def sentence(item: Item, signals: Signals) -> str:
-    """Return one sentence on what placed an article."""
+def sentence(item: Item, signals: Signals, *, at: float) -> str:
+    """Return one sentence on what placed an article on a page of ``at`` (unix seconds)."""
     if item.pinned:
         return SENTENCES["editors"]
-    if item.source == "heat":
-        return _heat(item.article, signals)
-    return SENTENCES.get(item.source, OTHERWISE)
-
-
-def _heat(article: int, signals: Signals) -> str:
-    """What is true of an article that the site's heat placed: few of them are among the most read."""
+    if item.source not in ("heat", "newest"):
+        return SENTENCES.get(item.source, OTHERWISE)
     busy = signals.half_life_h <= 1
     window, period, new_h = (1, "in the last hour", 1.0) if busy else (3, "today", 24.0)
-    reads = signals.reads_in[window].item(article)
-    if reads:
+    reads = signals.reads_in[window].item(item.article)
+    if reads and item.source == "heat":
         return f"{'Most read' if reads >= signals.most_read_from.item(window) else 'Read'} {period}"
-    out_h = (signals.at - signals.catalogue.published.item(article)) / HOUR
-    return SENTENCES["newest"] if out_h < new_h else OTHERWISE  # new articles get heat on credit
+    if at - signals.catalogue.published.item(item.article) < new_h * HOUR:
+        return "Just published"  # new articles get heat on credit
+    return SENTENCES.get(item.source, OTHERWISE)
 
 
 def most_read(signals: Signals, rules: SlateRules, *, at: float, n: int) -> MostRead:

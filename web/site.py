@@ -254,7 +254,9 @@ class NewsSite:
         for place, item in enumerate(slot.picked.slate.items):
             article = catalogue.articles[item.article]
             token = self.tokens.link(visit.page_view, SLOT, place, linked(article.id, visit.identity.reader, _test_of(slot)[0]))
-            items.append(SlotItem(article, f"/en/article/{article.id}?via={token}", reasons.sentence(item, published.signals)))
+            items.append(
+                SlotItem(article, f"/en/article/{article.id}?via={token}", reasons.sentence(item, published.signals, at=visit.at_us / 1e6))
+            )
         return SlotView(tuple(items), ask=visit.identity.choices.personal is None, name=SLOT)
 
     def finish(self, response: Response, page: PageView) -> None:

@@ -73,7 +73,7 @@ def test_every_recommendation_has_one_sentence(asked: Context) -> None:
     cold = replace(asked, signals=Signals.empty(asked.signals.catalogue, AT))
     for context in (replace(asked, reads=(3, 7, 11)), asked, replace(cold, reads=(3, 7))):
         ranking = FrontPersonal().rank(context)
-        told = [sentence(Item(a, s, 0.0), context.signals) for a, s in zip(ranking.articles.tolist(), ranking.sources, strict=True)]
+        told = [sentence(Item(a, s, 0.0), context.signals, at=AT) for a, s in zip(ranking.articles.tolist(), ranking.sources, strict=True)]
         assert len(told) == len(context.pool)
         assert set(told) <= {"Read today", "From a section you often read", "Read next by readers of this article"}  # all were read once
     assert "From a section you often read" in told

@@ -30,7 +30,7 @@ def read(times: dict[int, int], *, half_life_h: float = 24.0, ago_h: float = 0.5
 
 
 def heat_of(signals: Signals, article: int) -> str:
-    return sentence(Item(article, "heat", 0.1), signals)
+    return sentence(Item(article, "heat", 0.1), signals, at=NOW)
 
 
 @pytest.mark.parametrize(("half_life_h", "period"), [(24.0, "today"), (1.0, "in the last hour")])
@@ -63,6 +63,15 @@ def test_what_nobody_read_is_not_called_read() -> None:
     yesterday = read(dict.fromkeys(range(10), 5), ago_h=30.0)
     assert yesterday.heat[3] > 0
     assert heat_of(yesterday, 3) == "Chosen by this site's rules"
+
+
+@pytest.mark.parametrize("source", ["newest", "heat"])
+def test_an_article_is_just_published_by_the_clock_of_the_page_whatever_placed_it(source: str) -> None:
+    """Before the first reads are counted the signals are of no moment at all."""
+    signals = Signals.empty(CATALOGUE, 0.0)
+    later = sentence(Item(29, source, 0.0), signals, at=NOW + 90 * 24 * HOUR)
+    assert sentence(Item(29, source, 0.0), signals, at=NOW) == "Just published"
+    assert later == {"newest": "One of the newest here", "heat": "Chosen by this site's rules"}[source]
 
 
 @dataclass(frozen=True)
