@@ -30,7 +30,7 @@ class Columns:
 
     Parameters
     ----------
-    reader, article : text arrays, null where missing. session : the same, or None when the file has none.
+    reader, article : text arrays, null where missing. session : the same, or None when the file has none; a session is cut where it is null.
     at : (n,) int64, UTC microseconds; timed : (n,) bool, False where the time could not be read.
     lines : (n,) int64, line of each row. weight : (n,) float64 or None (1 each).
     repeated : (n,) bool or None, rows equal to an earlier one.
@@ -72,7 +72,7 @@ class Parsed:
 
 
 def assemble(columns: Columns) -> Parsed:
-    """Keep the rows that are whole, sort them by time and cut sessions at 30 minutes where the file names none."""
+    """Keep the rows that are whole, sort them by time and cut sessions at 30 minutes where a row names none."""
     n = len(columns.at)
     reason = np.zeros(n, np.int8)
     rules = [
@@ -100,7 +100,9 @@ def _table(columns: Columns, kept: Bools) -> Any:
     order = order[np.argsort(columns.at[order], kind="stable")]
     take = pa.array(order)
     reader, article, at = columns.reader.take(take), columns.article.take(take), columns.at[order]
-    session = _cut_sessions(reader, at) if columns.session is None else columns.session.take(take)
+    session = pa.nulls(len(order), pa.string()) if columns.session is None else columns.session.take(take)
+    if session.null_count:
+        session = pc.coalesce(session, _cut_sessions(reader, at))
     weight = np.ones(len(order)) if columns.weight is None else columns.weight[order]
     names = {"reader": reader, "session": session, "article": article, "at": at, "weight": weight, "seq": np.arange(len(order))}
     said = {name: pc.fill_null(column, "").take(take) for name, column in columns.said.items()}

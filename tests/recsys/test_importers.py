@@ -22,6 +22,7 @@ from recsys.importers import deskdrop, globo, table
 from recsys.importers.log import import_log, parse_log, recognise
 from recsys.importers.table import Layout
 from recsys.interactions import to_reads
+from recsys.next_click import clicks
 
 DATA = Path(os.environ.get("PRESSLAB_DATA", Path(__file__).parents[2] / "../shared/data"))
 GLOBO_HEADER = "user_id,session_id,session_start,session_size,click_article_id,click_timestamp,click_environment"
@@ -236,6 +237,18 @@ def test_sessions_are_cut_after_thirty_minutes_without_a_read(tmp_path: Path) ->
         zip(zip(found["reader"].to_pylist(), found["article"].to_pylist(), strict=True), found["session"].to_pylist(), strict=True)
     )
     assert sessions == {("a", "x"): "a/1", ("a", "y"): "a/1", ("a", "z"): "a/2", ("b", "x"): "b/1", ("b", "y"): "b/1"}
+
+
+def test_rows_that_name_no_session_are_cut_by_their_own_readers(tmp_path: Path) -> None:
+    """Strangers without a session had one in common: the next click of one was another's."""
+    rows = ["a,x,0,s", "b,x,0,", "c,y,10,", "b,y,20,", "b,z,4000, "]
+    shifted = [f"{r},{a},{1_500_000_000 + int(t)},{s}" for r, a, t, s in (row.split(",") for row in rows)]
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts,session", *shifted]))
+    found = table.parse(tmp_path / "log.csv", Layout(unit="s")).table
+    assert found["session"].to_pylist() == ["s", "b/1", "c/1", "b/1", "b/2"]
+    assert clicks(found).previous.tolist() == [-1, -1, -1, 1, -1]
+    globo_csv(tmp_path / "clicks.csv", f"1,,1,2,10,{START_MS},4", f"2,,1,2,11,{START_MS + 1},4")
+    assert globo.parse(tmp_path / "clicks.csv").table["session"].to_pylist() == ["1/1", "2/1"]
 
 
 def test_ids_of_64_bits_stay_exact_and_decimals_are_refused(tmp_path: Path) -> None:
