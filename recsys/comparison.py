@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import bdtr, stdtrit
 
-__all__ = ["PLACES", "Compared", "bootstrap_difference", "compare", "mcnemar", "paired", "share_range", "wilson"]
+__all__ = ["PLACES", "Compared", "compare", "gap_range", "mcnemar", "paired", "share_range", "wilson"]
 
 PLACES = 10
 Z95 = 1.959963984540054
 Floats = npt.NDArray[np.float64]
+Codes = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,49 +67,61 @@ def paired(
     first, second = hits
     wins, losses = int((first & ~second).sum()), int((second & ~first).sum())
     gaps = first.astype(np.float64) - second
-    low, high = _gap_range(gaps, readers, level)
+    low, high = gap_range(gaps, readers, level=level)
     return Compared(a, b, wins, losses, mcnemar(wins, losses), float(gaps.mean()), low, high)
 
 
-def _gap_range(gaps: Floats, readers: npt.NDArray[np.int64], level: float) -> tuple[float, float]:
+def gap_range(gaps: Floats, readers: Codes, *, level: float = 0.95, weeks: Codes | None = None) -> tuple[float, float]:
     """Interval of a mean of gaps between -1 and 1: readers drawn whole, and two more who cancel each other out.
 
     Without the two, gaps that are all alike would have a range of no width; one reader alone says nothing, -1 to 1.
 
+    Parameters
+    ----------
+    gaps : (n,), one arm minus the other. readers : (n,) codes. weeks : (n,) codes; when there are several, they are drawn too.
+
     References
     ----------
     Agresti and Min, Simple improved confidence intervals for comparing matched proportions, 2005, by reader; quantiles of
-    Student's t with as many degrees of freedom as readers, less one.
+    Student's t with as many degrees of freedom as readers (or weeks, if fewer), less one.
+
+    Examples
+    --------
+    >>> same, gaps = np.zeros(40), np.tile([0.0, 0.5], 20)
+    >>> [round(bound, 2) for bound in gap_range(gaps, np.arange(40))], gap_range(gaps, same)
+    ([0.15, 0.33], (-1.0, 1.0))
     """
-    _, codes = np.unique(readers, return_inverse=True)
-    count = int(codes.max(initial=-1)) + 1
+    count = len(np.unique(readers))
     if count < 2:
         return -1.0, 1.0
     each = len(gaps) / count  # page views of the two
     whole = len(gaps) + 2 * each
     middle = float(gaps.sum()) / whole
-    spread = float((np.bincount(codes, weights=gaps - middle) ** 2).sum()) * count / (count - 1)
-    half = float(stdtrit(count - 1, 0.5 + level / 2)) * math.sqrt(spread + each**2 * (1 + 2 * middle**2)) / whole
+    spread, freedom = _drawn_whole(gaps - middle, readers, weeks)
+    half = float(stdtrit(freedom, 0.5 + level / 2)) * math.sqrt(spread + each**2 * (1 + 2 * middle**2)) / whole
     return max(-1.0, middle - half), min(1.0, middle + half)
 
 
-def bootstrap_difference(gaps: Floats, readers: npt.NDArray[np.int64], *, seed: int = 0, draws: int = 2_000) -> tuple[float, float, float]:
-    """Return the mean of paired differences and its 95 % percentile interval over readers drawn whole.
+def _drawn_whole(deviations: Floats, readers: Codes, weeks: Codes | None) -> tuple[float, int]:
+    """Variance of the sum of deviations when readers, and weeks, are drawn whole, and its degrees of freedom.
 
-    Parameters
+    A reader is asked once a week, so what both share is the variance of independent questions. One week says nothing of others.
+
+    References
     ----------
-    gaps : (n,) one arm minus the other on the same page view. readers : (n,) codes.
-
-    Examples
-    --------
-    >>> bootstrap_difference(np.array([1.0, 1.0]), np.array([7, 8]), draws=10)
-    (1.0, 1.0, 1.0)
+    Cameron, Gelbach and Miller, Robust inference with multiway clustering, 2011; never less than by readers alone.
     """
-    _, codes = np.unique(readers, return_inverse=True)
-    sums, counts = np.bincount(codes, weights=gaps), np.bincount(codes)
-    chosen = np.random.default_rng(seed).integers(len(sums), size=(draws, len(sums)))
-    low, high = np.percentile(sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1), [2.5, 97.5])
-    return float(gaps.mean()), float(low), float(high)
+    spread, count = _spread(deviations, readers)
+    if weeks is None or len(np.unique(weeks)) < 2:
+        return spread, count - 1
+    weekly, several = _spread(deviations, weeks)
+    return spread + max(0.0, weekly - float((deviations**2).sum())), min(count, several) - 1
+
+
+def _spread(deviations: Floats, groups: Codes) -> tuple[float, int]:
+    _, codes = np.unique(groups, return_inverse=True)
+    count = int(codes.max()) + 1
+    return float((np.bincount(codes, weights=deviations) ** 2).sum()) * count / max(count - 1, 1), count
 
 
 def mcnemar(wins: int, losses: int) -> float:
@@ -122,12 +135,13 @@ def mcnemar(wins: int, losses: int) -> float:
     return min(1.0, 2.0 * float(bdtr(min(wins, losses), wins + losses, 0.5))) if wins + losses else 1.0
 
 
-def share_range(hits: npt.NDArray[np.bool_], readers: npt.NDArray[np.int64]) -> tuple[float, float]:
+def share_range(hits: npt.NDArray[Any], readers: Codes, *, weeks: Codes | None = None) -> tuple[float, float]:
     """95 % interval of a hit rate: Wilson's, of as many page views as these are worth when those of one reader are alike.
 
     Parameters
     ----------
-    hits : (n,) of n >= 1 page views. readers : (n,) codes.
+    hits : (n,) of n >= 1 page views, 0 to 1 (recall has parts of a hit). readers : (n,) codes.
+    weeks : (n,) codes, as in :func:`gap_range`; the quantile is Student's then.
 
     References
     ----------
@@ -139,23 +153,23 @@ def share_range(hits: npt.NDArray[np.bool_], readers: npt.NDArray[np.int64]) -> 
     >>> [round(bound, 3) for bound in share_range(four, np.arange(4))], [round(bound, 3) for bound in share_range(four, np.zeros(4, np.int64))]
     ([0.125, 0.875], [0.055, 0.945])
     """
-    _, codes = np.unique(readers, return_inverse=True)
-    share, n, count = float(hits.mean()), len(hits), int(codes.max()) + 1
+    share, n, count = float(hits.mean()), len(hits), len(np.unique(readers))
     alone = n * share * (1 - share)
     if count < 2 or not alone:
         return wilson(share, count)
-    together = float((np.bincount(codes, weights=hits - share) ** 2).sum()) * count / (count - 1)
-    return wilson(share, n / max(1.0, together / alone))
+    together, freedom = _drawn_whole(hits - share, readers, weeks)
+    quantile = Z95 if weeks is None else float(stdtrit(freedom, 0.975))
+    return wilson(share, n / max(1.0, together / alone), quantile)
 
 
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """95 % interval of a share of n (Wilson 1927).
+def wilson(share: float, n: float, quantile: float = Z95) -> tuple[float, float]:
+    """95 % interval of a share of n (Wilson 1927); ``quantile`` of the normal distribution, unless another is given.
 
     Examples
     --------
     >>> [round(bound, 4) for bound in wilson(0.5, 10)]
     [0.2366, 0.7634]
     """
-    spread = Z95**2 / n
-    middle, half = share + spread / 2, Z95 * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    spread = quantile**2 / n
+    middle, half = share + spread / 2, quantile * math.sqrt(share * (1 - share) / n + spread / (4 * n))
     return (middle - half) / (1 + spread), (middle + half) / (1 + spread)

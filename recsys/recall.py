@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from recsys.comparison import PLACES, bootstrap_difference, mcnemar
+from recsys.comparison import PLACES, gap_range, mcnemar, share_range
 
 __all__ = ["Asked", "at_ten", "compare_recall", "places_of"]
 
@@ -82,17 +82,18 @@ def at_ten(ranks: Floats, query: Ints) -> tuple[Floats, Floats, Floats]:
 
 
 def compare_recall(ranks: Mapping[str, Floats], asked: Asked) -> dict[str, Any]:
-    """Return arms and pairs as ``evaluate --json`` prints them; intervals draw readers whole (2,000 bootstrap samples).
+    """Return arms and pairs as ``evaluate --json`` prints them; intervals draw readers whole, and weeks where there are several.
 
     ``wins`` and ``losses`` of a pair count readers, each with all queries together, and ``p`` is their exact sign test.
     With more than one cut, ``cuts_won`` and ``cuts_lost`` count cuts: readers of one week read the same articles, so that
-    the weeks, not the readers, are the smaller sample.
+    the weeks, not the readers, are the smaller sample. A range says what to expect of other readers in other weeks.
     """
     figures = {name: at_ten(values, asked.query) for name, values in ranks.items()}
     arms = []
     for name, (recall, ndcg, reciprocal) in figures.items():
-        mean, low, high = bootstrap_difference(recall, asked.reader)
-        row: dict[str, Any] = {"arm": name, "recall_at_10": mean, "ndcg_at_10": float(ndcg.mean()), "mrr_at_10": float(reciprocal.mean())}
+        low, high = share_range(recall, asked.reader, weeks=asked.cut)
+        means = {"recall_at_10": recall.mean(), "ndcg_at_10": ndcg.mean(), "mrr_at_10": reciprocal.mean()}
+        row: dict[str, Any] = {"arm": name, **{key: float(value) for key, value in means.items()}}
         row |= {"low": low, "high": high}
         row |= {part: float(recall[inside].mean()) if inside.any() else None for part, inside in asked.slices.items()}
         arms.append(row)
@@ -100,9 +101,10 @@ def compare_recall(ranks: Mapping[str, Floats], asked: Asked) -> dict[str, Any]:
 
 
 def _pair(a: str, b: str, gaps: Floats, asked: Asked) -> dict[str, Any]:
-    mean, low, high = bootstrap_difference(gaps, asked.reader)
+    low, high = gap_range(gaps, asked.reader, weeks=asked.cut)
     wins, losses = _won(gaps, asked.reader)
-    told = {"a": a, "b": b, "wins": wins, "losses": losses, "p": mcnemar(wins, losses), "difference": mean, "low": low, "high": high}
+    told = {"a": a, "b": b, "wins": wins, "losses": losses, "p": mcnemar(wins, losses)}
+    told |= {"difference": float(gaps.mean()), "low": low, "high": high}
     if len(np.unique(asked.cut)) > 1:
         told["cuts_won"], told["cuts_lost"] = _won(gaps, asked.cut)
     return told
