@@ -24,6 +24,7 @@ __all__ = ["Layout", "declared", "parse", "read_layout"]
 Unit = Literal["", "s", "ms", "us"]
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 ROLES = ("reader_id", "article_id", "ts", "session", "event")
+OFFSET = r"[T ]\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 READS = ("view", "read", "click", "page_view", "")  # events that are reads; the others are left out and counted
 
 
@@ -111,8 +112,8 @@ def declared(mapping: Path | None, *, unit: str = "", zone: str = "") -> Layout:
 
 def _times(column: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools]:
     """UTC microseconds and which rows have them."""
-    if pa.types.is_timestamp(column.type):
-        return _written(pd.Series(column.to_pandas()), layout, name)
+    if pa.types.is_timestamp(column.type) and column.type.tz:
+        return integers(pc.cast(pc.cast(column, pa.timestamp("us", "UTC"), safe=False), pa.int64()))
     values, good = integers(column)
     if good.any() or not len(values):
         if not layout.unit and len(values):
@@ -123,15 +124,14 @@ def _times(column: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64
 
 
 def _written(series: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools]:
-    offset = series.dt.tz is not None if isinstance(series.dtype, pd.DatetimeTZDtype) or series.dtype.kind == "M" else None
-    if offset is None:
-        text = series.astype("string")
-        offset = bool(text.dropna().str.contains(r"(?:Z|[+-]\d\d:?\d\d)\s*$").all())
-    if not offset and not layout.zone:
+    """Each row by its own words: an offset, or the declared zone where a row has none."""
+    series = series.astype("string")
+    has = series.str.contains(OFFSET).fillna(False).astype(bool)
+    local = pd.to_datetime(series.mask(has), errors="coerce", format="ISO8601")
+    if local.notna().any() and not layout.zone:
         raise DataError(f"{name}: times have no offset and no zone was declared.", "Give --zone, for example --zone Europe/Paris.")
-    parsed = pd.to_datetime(series, errors="coerce", format="ISO8601", utc=offset)
-    if not offset:
-        parsed = parsed.dt.tz_localize(_zone(layout.zone), ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    local = local.dt.tz_localize(_zone(layout.zone or "UTC"), ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    parsed = pd.to_datetime(series.where(has), errors="coerce", format="ISO8601", utc=True).fillna(local)
     good = parsed.notna().to_numpy(bool)
     micros = parsed.dt.as_unit("us").astype("int64").to_numpy()
     return np.where(good, micros, 0), good

@@ -7,7 +7,7 @@ import io
 import json
 import os
 import zipfile
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -225,6 +225,34 @@ def test_numbers_need_a_unit_and_written_times_a_zone(tmp_path: Path) -> None:
 def test_times_with_an_offset_need_no_zone(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text("reader_id,article_id,ts\na,x,2017-07-14T02:40:00Z\na,y,2017-07-14T04:40:01+02:00\n")
     assert table.parse(tmp_path / "log.csv").table["at"].to_pylist() == [1_500_000_000_000_000, 1_500_000_001_000_000]
+
+
+@pytest.mark.parametrize("zone", ["", "Europe/Paris"])
+def test_one_unreadable_time_is_one_refused_row_and_each_row_may_have_its_own_offset(tmp_path: Path, zone: str) -> None:
+    rows = ["a,x,2017-07-14T02:40:00Z", "b,y,soon", "c,z,2017-07-14 04:40:00+02", "d,z,", "e,z,1500000000.5"]
+    rows += ["f,x,2017-07-14T04:40:00"] if zone else []
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts", *rows]))
+    found = table.parse(tmp_path / "log.csv", Layout(zone=zone))
+    assert found.table["at"].to_pylist() == [1_500_000_000_000_000] * (3 if zone else 2)
+    assert [line for line, _ in found.refused] == [3, 5, 6]
+    assert set(found.reasons) == {"the time is missing or not readable"}
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("", 2), ("UTC", 2), ("Europe/Paris", 4)])
+def test_times_of_parquet_are_read_as_they_are_typed(tmp_path: Path, zone: str, hour: int) -> None:
+    """With a zone in the type nothing need be declared; without one, or as days, it must be."""
+    moment, day = datetime(2017, 7, 14, hour, 40), datetime(2017, 7, 13, 22)
+    for kind in (pa.timestamp("ms", "UTC"), pa.timestamp("ns", "Asia/Tokyo")) if not zone else (pa.timestamp("s"), pa.timestamp("ns")):
+        pq.write_table(
+            pa.table({"reader_id": ["a", "b"], "article_id": ["x", "y"], "ts": pa.array([moment, None], kind)}), tmp_path / "log.parquet"
+        )
+        found = table.parse(tmp_path / "log.parquet", Layout(zone=zone))
+        assert found.table["at"].to_pylist() == [1_500_000_000_000_000]
+        assert found.refused == ((2, "the time is missing or not readable"),)
+    days = pa.table({"reader_id": ["a"], "article_id": ["x"], "ts": pa.array([date(2017, 7, 14)])})
+    pq.write_table(days, tmp_path / "days.parquet")
+    found = table.parse(tmp_path / "days.parquet", Layout(zone="Europe/Paris"))
+    assert found.table["at"].to_pylist() == [round(day.replace(tzinfo=UTC).timestamp() * 1e6)]
 
 
 def test_sessions_are_cut_after_thirty_minutes_without_a_read(tmp_path: Path) -> None:
