@@ -44,12 +44,16 @@ def parse(path: Path) -> Parsed:
     seconds, timed = integers(source.table["timestamp"])
     frame = source.table.to_pandas()
     weight = frame["eventType"].map(WEIGHTS).fillna(1.0).to_numpy(np.float64)
+    unknown = frame.loc[~frame["eventType"].isin(WEIGHTS), "eventType"].fillna("").value_counts()
     article, reader, session = (texts(source.table[name], name) for name in COLUMNS[2:])
     at = seconds.clip(-(1 << 42), 1 << 42) * 1_000_000
     repeated = frame.duplicated().to_numpy(bool)
-    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, weight, repeated, source.refused))
+    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, weight, repeated, source.refused, files=source.files))
     known, faults = parse_articles(articles_file) if articles_file is not None else ((), ())
     notes = tuple(f"{articles_file.name} line {line}: {reason}" for line, reason in faults[:SHOWN]) if articles_file else ()
+    notes += tuple(
+        f"{count:,} rows have the event '{event}', which is not known here; each counts as a view." for event, count in unknown.items()
+    )
     return replace(parsed, articles=untitled(parsed.table, _as_first_read(known, parsed)), notes=notes)
 
 

@@ -9,6 +9,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+import pyarrow.compute as pc
+
 from recsys.importers.rows import Columns, Parsed, assemble, untitled
 from recsys.importers.source import integers, read_source, texts
 
@@ -35,5 +39,7 @@ def parse(path: Path) -> Parsed:
     reader, session, article = (texts(source.table[name], name) for name in COLUMNS[:3])
     at = milliseconds.clip(-(1 << 52), 1 << 52) * 1_000
     said = {name: texts(source.table[column], column) for name, column in SAID.items() if column in source.table.column_names}
-    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, refused=source.refused, said=said))
+    codes = [np.asarray(pc.fill_null(pc.dictionary_encode(ids).indices, -1)) for ids in (reader, session, article)]  # texts take longer
+    repeated = pd.DataFrame(dict(enumerate([*codes, at]))).duplicated().to_numpy(bool)
+    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, None, repeated, source.refused, said, source.files))
     return replace(parsed, articles=untitled(parsed.table), notes=NOTES)

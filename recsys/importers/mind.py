@@ -20,8 +20,9 @@ import pyarrow.csv as pacsv
 
 from experiments.errors import DataError
 from experiments.serving.recommender import Article
+from recsys.importers.lines import Bools, Lines, numbered
 from recsys.importers.rows import SHOWN, Columns, Parsed, assemble, untitled
-from recsys.importers.source import Bools, Lines, Source, check_readable, numbered, texts
+from recsys.importers.source import Source, check_readable, texts
 
 __all__ = ["looks_like", "parse", "parse_news"]
 
@@ -163,9 +164,9 @@ def _tsv(path: Path, names: Sequence[str]) -> Source:
         table = pacsv.read_csv(pa.memory_map(str(path)), read_options=reading, parse_options=parsing, convert_options=options)
     except pa.ArrowInvalid as error:
         raise DataError(f"{path.name}: not readable as a table between tabs: {error}.") from error
-    lines, bad = numbered(path, table.num_rows, invalid, header=0)
+    found = numbered(path, table.num_rows, invalid, header=0, quoted=False)
     if len(invalid) and not table.num_rows:
         raise DataError(
-            f"{path.name}: no row has the {len(names)} columns of this format.", faults=[f"line {n}: {why}" for n, why in bad[:SHOWN]]
+            f"{path.name}: no row has the {len(names)} columns of this format.", faults=[f"line {n}: {why}" for n, why in found.bad[:SHOWN]]
         )
-    return Source(table, lines, bad)
+    return Source(table, found.lines, found.bad)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from experiments.serving.recommender import Article
-from recsys.importers.source import Bools, Lines
+from recsys.importers.lines import Bools, Lines, place
 
 __all__ = ["Columns", "Parsed", "assemble", "untitled"]
 
@@ -36,6 +36,7 @@ class Columns:
     repeated : (n,) bool or None, rows equal to an earlier one.
     refused : (line, reason) of rows that never became columns.
     said : ``device`` and ``referrer`` of the page view as text arrays, null where missing; nothing else about a reader is kept.
+    files : as in :class:`recsys.importers.source.Source`.
     """
 
     reader: Any
@@ -48,6 +49,7 @@ class Columns:
     repeated: Bools | None = None
     refused: tuple[tuple[int, str], ...] = ()
     said: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[tuple[int, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class Parsed:
     table : pyarrow.Table with reader, session, article (text), at (int64 UTC µs), weight (float64), seq (int64), sorted by time; device and referrer
         (text, empty where missing) if the log has them.
     read : rows of the file.
-    refused : the first 20 (line, reason) pairs; reasons : reason -> count of all of them.
+    refused : the first 20 (line, reason) pairs, the reason begins with the file's name when there are several; reasons : reason -> count of all of them.
     articles : one per article of the log. notes : what else a person should know.
     """
 
@@ -87,8 +89,9 @@ def assemble(columns: Columns) -> Parsed:
     counts = Counter(text for _, text in columns.refused)
     counts.update({rules[c - 1][0]: int((reason == c).sum()) for c in np.unique(reason[reason > 0])})
     first = [(int(columns.lines[i]), rules[reason[i] - 1][0]) for i in np.flatnonzero(reason)[:SHOWN]]
-    refused = sorted([*columns.refused, *first])[:SHOWN]
-    return Parsed(_table(columns, reason == 0), n + len(columns.refused), tuple(refused), dict(counts))
+    shown = sorted([*columns.refused, *first])[:SHOWN]
+    refused = tuple((line, name + why) for number, why in shown for line, name in [place(number, columns.files)])
+    return Parsed(_table(columns, reason == 0), n + len(columns.refused), refused, dict(counts))
 
 
 def _missing(column: Any) -> Bools:

@@ -18,11 +18,9 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from experiments.errors import DataError
+from recsys.importers.lines import Bools, Lines, Numbered, each_line, numbered
 
-__all__ = ["Source", "check_readable", "column_names", "integers", "numbered", "read_source", "texts"]
-
-Lines = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+__all__ = ["Source", "check_readable", "column_names", "integers", "read_source", "texts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +30,16 @@ class Source:
     Parameters
     ----------
     table : pyarrow.Table; text columns when the file was CSV.
-    lines : (n,) int64, line of each row (CSV, header = 1) or its row number (Parquet, first = 1).
+    lines : (n,) int64, line of each row (CSV, header = 1) or its row number (Parquet, first = 1). Of several files they go on from
+        one file to the next; :func:`recsys.importers.lines.place` takes them apart.
     refused : (line, reason) of rows that are not even rows.
+    files : (lines before it, name) of each file when there are several.
     """
 
     table: Any
     lines: Lines
     refused: tuple[tuple[int, str], ...] = ()
+    files: tuple[tuple[int, str], ...] = ()
 
 
 def read_source(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> Source:
@@ -49,11 +50,16 @@ def read_source(path: Path, columns: Sequence[str], optional: Sequence[str] = ()
     DataError
         No such file, a web page, a binary file, or a missing column (with the nearest names).
     """
-    parts = [_part(name, content, (columns, optional)) for name, content in _files(path)]
-    if len(parts) == 1:
-        return parts[0]
+    found = [(name, _part(name, content, (columns, optional))) for name, content in _files(path)]
+    if len(found) == 1:
+        return found[0][1]
+    names, parts = [name for name, _ in found], [part for _, part in found]
+    last = [max([*part.lines[-1:].tolist(), *(line for line, _ in part.refused)], default=0) for part in parts]
+    before = np.cumsum([0, *last[:-1]]).tolist()
     table = pa.concat_tables([part.table for part in parts], promote_options="default")
-    return Source(table, np.concatenate([part.lines for part in parts]), tuple(r for part in parts for r in part.refused))
+    lines = np.concatenate([part.lines + start for part, start in zip(parts, before, strict=True)])
+    refused = tuple((line + start, reason) for part, start in zip(parts, before, strict=True) for line, reason in part.refused)
+    return Source(table, lines, refused, tuple(zip(before, names, strict=True)))
 
 
 def column_names(path: Path) -> list[str]:
@@ -162,49 +168,30 @@ def _csv(name: str, content: bytes | Path, wanted: Sequence[str], optional: Sequ
     options = pacsv.ConvertOptions(
         column_types={c: pa.string() for c in written}, include_columns=written, strings_can_be_null=True, null_values=[""]
     )
-    parsing = pacsv.ParseOptions(invalid_row_handler=note)
+    source = pa.BufferReader(content) if isinstance(content, bytes) else pa.memory_map(str(content))  # a path's suffix would be believed
+    # else a row that is open where a block ends is closed there, and the lines in between are lost
+    quotes = bool((np.frombuffer(source.read_buffer(), np.uint8) == ord('"')).any())
+    parsing = pacsv.ParseOptions(invalid_row_handler=note, newlines_in_values=quotes)
+    source.seek(0)
     try:
-        source = (
-            pa.BufferReader(content) if isinstance(content, bytes) else pa.memory_map(str(content))
-        )  # a path's suffix would be believed
         table = pacsv.read_csv(source, read_options=pacsv.ReadOptions(use_threads=False), parse_options=parsing, convert_options=options)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as error:  # the latter: a header Arrow reads otherwise
-        hint = "Save it in UTF-8." if "UTF8" in str(error) else ""
+        hints = {"UTF8": "Save it in UTF-8.", "straddling": "A row is longer than a megabyte; is a quote left open?"}
+        hint = next((says for word, says in hints.items() if word in str(error)), "")
         raise DataError(f"{name}: not readable as CSV: {error}.", hint) from error
-    lines, bad = numbered(content, table.num_rows, invalid, header=1)
-    return Source(table.rename_columns(keep), lines, bad)
+    return _without_broken(table.rename_columns(keep), numbered(content, table.num_rows, invalid, header=1))
 
 
-def numbered(
-    content: bytes | Path, rows: int, invalid: Sequence[tuple[int, str]], *, header: int
-) -> tuple[Lines, tuple[tuple[int, str], ...]]:
-    """Return the line of each row that was read and of each that was not; Arrow counts rows and passes over blank lines.
-
-    Parameters
-    ----------
-    rows : read. invalid : (number as Arrow counts, reason). header : lines before the first row.
-    """
-    total = rows + len(invalid) + header
-    physical = np.arange(1, total + 1)
-    text = np.frombuffer(content, np.uint8) if isinstance(content, bytes) else np.memmap(content, np.uint8, "r")
-    filled = _filled(text)
-    if len(filled) == total:  # else a quoted text spans lines: then rows are counted, not lines
-        physical = filled
-    places = np.array([number - 1 for number, _ in invalid], np.int64)
-    bad = tuple((int(physical[place]), reason) for place, (_, reason) in zip(places, invalid, strict=True))
-    return np.delete(physical, [*range(header), *places]), bad
-
-
-def _filled(text: npt.NDArray[np.uint8]) -> Lines:
-    """Return the numbers of the lines that hold more than their end, first = 1.
-
-    >>> _filled(np.frombuffer(b"a\\n\\r\\n\\nb\\r\\nc", np.uint8)).tolist()
-    [1, 4, 5]
-    """
-    ends = np.append(np.flatnonzero(text == ord("\n")), len(text))
-    length = np.diff(ends, prepend=-1) - 1
-    returned = (length > 0) & (text[ends - 1] == ord("\r"))
-    return np.flatnonzero(length > returned) + 1
+def _without_broken(table: Any, rows: Numbered) -> Source:
+    """Refuse rows of several lines whose own values hold a line end: an id or a time does not."""
+    several = np.flatnonzero(rows.last > rows.lines)
+    holds = [pc.fill_null(pc.match_substring(column.take(pa.array(several)), "\n"), False) for column in table.columns]
+    broken = several[np.any([np.asarray(column) for column in holds], axis=0)]
+    if not len(broken):
+        return Source(table, rows.lines, rows.bad)
+    bad = [each for at in broken for each in each_line(int(rows.lines[at]), int(rows.last[at]), "an id or a time holds a line end")]
+    kept = np.delete(np.arange(len(rows.lines)), broken)
+    return Source(table.take(pa.array(kept)), rows.lines[kept], (*rows.bad, *bad))
 
 
 def _header(content: bytes | Path) -> list[str]:

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from experiments.errors import DataError, nearest
+from recsys.importers.lines import Bools
 from recsys.importers.rows import Columns, Parsed, assemble, untitled
-from recsys.importers.source import Bools, Source, integers, read_source, texts
+from recsys.importers.source import Source, integers, read_source, texts
 
 __all__ = ["Layout", "declared", "parse", "read_layout"]
 
@@ -68,7 +69,7 @@ def parse(path: Path, layout: Layout = Layout()) -> Parsed:
     reader, article = (texts(source.table[names[role]], names[role]) for role in ROLES[:2])
     session = texts(source.table[names["session"]], names["session"]) if names["session"] in source.table.column_names else None
     repeated = source.table.to_pandas().duplicated().to_numpy(bool)
-    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, None, repeated, source.refused))
+    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, None, repeated, source.refused, files=source.files))
     return replace(parsed, articles=untitled(parsed.table), notes=notes)
 
 
@@ -80,7 +81,7 @@ def _reads_only(source: Source, column: str) -> tuple[Source, tuple[str, ...]]:
     kept = pc.is_in(events, pa.array(READS))
     left = pc.value_counts(events.filter(pc.invert(kept))).to_pylist()
     told = tuple(f"{entry['counts']:,} rows with the event '{entry['values']}' are not reads and were left out." for entry in left)
-    return Source(source.table.filter(kept), source.lines[np.asarray(kept)], source.refused), told
+    return replace(source, table=source.table.filter(kept), lines=source.lines[np.asarray(kept)]), told
 
 
 def read_layout(path: Path) -> Layout:

@@ -91,7 +91,9 @@ def test_hourly_files_of_a_folder_or_zip_are_one_log_and_a_header_alone_is_valid
 
 def test_bad_rows_are_refused_with_line_and_reason(tmp_path: Path) -> None:
     good = f"1,5,1,2,10,{START_MS},4"
-    file = globo_csv(tmp_path / "log.csv", good, "1,5,1,2,,3,4", "1,5,1,2,11,soon,4", "1,5,1,2,11,1506826800,4", "1,5,1", good)
+    file = globo_csv(
+        tmp_path / "log.csv", good, "1,5,1,2,,3,4", "1,5,1,2,11,soon,4", "1,5,1,2,11,1506826800,4", "1,5,1", f"1,5,1,2,12,{START_MS},4"
+    )
     parsed = globo.parse(file)
     assert parsed.table.num_rows == 2
     assert parsed.read == 6
@@ -102,6 +104,20 @@ def test_bad_rows_are_refused_with_line_and_reason(tmp_path: Path) -> None:
         (6, "3 columns instead of 7"),
     )
     assert sum(parsed.reasons.values()) == 4
+
+
+def test_of_several_files_each_fault_is_told_with_its_file(tmp_path: Path) -> None:
+    good = f"1,5,1,2,10,{START_MS},4"
+    (tmp_path / "hours").mkdir()
+    globo_csv(tmp_path / "hours" / "h0.csv", good, f"2,6,1,2,10,{START_MS},4", "1,5,1")
+    globo_csv(tmp_path / "hours" / "h1.csv")
+    globo_csv(tmp_path / "hours" / "h2.csv", f"1,5,1,2,,{START_MS},4", good, f"1,5,1,2,11,{START_MS},4")
+    parsed = globo.parse(tmp_path / "hours")
+    assert parsed.table["article"].to_pylist() == ["10", "10", "11"]
+    assert parsed.refused == (
+        (4, "h0.csv: 3 columns instead of 7"), (2, "h2.csv: the article is missing"), (3, "h2.csv: the row repeats an earlier one"),
+    )  # fmt: skip
+    assert parsed.reasons == {"3 columns instead of 7": 1, "the article is missing": 1, "the row repeats an earlier one": 1}
 
 
 def test_too_many_bad_rows_write_nothing(tmp_path: Path) -> None:
@@ -190,6 +206,38 @@ DAMAGED = zipped()
 def test_a_damaged_or_ambiguous_file_is_refused_with_what_to_do(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "log.csv").write_bytes(content)
     with pytest.raises(DataError, match=says):
+        table.parse(tmp_path / "log.csv", Layout(unit="s"))
+
+
+def test_lines_are_those_of_the_file_also_after_a_text_of_several_lines(tmp_path: Path) -> None:
+    rows = ['a,x,1500000000,"two\n\nlines, and ""more"""', "b,,1500000000,n", "", "c,z,soon,n"]
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts,note", *rows]) + "\n")
+    found = table.parse(tmp_path / "log.csv", Layout(unit="s"))
+    assert found.table["reader"].to_pylist() == ["a"]
+    assert found.refused == ((5, "the article is missing"), (7, "the time is missing or not readable"))
+
+
+@pytest.mark.parametrize("opened", ['"b,y,1500000060', 'b,y,"1500000060', 'b,"y,1500000060'])
+def test_lines_that_an_open_quote_swallows_are_refused_one_by_one(tmp_path: Path, opened: str) -> None:
+    """They counted as one row: a log could lose half its lines and stay below one refused row in a hundred."""
+    good = [f"r{i},x,{1_500_000_000 + i}" for i in range(300)]
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts", *good[:200], opened, *good[200:]]) + "\n")
+    found = table.parse(tmp_path / "log.csv", Layout(unit="s"))
+    assert (found.read, found.table.num_rows, sum(found.reasons.values())) == (301, 200, 101)
+    assert found.refused[0][0] == 202
+    assert "lines 202 to 302 were read as one row; is a quote left open?" in found.refused[0][1]
+    with pytest.raises(DataError, match="101 of 301 rows cannot be used"):
+        import_log("table", tmp_path / "log.csv", tmp_path / "home", layout=Layout(unit="s"))
+
+
+def test_a_quote_left_open_in_a_large_file_loses_no_line_without_saying_so(tmp_path: Path) -> None:
+    """Rows are read in blocks of a megabyte; at the end of one an open quote was closed, and 6,708 lines were gone for one refused row."""
+    rows = [f"r{i},x,{1_500_000_000 + i}" for i in range(120_000)]
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts", *rows[:90_000], '"b,y,1500000060', *rows[90_000:]]))
+    found = table.parse(tmp_path / "log.csv", Layout(unit="s"))
+    assert (found.read, found.table.num_rows, sum(found.reasons.values())) == (120_001, 90_000, 30_001)
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts", '"b,y,1500000060', *rows]))
+    with pytest.raises(DataError, match="longer than a megabyte; is a quote left open"):
         table.parse(tmp_path / "log.csv", Layout(unit="s"))
 
 
@@ -298,6 +346,14 @@ def test_deskdrop_weighs_events_and_drops_repeated_rows(tmp_path: Path) -> None:
     assert parsed.table["weight"].to_pylist() == [1.0, 4.0]
     assert parsed.table["article"].to_pylist() == ["-3499919498720038879"] * 2
     assert parsed.refused == ((4, "the row repeats an earlier one"),)
+
+
+def test_an_event_that_is_not_known_is_told(tmp_path: Path) -> None:
+    rows = ["1465413032,SHARE,-5,7,12,,,", "1465413033,view,-5,7,12,,,", "1465413034,VIEW,-5,7,12,,,", "1465413035,SHARE,-5,7,12,,,"]
+    (tmp_path / "users_interactions.csv").write_text("\n".join([DESKDROP, *rows]))
+    parsed = deskdrop.parse(tmp_path)
+    assert parsed.table["weight"].to_pylist() == [1.0] * 4
+    assert [note.split(",")[0] for note in parsed.notes] == ["2 rows have the event 'SHARE'", "1 rows have the event 'view'"]
 
 
 def test_a_cut_article_file_keeps_what_precedes_the_cut(tmp_path: Path) -> None:
