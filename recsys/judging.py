@@ -17,7 +17,7 @@ from recsys.requests import Request, Site, contexts, next_reads
 from recsys.served import Served
 from recsys.source import Source
 
-__all__ = ["LEAST_REQUESTS", "Judged", "Trainer", "judge", "judge_served", "later_requests", "place_of"]
+__all__ = ["LEAST_REQUESTS", "Judged", "Trainer", "judge", "judge_served", "later_requests", "place_of", "verdict"]
 
 TEST_HOURS = (24.0, 48.0, 72.0)  # the last day, or up to three where a day has too few page views
 SPARSE_TEST_HOURS = (168.0, 336.0)  # of a log so quiet that three days hold too few to compare on at all
@@ -113,7 +113,7 @@ def _compared(arms: Mapping[str, Recommender], asked: Sequence[Request], site: S
     for request, context in contexts(asked, site):
         for name, recommender in both.items():
             ranks[name].append(place_of(recommender, request, context))
-    return _verdict({name: np.array(values) for name, values in ranks.items()}, asked, arm, against)
+    return verdict({name: np.array(values) for name, values in ranks.items()}, asked, arm, against)
 
 
 def later_requests(reads: Reads, until: float, seed: int) -> tuple[float, list[Request]]:
@@ -133,7 +133,13 @@ def place_of(arm: Recommender, request: Request, context: Context) -> float:
     return float(found[0]) if len(found) else float("inf")
 
 
-def _verdict(ranks: Mapping[str, npt.NDArray[np.float64]], asked: Sequence[Request], arm: str, against: str) -> Judged:
+def verdict(ranks: Mapping[str, npt.NDArray[np.float64]], asked: Sequence[Request], arm: str, against: str) -> Judged:
+    """Return the result of places on the same page views, refused when ``arm`` lies below ``against`` by more than half a range.
+
+    Parameters
+    ----------
+    ranks : arm -> (n,) places, 0 the first, infinite when the article opened next was not placed. asked : the n page views.
+    """
     readers = np.array([request.reader for request in asked])
     told = compare(ranks, readers)
     gap = paired(arm, against, hits=(ranks[arm] < PLACES, ranks[against] < PLACES), readers=readers)

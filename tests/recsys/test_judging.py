@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 
 from experiments.content import add_articles
@@ -21,8 +22,9 @@ from experiments.serving.recommender import Catalogue, Context, Ranking, registe
 from experiments.serving.signals import HOUR
 from recsys import fit_als
 from recsys.arms.als import Als
-from recsys.judging import ENOUGH_REQUESTS, Judged, judge_served
+from recsys.judging import ENOUGH_REQUESTS, Judged, judge_served, verdict
 from recsys.reproduce import reproduce
+from recsys.requests import Request
 from recsys.served import Served, libraries, served
 from recsys.source import Source, read_source
 from recsys.training import train
@@ -226,3 +228,20 @@ def test_an_arm_that_would_be_refused_is_judged_once_more_by_a_fit_anew(
 def copied(built: Path, home: Path) -> Path:
     shutil.copytree(built, home)
     return home
+
+
+@pytest.mark.parametrize(("worse", "least", "most"), [(0.0, 0.0, 0.06), (0.1, 0.85, 1.0)])
+def test_a_model_as_good_as_the_rule_is_seldom_refused_and_a_clearly_worse_one_nearly_always(
+    worse: float, least: float, most: float
+) -> None:
+    """Readers differ in how predictable they are, and in which arm suits them; 300 page views of at most 120."""
+    rng, refused, logs = np.random.default_rng(6), 0, 200
+    for _ in range(logs):
+        reader = rng.integers(120, size=300)
+        chance, suits = rng.beta(4, 4, 120)[reader], rng.uniform(-0.15, 0.15, 120)[reader] - worse
+        luck = rng.random(300)  # the same for both on seven page views in ten
+        own = np.where(rng.random(300) < 0.7, luck, rng.random(300))
+        places = {"model": np.where(own < chance + suits, 0.0, np.inf), "front": np.where(luck < chance, 0.0, np.inf)}
+        asked = [Request(0.0, 0.0, 0, 0, code, (), 0) for code in reader.tolist()]
+        refused += bool(verdict(places, asked, "model", "front").reason)
+    assert least <= refused / logs <= most
