@@ -58,7 +58,8 @@ def parse(path: Path) -> Parsed:
     take = pa.array(row)
     reader = texts(source.table["reader"], "reader").take(take)
     clicks = Columns(reader, None, shown.ids.take(pa.array(shown.article[shown.clicked])), moments[row], timed[row], source.lines[row])
-    parsed = assemble(replace(clicks, refused=(*source.refused, *shown.refused), repeated=_repeated(clicks, source, row)))
+    refused = (*source.refused, *shown.refused, *_without_click(source, shown, timed))
+    parsed = assemble(replace(clicks, refused=refused, repeated=_repeated(clicks, source, row)))
     news = behaviors.parent / "news.tsv"
     known, faults = parse_news(news, _first_shown(shown, moments, timed)) if path.is_dir() and news.is_file() else ((), ())
     told = tuple(f"{news.name} line {line}: {reason}" for line, reason in faults[:SHOWN])
@@ -72,6 +73,16 @@ def _repeated(clicks: Columns, source: Source, row: Lines) -> Bools:
     frame = pd.DataFrame({"row": texts(source.table["impression"], "impression").take(pa.array(row)).to_pandas(), "at": clicks.at})
     frame["article"], frame["reader"] = clicks.article.to_pandas(), clicks.reader.to_pandas()
     return frame.duplicated().to_numpy(bool)
+
+
+def _without_click(source: Source, shown: _Shown, timed: Bools) -> list[tuple[int, str]]:
+    """Return (line, reason) of page views nobody clicked in that lack their reader or time; with a click, the click is refused."""
+    unclicked = np.ones(len(timed), bool)
+    unclicked[shown.row[shown.clicked]] = False
+    unclicked[np.isin(source.lines, [line for line, _ in shown.refused])] = False
+    nobody = np.asarray(pc.is_null(texts(source.table["reader"], "reader")))
+    rows = np.flatnonzero(unclicked & (nobody | ~timed))
+    return [(int(source.lines[i]), "the reader is missing" if nobody[i] else "the time is missing or not readable") for i in rows]
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,16 @@ def test_every_broken_row_is_told_with_its_line_and_reason(tmp_path: Path) -> No
     assert len(load_catalogue(tmp_path / "home")) == 0
 
 
+def test_a_page_view_without_a_click_may_be_broken_too(tmp_path: Path) -> None:
+    rows = ("1\tU1\tsoon\t\tN1-0", f"2\t\t{AT}\t\tN1-0 N2-0", f"3\tU3\t{AT}\t\tN1-0", f"4\tU4\t{AT}\t\tN1-1", "5\tU5\tsoon\t\tN1")
+    parsed = mind.parse(folder(tmp_path, *rows))
+    assert parsed.refused == (
+        (1, "the time is missing or not readable"), (2, "the reader is missing"),
+        (5, "the impression 'N1' ends with neither -0 nor -1; is the row cut?"),
+    )  # fmt: skip
+    assert (parsed.read, parsed.table.num_rows) == (4, 1)
+
+
 @pytest.mark.parametrize(
     ("written", "us"),
     [
