@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from experiments.errors import ConfigError, NotFoundError
-from experiments.files import read_json, replace_json
+from experiments.files import locked_file, read_json, replace_json
 
 __all__ = ["MOST_DAYS", "allowed", "grant", "granted", "revoke"]
 
@@ -41,7 +43,8 @@ def grant(home: Path, *, now_s: int, days: int = MOST_DAYS) -> str:
     if not 1 <= days <= MOST_DAYS:
         raise ConfigError(f"a token for {days} days: it may live 1 to {MOST_DAYS} days.", "Give --days, and make another before it ends.")
     identity, secret = secrets.token_hex(4), secrets.token_urlsafe(32)
-    _keep(home, granted(home) | {identity: {"sha256": _hash(secret), "until_s": now_s + days * DAY_S}})
+    with _changing(home) as known:
+        known[identity] = {"sha256": _hash(secret), "until_s": now_s + days * DAY_S}
     return f"pl_{identity}_{secret}"
 
 
@@ -52,10 +55,10 @@ def granted(home: Path) -> dict[str, Any]:
 
 def revoke(home: Path, identity: str) -> None:
     """Make a token invalid at once; raises :class:`NotFoundError` when there is none of this id."""
-    known = granted(home)
-    if identity not in known:
-        raise NotFoundError(f"no token is called '{identity}'.", f"Known: {', '.join(sorted(known)) or 'none'}.")
-    _keep(home, {name: token for name, token in known.items() if name != identity})
+    with _changing(home) as known:
+        if identity not in known:
+            raise NotFoundError(f"no token is called '{identity}'.", f"Known: {', '.join(sorted(known)) or 'none'}.")
+        del known[identity]
 
 
 def allowed(home: Path, header: str, *, now_s: int) -> bool:
@@ -73,5 +76,10 @@ def _hash(secret: str) -> str:
     return sha256(secret.encode(errors="replace")).hexdigest()
 
 
-def _keep(home: Path, tokens: dict[str, Any]) -> None:
-    replace_json(home / FILE, tokens)  # for its owner only, as every file of the home that is replaced
+@contextmanager
+def _changing(home: Path) -> Iterator[dict[str, Any]]:
+    """The tokens, to be changed by one process at a time: what another revoked meanwhile must not come back."""
+    with locked_file(home / f"{FILE}.lock"):
+        tokens = granted(home)
+        yield tokens
+        replace_json(home / FILE, tokens)  # for its owner only, as every file of the home that is replaced

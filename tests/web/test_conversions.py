@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -91,6 +92,7 @@ def test_the_example_of_the_documentation_is_taken(stand: Stand) -> None:
         ({"currency": "eur"}, "currency"),
         ({"currency": "USD"}, "EUR"),
         ({"currency": None}, "EUR"),
+        ({"currency": "EUR\n", "value": 0}, "currency"),
         ({"arm": "front"}, "arm"),
     ],
 )
@@ -134,6 +136,13 @@ def test_a_revoked_token_ends_at_once(stand: Stand) -> None:
         revoke(stand.home, identity)
     with pytest.raises(ConfigError, match="90 days"):
         grant(stand.home, now_s=0, days=91)
+
+
+def test_tokens_made_at_once_are_all_kept(home: Path) -> None:
+    """Each is read, added and written: without taking turns one that was revoked meanwhile would come back."""
+    with ThreadPoolExecutor(8) as pool:
+        made = [token.split("_")[1] for token in pool.map(lambda _: grant(home, now_s=0), range(24))]
+    assert sorted(granted(home)) == sorted(made)
 
 
 def test_when_nothing_can_be_kept_the_server_is_told_to_come_again(stand: Stand) -> None:

@@ -41,7 +41,7 @@ class Conversion(msgspec.Struct, forbid_unknown_fields=True):
     order: Text
     at: Annotated[datetime, msgspec.Meta(tz=True)]
     value: Annotated[int, msgspec.Meta(ge=-(10**12), le=10**12)] = 0
-    currency: Annotated[str, msgspec.Meta(pattern="^[A-Z]{3}$")] | None = None
+    currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
 
 
 class Refused(ValueError):
