@@ -23,7 +23,7 @@ from sqlalchemy import Engine
 from experiments.clock import Clock, FileClock, clock_of, moment
 from experiments.errors import BusyError, DataError
 from experiments.events.asking import answer_requests
-from experiments.events.erase import erase_reader
+from experiments.events.erase import erase_readers
 from experiments.events.loader import Loader
 from experiments.files import read_json
 from experiments.settings import Settings
@@ -226,14 +226,14 @@ class Worker:
             raise DataError(f"events could not be sealed: {ended.reason}")
 
     def _erase(self) -> None:
-        """Erase the readers who asked for it; a request stays until it is done."""
-        for path in sorted((self.home / "erase").glob("*.json")):
-            asked = read_json(path)
-            if asked is not None:
-                erased = erase_reader(self.home, asked["reader"], until_us=asked["asked_us"], loader=self.loader)
-                self.operations.forget(asked["reader"])
-                log.info("a reader was erased: %s events", erased.rows)
-                path.unlink()
+        """Erase the readers who asked for it, all at once; a request stays until it is done."""
+        asked = {path: read_json(path)["reader"] for path in sorted((self.home / "erase").glob("*.json"))}
+        if asked:
+            erased = erase_readers(self.home, asked.values(), until_us=self.clock(), loader=self.loader)
+            log.info("readers were erased: %s, with %s events", len(asked), erased.rows)
+        for path, reader in asked.items():
+            self.operations.forget(reader)
+            path.unlink()
 
     def _load(self) -> None:
         """Load for ever; a failure is counted, shown and tried again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,11 @@ from experiments.events.outbox_file import outbox_files
 from experiments.events.sealed import Partition, damaged, locked, partitions, sealed_folder, sweep
 from experiments.events.store import OutcomeKey
 
-__all__ = ["Erased", "erase_reader"]
+__all__ = ["Erased", "erase_reader", "erase_readers"]
 
 OUTBOX_WAIT_S = 5.0
 PAUSE_S = 0.05
+AT_ONCE = 500  # readers in one statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +48,18 @@ class Erased:
 
 
 def erase_reader(home: Path, reader: str, *, until_us: int, loader: Loader | None = None) -> Erased:
-    """Delete a reader everywhere and refuse their later events.
+    """Delete a reader everywhere and refuse their later events; as :func:`erase_readers`."""
+    return erase_readers(home, [reader], until_us=until_us, loader=loader)
+
+
+def erase_readers(home: Path, readers: Collection[str], *, until_us: int, loader: Loader | None = None) -> Erased:
+    """Delete readers everywhere and refuse their later events.
+
+    Store and sealed files are written anew once for all of them: many who ask keep the loader about as long as one.
 
     Parameters
     ----------
-    until_us : now, UTC microseconds; kept beside the keyed hash of the reader.
+    until_us : now, UTC microseconds; kept beside the keyed hash of each reader.
     loader : of the process that runs one; None takes the lease for the time of the erasure.
 
     Raises
@@ -59,20 +67,21 @@ def erase_reader(home: Path, reader: str, *, until_us: int, loader: Loader | Non
     BusyError
         No ``loader`` was given and another process runs one; or another machine seals the days of a shared store.
     DataError
-        ``reader`` is empty.
+        Nobody is named, or somebody by an empty name.
     """
-    if not reader:
+    readers = sorted(set(readers))
+    if not readers or not readers[0]:
         raise DataError("no reader was named.", "Readers who object have no id; their counts cannot be traced back.")
     with nullcontext(loader) if loader is not None else Loader(home, clock=lambda: until_us) as own:
         with own.transaction() as store:
             if not store.leads():
                 raise BusyError("another machine that shares this store holds the sealed days of this reader.", "Erase the reader there.")
-        own.refuse(reader)
+        own.refuse(readers)
         left = _empty_outboxes(home, own)
-        rows, dead = _delete(own, reader)
-        rows += _remove_sealed(home, own, reader)
+        rows, dead = _delete(own, readers)
+        rows += _remove_sealed(home, own, readers)
         wiped = own.wipe()
-    return Erased(rows, dead, _remove_imported(home, reader), left, wiped)
+    return Erased(rows, dead, _remove_imported(home, readers), left, wiped)
 
 
 def _empty_outboxes(home: Path, loader: Loader) -> int:
@@ -88,19 +97,26 @@ def _empty_outboxes(home: Path, loader: Loader) -> int:
     return len(left)
 
 
-def _delete(loader: Loader, reader: str) -> tuple[int, int]:
-    about, written = "instr(payload, ?) > 0", json.dumps(reader)[1:-1].encode()  # as it stands in an entry
+def _delete(loader: Loader, readers: list[str]) -> tuple[int, int]:
+    about = "instr(payload, ?) > 0"
+    rows: list[tuple[str, str, int]] = []
+    dead: list[tuple[str, str, int]] = []
     with loader.transaction() as store:
-        rows = store.execute("SELECT kind, arm, count(*) FROM fresh WHERE reader = ? GROUP BY kind, arm", (reader,)).fetchall()
-        dead = store.execute(f"SELECT kind, arm, count(*) FROM dead_letter WHERE {about} GROUP BY kind, arm", (written,)).fetchall()
-        store.execute("DELETE FROM event WHERE reader = ?", (reader,))
-        store.execute(f"DELETE FROM dead_letter WHERE {about}", (written,))
+        for start in range(0, len(readers), AT_ONCE):
+            some = readers[start : start + AT_ONCE]
+            theirs = f"reader IN ({', '.join('?' * len(some))})"
+            rows += store.execute(f"SELECT kind, arm, count(*) FROM fresh WHERE {theirs} GROUP BY kind, arm", some).fetchall()
+            store.execute(f"DELETE FROM event WHERE {theirs}", some)
+        for reader in readers:
+            written = (json.dumps(reader)[1:-1].encode(),)  # as it stands in an entry
+            dead += store.execute(f"SELECT kind, arm, count(*) FROM dead_letter WHERE {about} GROUP BY kind, arm", written).fetchall()
+            store.execute(f"DELETE FROM dead_letter WHERE {about}", written)
         store.executemany(ADD_OUTCOME, [(kind, arm, "erased", n) for kind, arm, n in (*rows, *dead)])
     return sum(row[2] for row in rows), sum(row[2] for row in dead)
 
 
-def _remove_sealed(home: Path, loader: Loader, reader: str) -> int:
-    """Write the sealed files that hold the reader again without them; whatever a kill left behind goes too."""
+def _remove_sealed(home: Path, loader: Loader, readers: list[str]) -> int:
+    """Write the sealed files that hold any of the readers again without them; whatever a kill left behind goes too."""
     if not sealed_folder(home).exists():
         return 0
     from experiments.events.sealed_files import without  # Arrow is loaded only where sealed files exist
@@ -111,7 +127,7 @@ def _remove_sealed(home: Path, loader: Loader, reader: str) -> int:
             found = partitions(store, home)
         damaged(found)
         for one in found:
-            left = without(one, reader, home=home)
+            left = without(one, readers, home=home)
             if left is not None:
                 manifest, gone = left
                 with loader.transaction() as store:
@@ -135,9 +151,9 @@ def _replace(store: Store, one: Partition, manifest: Mapping[str, Any], gone: Co
     store.executemany(ADD_OUTCOME, [(*cell, "erased", n) for cell, n in gone.items()])
 
 
-def _remove_imported(home: Path, reader: str) -> int:
+def _remove_imported(home: Path, readers: list[str]) -> int:
     if not (home / "lake").exists():
         return 0
     from experiments.events.lake import remove_reader  # Arrow is loaded only where partitions exist
 
-    return remove_reader(home, reader)
+    return sum(remove_reader(home, reader) for reader in readers)

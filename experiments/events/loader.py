@@ -150,11 +150,12 @@ class Loader:
             total += part
         return total + part
 
-    def refuse(self, reader: str) -> None:
-        """Remember that this reader's events are erased on arrival, for ever."""
-        key = reader_key(erase_key(self._home), reader)
+    def refuse(self, readers: Iterable[str]) -> None:
+        """Remember that these readers' events are erased on arrival, for ever."""
+        key = erase_key(self._home)
         with self.transaction() as store:
-            store.execute("INSERT INTO erased VALUES (?, ?) ON CONFLICT DO NOTHING", (key, self.clock()))
+            rows = [(reader_key(key, reader), self.clock()) for reader in readers]
+            store.executemany("INSERT INTO erased VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
 
     @contextmanager
     def transaction(self) -> Iterator[Store]:

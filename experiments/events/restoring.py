@@ -11,10 +11,11 @@ from typing import Any
 
 from experiments.errors import ConfigError, DataError, NotFoundError
 from experiments.events.backup import DRILLING, LAYOUT, MANIFEST, check_databases, copies, digest, newest_seq, sync_all
-from experiments.events.erase import erase_reader
+from experiments.events.erase import erase_readers
 from experiments.events.loader import Loader
 from experiments.events.outbox_file import outbox_files
 from experiments.events.reading import WHOLE_STORE_S
+from experiments.events.salvage import named_in
 from experiments.events.store import balance, erase_key, read_store, reader_key, store_path
 from experiments.files import read_json, replace_json, sync_folder
 
@@ -135,19 +136,21 @@ def _erase_again(home: Path, others: list[Path], at_us: int) -> int:
     gone, key = 0, erase_key(home)
     with Loader(home, clock=lambda: at_us) as loader:
         loader.drain()
-        for reader in sorted(_readers(home)):
-            if reader_key(key, reader) in keys:
-                erased = erase_reader(home, reader, until_us=at_us, loader=loader)
-                gone += erased.rows + erased.dead_letters + erased.imported
+        back = [reader for reader in _readers(home) if reader_key(key, reader) in keys]
+        if back:
+            erased = erase_readers(home, back, until_us=at_us, loader=loader)
+            gone = erased.rows + erased.dead_letters + erased.imported
         with loader.transaction() as store:  # also those of whom this copy holds nothing, yet
             store.executemany("INSERT INTO erased VALUES (?, ?) ON CONFLICT DO NOTHING", [(key, at_us) for key in keys])
     return gone
 
 
 def _readers(home: Path) -> set[str]:
-    """Everybody of whom an event or an imported read is held."""
+    """Everybody of whom an event, a dead letter or an imported read is held."""
     with closing(read_store(store_path(home), longest_s=WHOLE_STORE_S)) as store:
         found = {reader for (reader,) in store.execute("SELECT DISTINCT reader FROM event WHERE reader <> ''")}
+        for (letter,) in store.execute("SELECT payload FROM dead_letter"):
+            found |= named_in(letter)
     for path in (home / "lake").rglob("*.parquet"):
         import pyarrow.parquet as parquet  # Arrow is loaded only where partitions exist
 

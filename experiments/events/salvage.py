@@ -26,7 +26,7 @@ from experiments.events.store import OutcomeKey
 from experiments.events.wire import kind_and_arm, reader_of
 from experiments.files import replace_file
 
-__all__ = ["Salvaged", "copied", "salvage"]
+__all__ = ["Salvaged", "copied", "named_in", "salvage"]
 
 READER_ID = re.compile(rb"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 UNKNOWN: OutcomeKey = ("?", "")  # as an entry is counted that does not say its kind
@@ -118,9 +118,14 @@ def _finish(loader: Loader, known: tuple[str, int, int], path: Path, alarm: str)
     return _said(name, alarm, loaded, unsure=len(unsure), lost=len(letters) - len(unsure))
 
 
+def named_in(body: bytes) -> set[str]:
+    """Return the readers that an entry names, also where only pieces of it can be read."""
+    return {reader_of(body), *(found.decode() for found in READER_ID.findall(body))}
+
+
 def _of_erased(loader: Loader, body: bytes) -> bool:
-    """Whether an entry names a reader who was erased, also where only pieces of it can be read."""
-    return any(loader.is_refused(reader) for reader in (reader_of(body), *(found.decode() for found in READER_ID.findall(body))))
+    """Whether an entry names a reader who was erased."""
+    return any(map(loader.is_refused, named_in(body)))
 
 
 def _letters(unsure: Sequence[tuple[int, bytes]], short: Counter[OutcomeKey], after: int, *, taken: set[int]) -> list[tuple[Any, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -109,16 +109,17 @@ def events_of(partition: Partition, reader: str) -> list[dict[str, Any]]:
     return pq.read_table(partition.path, columns=["seq", *COLUMNS], filters=wanted).to_pylist()  # type: ignore[no-any-return]
 
 
-def without(partition: Partition, reader: str, *, home: Path) -> tuple[dict[str, Any], Counter[tuple[str, str]]] | None:
-    """Write a partition again without a reader; return its manifest and the events left out per (kind, arm), None if there are none."""
-    wanted = [("shard", "=", shard_of(reader)), ("reader", "=", reader)]
+def without(partition: Partition, readers: Sequence[str], *, home: Path) -> tuple[dict[str, Any], Counter[tuple[str, str]]] | None:
+    """Write a partition again without some readers; return its manifest and the events left out per (kind, arm), None if there are none."""
+    wanted = [("shard", "in", sorted(set(map(shard_of, readers)))), ("reader", "in", readers)]
     mine = pq.read_table(partition.path, columns=["kind", "arm"], filters=wanted).to_pylist()
     if not mine:
         return None
     hidden = sealed_folder(home) / ".erasing.tmp"
+    theirs = pa.array(readers, pa.string())
     with pq.ParquetFile(partition.path) as file:
         layout = file.schema_arrow
-        kept = (batch.filter(pc.not_equal(batch["reader"], reader)) for batch in file.iter_batches(batch_size=ROWS_A_GROUP))
+        kept = (batch.filter(pc.invert(pc.is_in(batch["reader"], theirs))) for batch in file.iter_batches(batch_size=ROWS_A_GROUP))
         write(hidden, (batch for batch in kept if len(batch)), layout)
     gone = Counter((row["kind"], row["arm"]) for row in mine)
     facts = json.loads(partition.path.with_suffix(".json").read_text("utf-8"))

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace as changed
 
 from experiments.errors import ConfigError, DataError, NotFoundError
 from experiments.events.backup import back_up
@@ -69,6 +70,16 @@ def test_a_later_backup_knows_who_was_erased_since(kept: Path, tmp_path: Path) -
     erase_reader(kept, READER, until_us=START)
     back_up(kept, tmp_path / "copies", at_us=START + DAY)
     assert restore(first.path, tmp_path / "new", at_us=START).erased == 6
+
+
+def test_a_dead_letter_of_a_reader_erased_after_the_backup_does_not_come_back(kept: Path, tmp_path: Path) -> None:
+    only_dead = "reader-5b1e7d09"
+    send(kept, [changed(view(20, only_dead), body={"dead": "expired"})])
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    assert erase_reader(kept, only_dead, until_us=START).dead_letters == 1
+    assert restore(made.path, tmp_path / "new", at_us=START, erased_in=kept).erased == 1
+    assert hits(tmp_path / "new", only_dead) == []
+    assert all(row.exact for row in balance(tmp_path / "new"))
 
 
 def test_backups_older_than_thirty_days_are_deleted(kept: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from experiments.errors import BusyError, DataError
 from experiments.events import lake
-from experiments.events.erase import erase_reader
+from experiments.events.erase import erase_reader, erase_readers
 from experiments.events.export import export_reader
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
@@ -100,6 +100,29 @@ def test_outboxes_of_living_processes_are_emptied_too(tmp_path: Path) -> None:
         outbox.close()
         loader.drain()
     assert [(row.stored, row.erased, row.exact) for row in balance(tmp_path)] == [(2, 1, True)]
+
+
+class CountingLoader(Loader):
+    """Counts how often the store was written anew."""
+
+    wipes = 0
+
+    def wipe(self) -> bool:
+        self.wipes += 1
+        return super().wipe()
+
+
+def test_readers_who_ask_together_are_erased_together_and_the_store_is_written_anew_once(tmp_path: Path) -> None:
+    gone = [f"reader-{n:04}-9f3c7a51" for n in range(600)]  # more than one statement takes
+    send(tmp_path, [view(n, reader) for n, reader in enumerate([*gone, *gone[:3], "other-1"])])
+    send(tmp_path, [replace(view(900 + n, reader), body={"dead": "expired"}) for n, reader in enumerate([gone[5], gone[599], "other-1"])])
+    with CountingLoader(tmp_path, clock=lambda: START) as loader:
+        erased = erase_readers(tmp_path, [*gone, gone[0]], until_us=START, loader=loader)
+        assert loader.wipes == 1
+    assert (erased.rows, erased.dead_letters, erased.outboxes_left) == (603, 2, 0)
+    assert hits(tmp_path, "-9f3c7a51") == []
+    assert send(tmp_path, [view(2_000, gone[7]), view(2_001, "other-1")]).erased == 1
+    assert [(row.stored, row.dead, row.erased, row.exact) for row in balance(tmp_path)] == [(2, 1, 606, True)]
 
 
 def test_dead_letters_and_imports_of_the_reader_go_as_well(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_an_event_that_came_again_meanwhile_is_a_duplicate_and_another_payload_a
 def test_erased_readers_stay_erased(tmp_path: Path) -> None:
     refused_once(tmp_path, [view(1, READER), view(2, "other-1"), view(3, READER)])
     with Loader(tmp_path, clock=lambda: START) as loader:
-        loader.refuse(READER)  # killed here: the letters were not deleted yet
+        loader.refuse([READER])  # killed here: the letters were not deleted yet
     assert again(tmp_path) == Replayed(tried=3, stored=1, erased=2)
     assert hits(tmp_path, READER) == []
     (row,) = balance(tmp_path)

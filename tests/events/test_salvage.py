@@ -164,7 +164,7 @@ def test_what_is_of_an_erased_reader_leaves_no_payload(tmp_path: Path, before: b
     reader = "0af7" * 8
     body = before + encode(view(2, reader)) + behind
     with Loader(tmp_path, clock=lambda: START) as loader:
-        loader.refuse(reader)
+        loader.refuse([reader])
     damaged(tmp_path, lambda file: file._connection.execute("UPDATE entry SET body = ? WHERE seq = 3", (body,)))
     found = salvaged(tmp_path)
     assert (found.stored, found.unsure, found.lost) == (3, 0, 1)
