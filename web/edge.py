@@ -26,7 +26,7 @@ DAY_US = 86_400_000_000
 
 
 class Edge:
-    """Counts of this process since it started; once a second they ride along with the next commit.
+    """Counts of this process since it started; once a second they ride along with the next commit, and when the process ends.
 
     The counts are cumulative: of several from one process the largest tells everything, so a lost or doubled one does
     no harm. Reasons are our own words, never the sender's; no arm is looked at.
@@ -36,7 +36,7 @@ class Edge:
         self.outbox, self.page_views, self.clock = outbox, page_views, clock
         self.incarnation = uuid4().hex
         self._lock = threading.Lock()
-        self._accepted, self._rejected, self._refused = 0, Counter[str](), Counter[str]()
+        self._accepted, self._rejected, self._refused, self._untold = 0, Counter[str](), Counter[str](), False
         self.every_s, self._told = every_s, time.monotonic()  # real time, so that a simulated day does not write thousands
 
     def count(self, *, accepted: int = 0, rejected: Iterable[str] = (), refused: str = "", events: int = 1) -> None:
@@ -53,13 +53,19 @@ class Edge:
             self._rejected.update(rejected)
             if refused:
                 self._refused[refused] += events
-            if time.monotonic() - self._told < self.every_s:
+            self._untold = True
+        self.tell(now=False)
+
+    def tell(self, *, now: bool = True) -> None:
+        """Let what was counted ride along with the next commit, or, unless ``now``, do so when it is due."""
+        with self._lock:
+            if not self._untold or (not now and time.monotonic() - self._told < self.every_s):
                 return
-            self._told, body = time.monotonic(), self._body()
-        now = self.clock()
-        page_view = self.page_views(now)
+            self._untold, self._told, body = False, time.monotonic(), self._body()
+        at = self.clock()
+        page_view = self.page_views(at)
         with suppress(OutboxError):  # the next one says it all again
-            self.outbox.offer([Event(event_id(page_view, "edge_count", self.incarnation), "edge_count", page_view, "", now, now, body)])
+            self.outbox.offer([Event(event_id(page_view, "edge_count", self.incarnation), "edge_count", page_view, "", at, at, body)])
 
     def _body(self) -> dict[str, Any]:
         seen = self._accepted + self._rejected.total() + self._refused.total()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from uuid import uuid4
 
 from experiments.clock import Clock
+from experiments.errors import OutboxError
 from experiments.events.event import Event
 from experiments.events.ids import PageViews, event_id
 from experiments.events.outbox import Outbox
@@ -33,9 +35,20 @@ class Objections:
                 return
             ended, pages = self._hour, self._pages
             self._hour, self._pages = hour, 1
+        self._write(ended, pages)
+
+    def tell(self) -> None:
+        """Write what the hour that runs has counted so far, if it can be kept: the process ends."""
+        with self._lock:
+            hour, pages, self._pages = self._hour, self._pages, 0
+        with suppress(OutboxError):
+            self._write(hour, pages)
+
+    def _write(self, hour: int, pages: int) -> None:
         if pages:
-            at = (ended + 1) * HOUR_US
+            now = self.clock()
+            at = min((hour + 1) * HOUR_US, now)
             page_view = self.page_views(at)
-            body = {"objected": pages, "hour": ended, "incarnation": self.incarnation}
-            key = f"{self.incarnation}:{ended}"
-            self.outbox.append([Event(event_id(page_view, "edge_count", key), "edge_count", page_view, "", at, self.clock(), body)])
+            body = {"objected": pages, "hour": hour, "incarnation": self.incarnation}
+            key = f"{self.incarnation}:{hour}"
+            self.outbox.append([Event(event_id(page_view, "edge_count", key), "edge_count", page_view, "", at, now, body)])

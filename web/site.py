@@ -109,8 +109,9 @@ class NewsSite:
     def _watch(self, every_s: float) -> None:
         self.serving.tell(self.published.plan, self.published.bundles)
         while not self._stop.wait(every_s):
-            self.arm_health.tell(now=False)
             try:
+                self.arm_health.tell(now=False)
+                self.edge.tell(now=False)
                 self.published = refresh(self.home, self.published)
                 self.serving.tell(self.published.plan, self.published.bundles)
             except Exception as error:  # the health page names it; the next look that succeeds takes it away
@@ -119,7 +120,8 @@ class NewsSite:
 
     def close(self) -> None:
         self._stop.set()
-        self.arm_health.tell()
+        for counts in (self.arm_health, self.edge, self.objections):
+            counts.tell()
         self.outbox.close()
         self.serving.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,24 @@ def test_counts_told_twice_or_late_change_nothing(stand: Stand) -> None:
     for _ in range(3):
         found = told(stand)
     assert found["seen"] == found["rejected"]["token is bad"] == 3
+
+
+def test_what_was_counted_last_is_told_when_the_process_ends(stand: Stand) -> None:
+    """The limit of one row a second must not hide the last second of a process that is replaced."""
+    for _ in range(3):
+        stand.client().post("/e", json={"token": "x"}, headers=PHONE)
+    stand.site.close()
+    stand.events()
+    assert edge_counts(stand.home, until_us=stand.clock())["rejected"] == {"token is bad": 3}
+
+
+def test_what_was_counted_last_is_told_also_when_nobody_comes_any_more(stand: Stand) -> None:
+    stand.site.edge.every_s = 0.05
+    stand.site.watch(every_s=0.05)
+    for _ in range(3):
+        stand.client().post("/e", json={"token": "x"}, headers=PHONE)
+    until = time.monotonic() + 20
+    while edge_counts(stand.home, until_us=stand.clock())["seen"] < 3 and time.monotonic() < until:
+        stand.events()
+    assert edge_counts(stand.home, until_us=stand.clock())["rejected"] == {"token is bad": 3}
+    stand.site.close()
