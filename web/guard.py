@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Flask, Request, Response, abort, request
 from werkzeug.exceptions import SecurityError
 
-__all__ = ["protect", "same_origin"]
+__all__ = ["from_here", "protect", "same_origin"]
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; connect-src 'self'; "
@@ -19,6 +21,7 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 PASSED_ON = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")  # what a proxy adds
+HERE = ("127.0.0.1", "localhost")  # as somebody at this machine calls it, or at the other end of ssh -L
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -33,6 +36,18 @@ def same_origin(asked: Request) -> bool:
     return not asked.cookies
 
 
+def from_here(asked: Request) -> bool:
+    """Say whether a request comes from this machine, as far as it can tell: no proxy says that it hands it on, nor the host's public name."""
+    return not any(name in asked.headers for name in PASSED_ON) and re.sub(r":\d*$", "", asked.host) in HERE
+
+
+def _kept_from_readers(asked: Request) -> bool:
+    """Whether a path is not there for this request: the console has no accounts, and each look at readiness writes an event."""
+    if asked.path.startswith("/console"):
+        return not from_here(asked) or asked.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"  # as nginx asks unless it is told otherwise
+    return asked.path == "/-/ready" and not from_here(asked)
+
+
 def protect(app: Flask) -> None:
     """Install the checks on an application."""
 
@@ -41,8 +56,8 @@ def protect(app: Flask) -> None:
         if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not request.headers.get("Host"):
             # gunicorn would take the address it listens on
             raise SecurityError("A request of HTTP/1.1 must name its host (RFC 9112, 3.2)")
-        if request.path.startswith("/console") and any(name in request.headers for name in PASSED_ON):
-            abort(404)  # it has no accounts: a proxy that forgets to keep readers out must not let them decide
+        if _kept_from_readers(request):
+            abort(404)  # also where a proxy forgets to keep readers out
         if request.method not in SAFE_METHODS and not same_origin(request):
             abort(403)
 

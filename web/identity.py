@@ -186,6 +186,7 @@ def identify(
     agent = request.headers.get("User-Agent", "")
     bot, device = is_bot(agent), device_of(agent)
     prefetch = "prefetch" in request.headers.get("Sec-Purpose", "") or request.headers.get("Purpose") == "prefetch"
+    prefetch |= request.method == "HEAD"  # nobody sees a page of which only the headers are sent
     choices = read_choices(tokens.unsign("choice", request.cookies.get("pl_choice", "")))
     if request.headers.get("Sec-GPC") == "1" or request.headers.get("DNT") == "1":
         choices = Choices(measured=False, tests=False, personal=False)

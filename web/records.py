@@ -144,5 +144,8 @@ def referrer_of(request: Request) -> str:
     """Where the reader came from: slot, internal, external or direct."""
     if request.args.get("via"):
         return "slot"
-    host = urlsplit(request.headers.get("Referer", "")).netloc
+    try:
+        host = urlsplit(request.headers.get("Referer", "")).netloc
+    except ValueError:  # "http://[" is no address
+        return "direct"
     return "direct" if not host else "internal" if host == request.host else "external"

@@ -129,6 +129,38 @@ def test_the_console_is_not_there_for_whoever_comes_through_a_proxy(stand: Stand
 
 
 @pytest.mark.parametrize(
+    ("host", "protocol", "status"),
+    [
+        ("news.example", "HTTP/1.1", 404),  # a proxy that passes on the name and says no more
+        ("news.example:8750", "HTTP/1.1", 404),
+        ("127.0.0.1:8750", "HTTP/1.0", 404),  # nginx that was told nothing
+        ("127.0.0.1:8750", "HTTP/1.1", 200),
+        ("localhost", "HTTP/1.1", 200),
+    ],
+)
+def test_the_console_is_not_there_for_whoever_may_come_through_a_proxy_that_says_nothing(
+    home: Path, host: str, protocol: str, status: int
+) -> None:
+    stand = Stand(home, trusted_hosts=("127.0.0.1", "localhost", "news.example"))
+    asked = {"headers": {**PHONE, "Host": host}, "environ_overrides": {"SERVER_PROTOCOL": protocol}}
+    assert [stand.client().get(path, **asked).status_code for path in ("/console/en/jobs", "/en/")] == [status, 200]
+    stand.site.close()
+
+
+def test_readiness_is_not_told_and_no_event_is_written_for_whoever_comes_through_a_proxy(stand: Stand) -> None:
+    assert stand.client().get("/-/ready", headers={"X-Forwarded-Proto": "https"}).status_code == 404
+    assert stand.events() == []
+    assert stand.client().get("/-/ready").status_code == 200
+
+
+@pytest.mark.parametrize("referer", ["http://[", "http://[::1/", "http://a]b/", "//[x"])
+def test_a_referer_that_is_no_address_is_none(stand: Stand, referer: str) -> None:
+    for path in ("/en/", f"/en/article/{stand.article}"):
+        assert stand.client().get(path, headers={**PHONE, "Referer": referer}).status_code == 200
+    assert {event["body"]["referrer"] for event in stand.events() if event["kind"] == "view"} == {"direct"}
+
+
+@pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({"Origin": "null"}, 403),

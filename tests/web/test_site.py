@@ -202,6 +202,23 @@ def test_readers_who_object_leave_one_number_an_hour(stand: Stand) -> None:
     assert [(e["kind"], e["reader"], e["body"]["objected"]) for e in stand.events()] == [("edge_count", "", 3)]
 
 
+def test_of_readers_who_object_the_hour_that_runs_is_told_when_the_process_ends(stand: Stand) -> None:
+    for seconds in (0, 60, 3_600):
+        stand.advance(seconds)
+        stand.client().get("/en/", headers={**PHONE, "DNT": "1"})
+    stand.site.close()
+    assert [e["body"]["objected"] for e in stand.events()] == [2, 1]
+
+
+def test_a_page_of_which_only_the_headers_are_asked_for_is_shown_to_nobody(stand: Stand) -> None:
+    client = stand.client()
+    answer = client.head(f"/en/article/{stand.article}", headers=PHONE)
+    assert (answer.status_code, answer.data) == (200, b"")
+    assert client.get_cookie("pl_id") is None
+    stand.site.close()
+    assert stand.events() == []
+
+
 @pytest.mark.parametrize("headers", [{"Sec-GPC": "1"}, {"DNT": "1"}, {"Sec-Purpose": "prefetch"}])
 def test_who_objects_or_is_no_person_gets_the_status_quo_no_id_and_no_event(stand: Stand, headers: dict[str, str]) -> None:
     client = stand.client()
