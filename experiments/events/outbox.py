@@ -20,7 +20,7 @@ from experiments.errors import OutboxError
 from experiments.events.event import Event
 from experiments.events.ids import PageViews
 from experiments.events.outbox_file import OutboxFile, Synchronous
-from experiments.events.outbox_queue import Batch, Line, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits
+from experiments.events.outbox_queue import Batch, Line, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits, in_words
 from experiments.events.wire import encode_all
 
 __all__ = ["Outbox", "OutboxFailed", "OutboxFull", "OutboxLate", "OutboxLimits", "request_rotation"]
@@ -262,7 +262,7 @@ class _Files:
         no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if no_room or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
             return OutboxFull("disk")
-        return OutboxFailed("commit", f"a commit failed: {error}.", "Nothing was acknowledged; look at the disk.")
+        return OutboxFailed("commit", f"a commit failed: {in_words(error)}.", "Nothing was acknowledged; look at the disk.")
 
     def _check_room(self) -> None:
         if time.monotonic() - self._checked < self._limits.tick_s:

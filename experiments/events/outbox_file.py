@@ -103,7 +103,7 @@ class OutboxFile:
     def check_names(self) -> None:
         """Raise OSError unless a loader finds what is written: under its names, and under the lock that says it is not finished."""
         if os.stat(self.lock).st_ino != self._held:
-            raise OSError(f"{self.lock} is not the lock of its owner any more")
+            raise OSError(f"{self.lock.name} is not the lock of its owner any more")
         for path in (self.path, self.wal)[: 1 + bool(self.last_seq)]:
             os.stat(path)
 

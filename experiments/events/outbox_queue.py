@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from experiments.errors import OutboxError
 
-__all__ = ["Batch", "Line", "OutboxFailed", "OutboxFull", "OutboxLate", "OutboxLimits"]
+__all__ = ["Batch", "Line", "OutboxFailed", "OutboxFull", "OutboxLate", "OutboxLimits", "in_words"]
 
 
 class OutboxFull(OutboxError):
@@ -106,3 +107,16 @@ class Line:
             self.waiting.remove(batch)
             self.events, self.size = self.events - len(batch.bodies), self.size - batch.size
             return True
+
+
+def in_words(error: Exception) -> str:
+    """Return what an error says, without the folder it happened in: whoever sent the events reads it.
+
+    Examples
+    --------
+    >>> in_words(FileNotFoundError(2, "No such file or directory", "/home/site/outbox/1.db-wal")), in_words(ValueError("x"))
+    ('No such file or directory: 1.db-wal', 'x')
+    """
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.strerror}: {Path(error.filename).name}"
+    return str(error)

@@ -17,6 +17,7 @@ from experiments.errors import OutboxError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits, request_rotation
 from experiments.events.outbox_file import OutboxFile, outbox_files, owner_alive, read_part
+from experiments.events.outbox_queue import in_words
 from tests.events.story import SMALL, START, view
 from tests.faults import harness
 
@@ -227,6 +228,19 @@ def test_a_writer_whose_file_is_removed_acknowledges_nothing_more_in_it(tmp_path
     outbox.close()
     found = harness.verdict(tmp_path, acknowledged)
     assert (found.lost, found.stored) == (0, len(acknowledged))
+
+
+@pytest.mark.parametrize("ending", [".lock", ".db", ".db-wal"])
+def test_what_is_said_of_a_failed_commit_names_no_folder(tmp_path: Path, ending: str) -> None:
+    """It is the answer to whoever sent the events."""
+    file = OutboxFile(tmp_path, "one")
+    file.write([b"1"], {("view", ""): 1})
+    (tmp_path / f"one{ending}").unlink()
+    with pytest.raises(OSError, match=str(tmp_path) if ending != ".lock" else "one.lock") as failed:
+        file.write([b"2"], {("view", ""): 1})
+    assert f"one{ending}" in in_words(failed.value)
+    assert str(tmp_path) not in in_words(failed.value)
+    file.seal()
 
 
 def test_a_database_that_was_removed_comes_back_with_what_its_log_holds(tmp_path: Path) -> None:
