@@ -82,7 +82,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "bind": f"{settings.host}:{settings.port}",
         "workers": settings.workers,
         "threads": settings.threads,
-        "worker_class": "gthread",
+        "worker_class": "web.senders.PatientWorker",
         "preload_app": False,
         "keepalive": 15,
         "graceful_timeout": 10,
@@ -90,6 +90,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "loglevel": "warning",
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
         "control_socket_disable": True,
+        "forwarder_headers": "",  # a client's SCRIPT_NAME would move every address of the site, or end in a 500
         "post_fork": _begin,
         "post_worker_init": _watch,
         "worker_exit": _close,

@@ -56,6 +56,8 @@ REQUESTS = {  # and how each is answered
     "a header of 70,000 letters": (431, b"GET /en/ HTTP/1.1\r\n" + HOST + b"Cookie: " + b"a" * 70_000 + b"\r\n\r\n"),
     "five hundred headers": (431, b"GET /en/ HTTP/1.1\r\n" + HOST + b"X-A: b\r\n" * 500 + b"\r\n"),
     "a scheme that is contradicted": (400, b"GET /en/ HTTP/1.1\r\n" + HOST + b"X-Forwarded-Proto: https\r\nX-Forwarded-SSL: off\r\n\r\n"),
+    "a folder that is not ours": (200, b"GET /en/ HTTP/1.1\r\n" + HOST + b"SCRIPT_NAME: /x\r\n\r\n"),
+    "a folder before the console": (404, b"GET /x/console/en/jobs HTTP/1.1\r\n" + HOST + b"SCRIPT_NAME: /x\r\n\r\n"),
 }
 
 
