@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import resource
 import signal
 import socket
 import sys
@@ -20,6 +21,7 @@ NUMERIC_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PR_SET_PDEATHSIG = 1
 M_ARENA_MAX = -8
+MOST_CONNECTIONS = 1_000  # of a web process
 YOUNG_OBJECTS = 2_000  # between two looks for garbage: what 250 requests leave behind, 0.2 MB
 
 
@@ -83,6 +85,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "workers": settings.workers,
         "threads": settings.threads,
         "worker_class": "web.senders.PatientWorker",
+        "worker_connections": _most_connections(),
         "preload_app": False,
         "keepalive": 15,
         "graceful_timeout": 10,
@@ -95,6 +98,12 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "post_worker_init": _watch,
         "worker_exit": _close,
     }
+
+
+def _most_connections() -> int:
+    """How many connections a process holds at once: half of the files it may open, since one that can open none for the next ends."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files // 2)
 
 
 def _begin(_arbiter: Any, worker: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.harness import verdict
-from tests.faults.site import ARTICLES, Visitor, serving, with_experiment
+from tests.faults.site import ARTICLES, Visitor, children, serving, wait_until, with_experiment
 
 pytestmark = pytest.mark.long
 THREADS = 8  # two processes of four
@@ -42,3 +43,22 @@ def test_readers_are_served_while_more_send_by_halves_than_there_are_threads(hom
     found = verdict(home, visitor.acknowledged)
     assert (found.lost, found.exact, visitor.failed + visitor.errors) == (0, True, 0)
     assert len(visitor.acknowledged) == 12
+
+
+def test_more_idle_connections_than_a_process_may_open_files_do_not_end_it(home: Path) -> None:
+    with_experiment(home)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (128, hard))
+        try:
+            master, port = stack.enter_context(serving(home))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        web = children(master.pid)
+        with ExitStack() as idle:
+            for _ in range(300):
+                idle.enter_context(closing(socket.create_connection(("127.0.0.1", port), timeout=20)))
+            assert wait_until(lambda: sum(len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in web) > 128)
+        visitor = Visitor(port)
+        visitor.read(ARTICLES[0])
+        assert (children(master.pid), visitor.failed + visitor.errors, len(visitor.acknowledged)) == (web, 0, 3)
