@@ -13,9 +13,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from experiments.errors import ConfigError, nearest
 
-__all__ = ["ELSEWHERE", "Settings", "database_named", "load_settings"]
+__all__ = ["ELSEWHERE", "HERE", "Settings", "database_named", "load_settings"]
 
 ELSEWHERE = "events.json"  # in a home whose events are in a database: which one, in words without the password
+HERE = ("127.0.0.1", "localhost")  # how somebody at this machine calls it, or at the other end of ssh -L
 TEST_VARIABLES = {"PRESSLAB_DATA", "PRESSLAB_CHROMIUM"}
 
 
@@ -27,6 +28,7 @@ class Settings(BaseSettings):
     home : folder of all state.
     profile : ``demo`` runs on a simulated clock and generous limits, on loopback only.
     host, port, workers, threads : of the site.
+    console_port : of the console; None: that of the site, or the next one once the site has a public name (:attr:`console_at`).
     deadline_ms : an arm that takes longer is replaced by the next rung of the ladder.
     page_budget_ms : a page whose events are not durable by then is sent without recommendations.
     regime : privacy rules, see /en/privacy.
@@ -43,6 +45,7 @@ class Settings(BaseSettings):
     profile: Literal["demo", "production"] = "production"
     host: str = "127.0.0.1"
     port: int = Field(8750, ge=0, le=65_535)
+    console_port: int | None = Field(None, ge=1, le=65_535)
     workers: int = Field(2, ge=1, le=64)
     threads: int = Field(16, ge=1, le=256)
     deadline_ms: int = Field(30, ge=1, le=1_000)
@@ -57,12 +60,23 @@ class Settings(BaseSettings):
     backup_folder: Path | None = None
     backup_copies: int = Field(7, ge=2, le=60)
     secure_cookies: bool = False
-    trusted_hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
+    trusted_hosts: tuple[str, ...] = HERE
 
     @property
     def source(self) -> Literal["simulated", "live"]:
         """Of the events that are counted; a report reads one, never a mixture: simulated readers in the demo, live ones elsewhere."""
         return "simulated" if self.profile == "demo" else "live"
+
+    @property
+    def console_at(self) -> int:
+        """The port of the console: a site with a public name has it at one that no proxy passes on, since it has no accounts.
+
+        Examples
+        --------
+        >>> Settings().console_at, Settings(trusted_hosts=("127.0.0.1", "news.example")).console_at, Settings(console_port=9000).console_at
+        (8750, 8751, 9000)
+        """
+        return self.console_port or self.port + (not set(HERE).issuperset(self.trusted_hosts))
 
     @property
     def backups(self) -> Path:

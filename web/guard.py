@@ -7,6 +7,8 @@ import re
 from flask import Flask, Request, Response, abort, request
 from werkzeug.exceptions import SecurityError
 
+from experiments.settings import HERE
+
 __all__ = ["from_here", "protect", "same_origin"]
 
 CSP = (
@@ -21,7 +23,6 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
 }
 PASSED_ON = ("Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")  # what a proxy adds
-HERE = ("127.0.0.1", "localhost")  # as somebody at this machine calls it, or at the other end of ssh -L
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -41,22 +42,23 @@ def from_here(asked: Request) -> bool:
     return not any(name in asked.headers for name in PASSED_ON) and re.sub(r":\d*$", "", asked.host) in HERE
 
 
-def _kept_from_readers(asked: Request) -> bool:
+def _kept_from_readers(asked: Request, console_port: int | None) -> bool:
     """Whether a path is not there for this request: the console has no accounts, and each look at readiness writes an event."""
-    if asked.path.startswith("/console"):
-        return not from_here(asked) or asked.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"  # as nginx asks unless it is told otherwise
-    return asked.path == "/-/ready" and not from_here(asked)
+    if not asked.path.startswith("/console"):
+        return asked.path == "/-/ready" and not from_here(asked)
+    elsewhere = console_port is not None and asked.environ.get("SERVER_PORT") != str(console_port)
+    return elsewhere or not from_here(asked) or asked.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"  # nginx, unless told otherwise
 
 
-def protect(app: Flask) -> None:
-    """Install the checks on an application."""
+def protect(app: Flask, *, console_port: int | None = None) -> None:
+    """Install the checks on an application; with ``console_port`` the console is at that port only."""
 
     @app.before_request
     def _check() -> None:
         if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not request.headers.get("Host"):
             # gunicorn would take the address it listens on
             raise SecurityError("A request of HTTP/1.1 must name its host (RFC 9112, 3.2)")
-        if _kept_from_readers(request):
+        if _kept_from_readers(request, console_port):
             abort(404)  # also where a proxy forgets to keep readers out
         if request.method not in SAFE_METHODS and not same_origin(request):
             abort(403)

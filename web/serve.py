@@ -26,20 +26,23 @@ YOUNG_OBJECTS = 2_000  # between two looks for garbage: what 250 requests leave 
 
 
 def check_address(settings: Settings) -> None:
-    """Refuse an address that is taken, or one that others could reach."""
+    """Refuse an address that is taken, or one that others could reach; the console's, too, where it has one of its own."""
     if settings.host not in LOOPBACK:
         raise ConfigError(
             f"host = '{settings.host}': the console has no accounts yet, so the site listens on this machine only.",
             "Use 127.0.0.1 and put a proxy in front that lets readers reach everything but /console.",
         )
-    with socket.socket(socket.AF_INET6 if settings.host == "::1" else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as error:
-            raise BusyError(
-                f"port {settings.port} on {settings.host} is in use.", "Choose another: --port N or PRESSLAB_PORT=N."
-            ) from error
+    for port in _ports(settings):
+        with socket.socket(socket.AF_INET6 if settings.host == "::1" else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.host, port))
+            except OSError as error:
+                raise BusyError(f"port {port} on {settings.host} is in use.", "Choose another: --port N or PRESSLAB_PORT=N.") from error
+
+
+def _ports(settings: Settings) -> list[int]:
+    return sorted({settings.port, settings.console_at})
 
 
 def serve(settings: Settings) -> None:
@@ -81,7 +84,7 @@ def keep_what_is_loaded() -> None:
 def server_options(settings: Settings) -> dict[str, Any]:
     """Return gunicorn's settings."""
     return {
-        "bind": f"{settings.host}:{settings.port}",
+        "bind": [f"{settings.host}:{port}" for port in _ports(settings)],
         "workers": settings.workers,
         "threads": settings.threads,
         "worker_class": "web.senders.PatientWorker",

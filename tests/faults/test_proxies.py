@@ -106,7 +106,15 @@ def process(*command: object) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture(params=[nginx, haproxy, caddy], ids=lambda proxy: proxy.__name__)
 def fronted(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Iterator[Fronted]:
-    proxy: Callable[[Path, int, int], tuple[str, list[str]]] = request.param
+    with in_front(request.param, home, tmp_path) as made:
+        yield made
+
+
+@contextmanager
+def in_front(
+    proxy: Callable[[Path, int, int], tuple[str, list[str]]], home: Path, tmp_path: Path, *, without: str = "^$"
+) -> Iterator[Fronted]:
+    """Run a site behind a proxy, whose lines that match ``without`` somebody left out."""
     if not shutil.which(proxy.__name__):
         pytest.skip(f"needs {proxy.__name__} (not installed)")
     if proxy is caddy and (version := caddy_version()) < (2, 8):
@@ -119,7 +127,7 @@ def fronted(request: pytest.FixtureRequest, home: Path, tmp_path: Path) -> Itera
     (tmp_path / "both.pem").write_text((tmp_path / "certificate.pem").read_text() + (tmp_path / "key.pem").read_text())
     port, site = free_port(), free_port()
     text, command = proxy(tmp_path, port, site)
-    (tmp_path / "proxy").write_text(text)
+    (tmp_path / "proxy").write_text("".join(line for line in text.splitlines(keepends=True) if not re.search(without, line)))
     with process(sys.executable, "-m", "web", "serve", "--home", home, "--port", site) as served, process(*command):
         made = Fronted(home, port, served)
         assert wait_until(lambda: answers(site))
@@ -141,6 +149,37 @@ def test_the_proxies_of_the_page_do_what_the_page_says(fronted: Fronted) -> None
     assert answer.status == 400 or not text  # Caddy has nothing to say under other names
     check_halves(fronted)
     check_away(fronted)
+
+
+ODD_PATHS = (
+    "/console/en/jobs",
+    "//console/en/jobs",
+    "/%63onsole/en/jobs",
+    "/./console/en/jobs",
+    "/en/../console/en/jobs",
+    "/console%2fen%2fjobs",
+)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "without"),
+    [
+        (nginx, "proxy_set_header (Host|X-Forwarded)"),
+        (nginx, "location /console|proxy_set_header X-Forwarded"),
+        (nginx, "location /console|proxy_set_header"),
+        (nginx, "location /console|proxy_set_header|proxy_http_version"),
+        (haproxy, "X-Forwarded"),
+        (haproxy, "path_beg /console|X-Forwarded"),
+    ],
+)
+def test_no_path_leads_to_the_console_where_somebody_left_out_lines(
+    proxy: Callable[[Path, int, int], tuple[str, list[str]]], without: str, home: Path, tmp_path: Path
+) -> None:
+    with in_front(proxy, home, tmp_path, without=without) as made:
+        assert made.ask("GET", "/en/")[0].status == 200
+        for headers in ({}, {"Host": "127.0.0.1"}, {"SCRIPT_NAME": "/x"}):
+            found = {path: made.ask("GET", path, headers=headers)[0].status for path in (*ODD_PATHS, "/x/console/en/jobs")}
+            assert {path: status for path, status in found.items() if status not in (308, 400, 404)} == {}
 
 
 def check_beacon(fronted: Fronted, token: str, cookie: str) -> None:

@@ -129,20 +129,22 @@ def test_the_console_is_not_there_for_whoever_comes_through_a_proxy(stand: Stand
 
 
 @pytest.mark.parametrize(
-    ("host", "protocol", "status"),
+    ("host", "port", "protocol", "status"),
     [
-        ("news.example", "HTTP/1.1", 404),  # a proxy that passes on the name and says no more
-        ("news.example:8750", "HTTP/1.1", 404),
-        ("127.0.0.1:8750", "HTTP/1.0", 404),  # nginx that was told nothing
-        ("127.0.0.1:8750", "HTTP/1.1", 200),
-        ("localhost", "HTTP/1.1", 200),
+        ("news.example", 8750, "HTTP/1.1", 404),  # a proxy that passes on the name and says no more
+        ("127.0.0.1", 8750, "HTTP/1.1", 404),  # or the name that somebody elsewhere gave
+        ("127.0.0.1:8751", 8750, "HTTP/1.1", 404),
+        ("news.example:8751", 8751, "HTTP/1.1", 404),
+        ("127.0.0.1:8751", 8751, "HTTP/1.0", 404),  # nginx that was told nothing
+        ("127.0.0.1:8751", 8751, "HTTP/1.1", 200),
+        ("localhost:9000", 8751, "HTTP/1.1", 200),  # ssh -L 9000:127.0.0.1:8751
     ],
 )
 def test_the_console_is_not_there_for_whoever_may_come_through_a_proxy_that_says_nothing(
-    home: Path, host: str, protocol: str, status: int
+    home: Path, host: str, port: int, protocol: str, status: int
 ) -> None:
     stand = Stand(home, trusted_hosts=("127.0.0.1", "localhost", "news.example"))
-    asked = {"headers": {**PHONE, "Host": host}, "environ_overrides": {"SERVER_PROTOCOL": protocol}}
+    asked = {"headers": {**PHONE, "Host": host}, "environ_overrides": {"SERVER_PROTOCOL": protocol, "SERVER_PORT": str(port)}}
     assert [stand.client().get(path, **asked).status_code for path in ("/console/en/jobs", "/en/")] == [status, 200]
     stand.site.close()
 
