@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,6 @@ from flask import Request, Response, request
 
 from experiments.assignment import assign, reader_key
 from experiments.clock import moment
-from experiments.errors import PresslabError
 from experiments.events.export import export_reader
 from experiments.events.ids import PageClaims, TokenError
 from experiments.files import replace_json
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from web.site import NewsSite
 
 __all__ = ["Held"]
+
+log = logging.getLogger("presslab.held")
 
 DAY_US = 86_400_000_000
 GROUPS = {
@@ -121,7 +123,8 @@ class Held:
         try:
             ranking = arm.rank(context) if arm else Ranking.empty()
         except Exception as error:  # an arm is foreign code; a reader's page never fails because of it
-            raise PresslabError(f"the arm '{claims.arm}' cannot explain itself: {error}") from error
+            log.error("the arm '%s' cannot explain itself: %s", claims.arm, error)
+            arm, ranking = None, Ranking.empty()
         pins, editors = self.site.desk.pins_at(published.catalogue), published.catalogue.known(self.site.desk.editors_order).tolist()
         slate = build_slate(ranking, context, rules=self.site.rules, pins=pins, editors=editors)
         placed = {item.article: item for item in slate.items}

@@ -277,6 +277,22 @@ def test_why_this_names_the_test_and_the_group(stand: Stand) -> None:
     assert stand.reader_in("front").get(f"/en/why/{token}", headers=PHONE).status_code == 404
 
 
+class Failing:
+    """An arm that answers no more."""
+
+    audience = "all"
+
+    def rank(self, _: Context) -> Ranking:
+        raise RuntimeError("it is broken")
+
+
+def test_why_this_is_answered_also_when_the_arm_fails(stand: Stand) -> None:
+    client = stand.reader_in("front")
+    token = TOKEN.findall(read(client, f"/en/article/{stand.article}"))[0]
+    stand.site.published = replace(stand.site.published, arms={**stand.site.published.arms, "front": Failing()})  # type: ignore[dict-item]
+    assert read(client, f"/en/why/{token}").count("<dt>") == 6
+
+
 def test_why_this_does_not_say_editors_of_what_no_editor_chose(stand: Stand) -> None:
     """Nobody read anything, and the arm ranks nothing: the ladder filled the places. Then an editor pins one article."""
     client = stand.reader_in("front")
