@@ -41,6 +41,7 @@ HEARTBEAT_S = 2.0
 OPERATIONS_S = 10.0  # between two looks at the arms that are on their ladder
 JUMP_S = 3_600  # by which clock and uptime may differ before events are deleted
 ENDING_S = 10.0  # that a worker which is told to stop waits for its jobs
+ERASE_AGAIN_S = 60.0  # until an erasure that failed is tried again
 PAUSE_S = 0.2  # between two looks at the outboxes: an event is in the store well within two seconds
 QUIET_ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "",
@@ -73,6 +74,7 @@ class Worker:
         self.stopping = threading.Event()
         self._began_s = self._ahead_s()
         self._slots: dict[str, datetime] = {}
+        self._erase_from = 0.0  # monotonic seconds
         self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._heavy = threading.BoundedSemaphore(2)
         self._runs: set[int] = set()  # numbers of the runs that have not ended
@@ -226,14 +228,25 @@ class Worker:
             raise DataError(f"events could not be sealed: {ended.reason}")
 
     def _erase(self) -> None:
-        """Erase the readers who asked for it, all at once; a request stays until it is done."""
-        asked = {path: read_json(path)["reader"] for path in sorted((self.home / "erase").glob("*.json"))}
-        if asked:
-            erased = erase_readers(self.home, asked.values(), until_us=self.clock(), loader=self.loader)
-            log.info("readers were erased: %s, with %s events", len(asked), erased.rows)
-        for path, reader in asked.items():
-            self.operations.forget(reader)
-            path.unlink()
+        """Erase the readers who asked for it, all at once; a request stays until it is done.
+
+        What cannot be done is tried again after a minute: each time all outboxes are changed and every sealed file is read.
+        """
+        if time.monotonic() < self._erase_from:
+            return
+        try:
+            asked = {path: read_json(path)["reader"] for path in sorted((self.home / "erase").glob("*.json"))}
+            if asked:
+                erased = erase_readers(self.home, asked.values(), until_us=self.clock(), loader=self.loader)
+                log.info("readers were erased: %s, with %s events", len(asked), erased.rows)
+            for path, reader in asked.items():
+                self.operations.forget(reader)
+                path.unlink()
+            self.faults.pop("erasure", None)
+        except Exception as error:  # a damaged file, say; events go on
+            self._erase_from = time.monotonic() + ERASE_AGAIN_S
+            if not self.stopping.is_set():
+                self._tell_of("erasure", error)
 
     def _load(self) -> None:
         """Load for ever; a failure is counted, shown and tried again."""

@@ -15,7 +15,10 @@ import pytest
 from experiments.clock import FileClock, moment
 from experiments.errors import BusyError, PresslabError
 from experiments.events.outbox import Outbox
+from experiments.events.sealed import sealed_folder
+from experiments.events.sealing import seal
 from experiments.events.store import balance
+from experiments.files import replace_json
 from experiments.migrate import migrate
 from experiments.settings import Settings
 from experiments.tables import control_engine
@@ -220,3 +223,29 @@ def test_jobs_that_wait_for_each_other_leave_room_for_looks_and_requests(worker:
         over.set()
         worker.stopping.set()
         thread.join(timeout=10)
+
+
+def test_an_erasure_that_cannot_be_done_is_told_and_events_go_on(worker: Worker) -> None:
+    """It is not tried again at once: each try changes all outboxes and reads every sealed file."""
+    seal_some(worker)
+    (sealed,) = sealed_folder(worker.home).glob("*.parquet")
+    whole = sealed.read_bytes()
+    sealed.write_bytes(whole[:-1])
+    replace_json(worker.home / "erase" / "one.json", {"reader": "r", "asked_us": 0})
+    worker._erase()
+    assert sealed.name in worker.faults["erasure"]
+    asked_again = (worker.home / "outbox" / "rotate").stat().st_mtime_ns
+    worker._erase()
+    assert (worker.home / "outbox" / "rotate").stat().st_mtime_ns == asked_again
+    sealed.write_bytes(whole)
+    worker._erase_from = 0.0
+    worker._erase()
+    assert (worker.faults, list((worker.home / "erase").iterdir())) == ({}, [])
+    assert all(row.exact for row in balance(worker.home))
+
+
+def seal_some(worker: Worker) -> None:
+    outbox = Outbox(worker.home / "outbox", clock=worker.clock, limits=SMALL)
+    outbox.append([view(n, reader) for n, reader in enumerate(("r", "s"))])
+    outbox.close()
+    assert "2 events" in seal(worker.home, until_us=worker.clock(), loader=worker.loader)
