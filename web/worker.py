@@ -41,7 +41,7 @@ HEARTBEAT_S = 2.0
 OPERATIONS_S = 10.0  # between two looks at the arms that are on their ladder
 JUMP_S = 3_600  # by which clock and uptime may differ before events are deleted
 ENDING_S = 10.0  # that a worker which is told to stop waits for its jobs
-ERASE_AGAIN_S = 60.0  # until an erasure that failed is tried again
+MOST_ERASED, ERASE_AGAIN_S = 1_000, 60.0  # readers at once; until an erasure that failed is tried again
 PAUSE_S = 0.2  # between two looks at the outboxes: an event is in the store well within two seconds
 QUIET_ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "",
@@ -230,12 +230,12 @@ class Worker:
     def _erase(self) -> None:
         """Erase the readers who asked for it, all at once; a request stays until it is done.
 
-        What cannot be done is tried again after a minute: each time all outboxes are changed and every sealed file is read.
+        What fails is tried again after a minute: each time all outboxes are changed and every sealed file is read.
         """
         if time.monotonic() < self._erase_from:
             return
         try:
-            asked = {path: read_json(path)["reader"] for path in sorted((self.home / "erase").glob("*.json"))}
+            asked = {path: read_json(path)["reader"] for path in sorted((self.home / "erase").glob("*.json"))[:MOST_ERASED]}
             if asked:
                 erased = erase_readers(self.home, asked.values(), until_us=self.clock(), loader=self.loader)
                 log.info("readers were erased: %s, with %s events", len(asked), erased.rows)
