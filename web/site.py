@@ -173,8 +173,8 @@ class NewsSite:
             if slot:
                 leave_degraded(self.outbox, error, visit=visit, assignment=slot.assignment, experiment=slot.experiment)
             return OpenPage(None, SlotView() if slot else None, who.choices, not who.new, who)
-        catalogue = published.catalogue  # places of the slot are of this one, also when another is published meanwhile
-        return OpenPage(self._token(visit, slot, catalogue), self._view(visit, slot, published), who.choices, not who.new, who)
+        # places of the slot are of this catalogue, also when another is published meanwhile
+        return OpenPage(self._token(visit, slot, published.catalogue), self._view(visit, slot, published), who.choices, not who.new, who)
 
     def _unmeasured(self, request: Request, who: Identity, page_type: str, article: str) -> OpenPage:
         """Bots, prefetches and readers who object: the status quo, no id, nothing enrolled."""
@@ -256,9 +256,8 @@ class NewsSite:
         for place, item in enumerate(slot.picked.slate.items):
             article = catalogue.articles[item.article]
             token = self.tokens.link(visit.page_view, SLOT, place, linked(article.id, visit.identity.reader, _test_of(slot)[0]))
-            items.append(
-                SlotItem(article, f"/en/article/{article.id}?via={token}", reasons.sentence(item, published.signals, at=visit.at_us / 1e6))
-            )
+            says = reasons.sentence(item, published.signals, at=visit.at_us / 1e6)
+            items.append(SlotItem(article, f"/en/article/{article.id}?via={token}", says))
         return SlotView(tuple(items), ask=visit.identity.choices.personal is None, name=SLOT)
 
     def finish(self, response: Response, page: PageView) -> None:
@@ -274,11 +273,8 @@ class NewsSite:
     ) -> None:
         """Store the choices that are not None; effective from the next page."""
         now = read_choices(self.tokens.unsign("choice", request.cookies.get("pl_choice", "")))
-        chosen = Choices(
-            now.measured if measured is None else measured,
-            now.tests if tests is None else tests,
-            now.personal if personal is None else personal,
-        )
+        given = {"measured": measured, "tests": tests, "personal": personal}
+        chosen = replace(now, **{name: value for name, value in given.items() if value is not None})
         set_choices(response, chosen, self.tokens, secure=self.settings.secure_cookies)
 
     def most_read(self, n: int) -> MostRead:
