@@ -199,7 +199,7 @@ def build_report(
     -----
     Pure: the same arguments give the same bytes, in whatever order rows arrived.
     """
-    progress = _progress(experiment, utc(start), until=utc(until), state=state)
+    progress = _progress(experiment, utc(start), until=utc(until), state=state, phases=phases)
     compared = compare_all(experiment, totals, prior=prior, taken=taken, day=progress.days)
     checks = trust(experiment, totals, balance, compared=compared, progress=progress, phases=phases, observed=observed)
     views = float(totals.counts.views_per_day) if views_per_day is None else views_per_day
@@ -227,10 +227,11 @@ def _diversity(experiment: Experiment, totals: Totals, observed: Observed) -> Di
     return diversity(observed.articles, readers, pairs_of(experiment), level=experiment.level, phases=len(phases))
 
 
-def _progress(experiment: Experiment, start: datetime, *, until: datetime, state: str) -> Progress:
+def _progress(experiment: Experiment, start: datetime, *, until: datetime, state: str, phases: Sequence[Phase]) -> Progress:
     days = max(0.0, (until - start) / timedelta(days=1))
     over = days >= experiment.planned_days or state not in ("draft", "running")
-    return Progress(days, experiment.planned_days, ended=over, long_enough=days >= experiment.minimum_days)
+    halted = [arm for arm, share in phases[-1].shares if not share] if phases else []
+    return Progress(days, experiment.planned_days, ended=over, long_enough=days >= experiment.minimum_days, halted=halted)
 
 
 def _money(experiment: Experiment, compared: Comparisons, progress: Progress, views_per_day: float, *, seed: int) -> tuple[Roi | None, str]:

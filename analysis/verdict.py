@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from analysis.words import days, name, percent
@@ -17,6 +17,7 @@ Guardrail = Literal["holds", "unclear", "worse", "broke"]
 LEAST_SHARE = 0.10  # below it an arm is for guardrails, not for verdicts (STATISTICS 3)
 MOST_REASONS = 4
 UNPRICED = "nobody has stated what an article view is worth"
+HALTED = "was taken from all its readers while the test ran"
 EARLY = "Effects are shown once, at the planned end, so that looking early cannot mislead."
 
 
@@ -37,6 +38,7 @@ class Candidate:
     earns : chance that it earns money, 0 to 1, or None when nobody has stated what a view is worth.
     unknown : why the goal has no number, empty when it has one.
     unpriced : why an improvement has no price, where it has none.
+    halted : it was taken from all its readers while the test ran.
     """
 
     arm: str
@@ -52,11 +54,12 @@ class Candidate:
     earns: float | None = None
     unknown: str = ""
     unpriced: str = UNPRICED
+    halted: bool = False
 
     @property
     def unharmed(self) -> bool:
-        """No deterioration, and every guardrail is shown to hold."""
-        return not self.harmful and all(state == "holds" for state in self.guardrails.values())
+        """No deterioration, every guardrail is shown to hold, and nobody had to take it from its readers."""
+        return not self.halted and not self.harmful and all(state == "holds" for state in self.guardrails.values())
 
     @property
     def eligible(self) -> bool:
@@ -70,12 +73,16 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the test is, in days. ``long_enough``: no shorter than the shortest length the plan accepts."""
+    """How far the test is, in days. ``long_enough``: no shorter than the shortest length the plan accepts.
+
+    ``halted`` : arms that were taken from all their readers while it ran, by a guardrail or a person.
+    """
 
     days: float
     planned_days: float
     ended: bool
     long_enough: bool = True
+    halted: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +101,9 @@ def decide(
     """Return the verdict; the first rule that matches wins (SCREENS 3).
 
     1. a trust check fails: ``do_not_use``; 2. the planned end is not reached: ``wait``, or ``keep`` when every arm breaks
-    a guardrail (guardrails may be looked at early); 3. an arm is eligible, earns
+    a guardrail (guardrails may be looked at early) or was halted; 3. an arm is eligible, earns
     more than the control and than any other eligible arm: ``ship``; 4. every range lies inside the limit of no practical difference: ``equal``, take the cheapest that hurts nothing; 5. else
-    ``keep`` the control. A broken guardrail takes an arm out of rule 3, and ends in ``keep`` if no other arm ships.
+    ``keep`` the control. A broken guardrail takes an arm out of rule 3, and ends in ``keep`` if no other arm ships; so does a halt.
 
     Parameters
     ----------
@@ -112,9 +119,10 @@ def decide(
     """
     if failed:
         return Verdict("do_not_use", None, f"Do not use these numbers: {failed[0]}.", tuple(failed[:MOST_REASONS]))
-    if not progress.ended and not (candidates and all(c.broken for c in candidates)):
+    candidates = [replace(c, halted=c.arm in progress.halted) for c in candidates]
+    if not progress.ended and not (candidates and all(c.broken or c.halted for c in candidates)):
         says = f"Keep running: {progress.days:.3g} of {progress.planned_days:g} planned days are over."
-        return Verdict("wait", None, says, (EARLY, *(_hurt(c) for c in candidates if c.broken))[:MOST_REASONS])
+        return Verdict("wait", None, says, (EARLY, *(_why_not(c) for c in candidates if c.broken or c.halted))[:MOST_REASONS])
     chosen = _best(candidates) if progress.long_enough else None
     if chosen is not None:
         return Verdict("ship", chosen.arm, _ship_sentence(chosen), _ship_reasons(chosen, candidates))
@@ -161,15 +169,18 @@ def _keep(candidates: Sequence[Candidate], control: str, progress: Progress) -> 
 def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> str:
     broken = next((c for c in candidates if c.broken), None)
     eligible = next((c for c in candidates if c.eligible), None)
+    halted = next((c for c in candidates if c.halted), None)
     unclear = next((c for c in candidates if c.superior and not c.unharmed), None)
     if not progress.long_enough:
         return "the test was stopped before it could tell"
     if eligible is not None and eligible.worth is None:
-        return f"{eligible.unpriced}; costs cannot be weighed"
+        return f"{name(eligible.arm)} improves the goal, but {eligible.unpriced}"
     if eligible is not None:
         return f"{name(eligible.arm)} does not earn what it costs"
     if broken is not None:
         return f"{name(broken.arm)} hurts {name(broken.broken[0])} beyond the agreed limit"
+    if halted is not None:
+        return f"{name(halted.arm)} {HALTED}"
     if unclear is not None:
         return f"{name(unclear.arm)} improves the goal, but harm to {_open(unclear)} cannot be excluded"
     if candidates and all(c.unknown for c in candidates):
@@ -182,6 +193,8 @@ def _why_not(candidate: Candidate, *, than: float = 0.0) -> str:
     who = _title(candidate.arm)
     if candidate.broken:
         return _hurt(candidate)
+    if candidate.halted:
+        return f"{who} {HALTED}; the record says why."
     if candidate.unknown:
         return f"{who} could not be judged: {candidate.unknown}."
     if candidate.harmful:

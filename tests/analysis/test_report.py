@@ -215,6 +215,21 @@ def test_a_ramp_is_held_to_the_shares_of_each_phase():
     assert {c.name: c.state for c in report(totals).checks}["split"] == "block"
 
 
+def test_an_arm_that_was_taken_from_its_readers_is_not_shipped_on_what_it_did_before():
+    rng = np.random.default_rng(1)
+    tables = {(arm.name, 0): crowd(rng, round(2000 * arm.share), views=1.9 if arm.name == "als" else 1.0) for arm in ARMS}
+    tables |= {(arm.name, 1): crowd(rng, round(1000 * arm.share)) for arm in ARMS[:2]}
+    whole, less = tuple(plan().shares.items()), tuple((plan().shares | {"als": 0.0}).items())
+    totals, gone = totals_of(tables), (Phase(0, START, whole), Phase(1, START + timedelta(days=7), less))
+    found = report(totals, phases=gone)
+    assert found.verdict.sentence == "Keep status quo: als was taken from all its readers while the test ran."
+    assert "Als was taken from all its readers while the test ran; the record says why." in found.verdict.reasons
+    early = report(totals, phases=gone, state="running", days=9.0).verdict
+    assert (early.key, early.reasons[-1]) == ("wait", "Als was taken from all its readers while the test ran; the record says why.")
+    back = (*gone, Phase(2, START + timedelta(days=8), whole))
+    assert report(totals, phases=back).verdict.arm == "als"
+
+
 def test_money_follows_the_direction_of_time_and_value():
     once, twice = (report(world(front=1.5), experiment=plan(value_per_view=v)).roi.expected()["front"] for v in (0.01, 0.02))
     assert twice + 365 == pytest.approx(2 * (once + 365), rel=1e-9)

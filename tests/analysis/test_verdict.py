@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,8 @@ TRUTH = [
     ("the rule is shown, the model is not but would be worth more", [rule(), model(superior=False, worth=300.0)], {}, ("ship", "front")),
     ("a rule that hurts is no rival", [rule(guardrails=BROKE, worth=300.0), model()], {}, ("ship", "als")),
     ("the model hurts", [rule(), model(guardrails=BROKE)], {}, ("ship", "front")),
+    ("the best was taken from its readers", [rule(), model()], {"progress": replace(DONE, halted=["als"])}, ("ship", "front")),
+    ("the only one was taken, early", [rule()], {"progress": Progress(5, 14, ended=False, halted=["front"])}, ("keep", "status_quo")),
     ("the only arm hurts", [model(guardrails=BROKE)], {}, ("keep", "status_quo")),
     ("harm cannot be excluded", [model(guardrails={"dwell_per_view": "unclear"})], {}, ("keep", "status_quo")),
     ("harm within the margin is still harm", [model(guardrails={"dwell_per_view": "worse"})], {}, ("keep", "status_quo")),
@@ -183,7 +186,7 @@ def test_a_range_that_shows_a_change_by_itself_only_is_explained():
 
 def test_why_an_improvement_has_no_price_is_said():
     found = decide([rule(worth=None, unpriced="no article views were counted")], control="status_quo", failed=[], progress=DONE)
-    assert found.sentence == "Keep status quo: no article views were counted; costs cannot be weighed."
+    assert found.sentence == "Keep status quo: front improves the goal, but no article views were counted."
     assert found.reasons == ("Front improves the goal, but costs cannot be weighed: no article views were counted.",)
 
 
