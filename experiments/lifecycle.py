@@ -31,6 +31,7 @@ __all__ += [
     "start",
     "stop",
     "trail",
+    "unready",
 ]
 
 
@@ -74,6 +75,8 @@ def start(
     with Session(engine) as session:
         row = _row(session, name, "draft")
         experiment = Experiment.from_dict(row.plan)
+        if faults := unready(experiment):
+            raise ExperimentError(f"experiment '{name}' cannot start:", "Mend its arms, or plan it again.", faults=faults)
         for other in session.exec(select(ExperimentRow).where(ExperimentRow.state == "running")):
             if other.plan["layer"] == experiment.layer:
                 raise ExperimentError(
@@ -82,6 +85,21 @@ def start(
         row.state, row.started_at = "running", step.at
         row.phases = [{"number": 0, "at": step.at.isoformat(), "shares": _fitting(experiment, shares or experiment.shares)}]
         return _saved(session, row, step, action, **more)
+
+
+def unready(experiment: Experiment) -> list[str]:
+    """Return why arms of a plan cannot be shown as planned: unknown here, of another kind, or for other readers; empty when they can."""
+    from experiments.serving.recommender import discover  # loads every arm
+
+    known, faults = discover(), []
+    for arm in experiment.arms:
+        kind: Any = known.get(arm.name)
+        if kind is None:
+            faults.append(f"no arm is called '{arm.name}'; {nearest(arm.name, known)} Write a new one: presslab arm new {arm.name}")
+        elif (arm.kind, arm.audience) != (kind.kind, kind.audience):
+            says = f'kind = "{arm.kind}" and audience = "{arm.audience}" in the plan'
+            faults.append(f'arm \'{arm.name}\' has {says}; the arm itself says "{kind.kind}" and "{kind.audience}".')
+    return faults
 
 
 def ramp(

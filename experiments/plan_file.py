@@ -133,6 +133,8 @@ def _faults(values: Mapping[str, Any]) -> Iterator[tuple[Place, str]]:
             yield from _metric((table, name), name)
             if not rule.holds(given[name]):
                 yield (table, name), f"{table}.{name} must be {rule.says}, not {given[name]!r:.80}."
+            elif table == "guardrails" and given[name] >= 1 and _is_relative(name):
+                yield (table, name), f"guardrails.{name} = {given[name]:g} allows a harm of {given[name]:.0%}; 0.05 is 5 %."
     goal, more = values.get("goal"), values.get("secondary", ())
     for key, names in (("goal", [goal] if isinstance(goal, str) else ()), ("secondary", more if NAMES.holds(more) else ())):
         for name in names:
@@ -148,6 +150,14 @@ def _of_table(values: Mapping[str, Any], rules: Mapping[str, Rule], required: se
             yield (*place, key), f"{where}there is no key '{key}'; {nearest(key, rules)}"
         elif not rules[key].holds(value):
             yield (*place, key), f"{where}{key} must be {rules[key].says}, not {value!r:.80}."
+
+
+def _is_relative(name: str) -> bool:
+    """Whether the margin of a metric is a fraction of it, and not a difference in its own unit."""
+    try:
+        return metric(name).quantile is None
+    except MetricError:
+        return False
 
 
 def _metric(place: Place, name: str) -> Iterator[tuple[Place, str]]:

@@ -354,6 +354,24 @@ def test_a_plan_never_asks_for_fewer_readers_than_a_report_needs():
     assert small.needs[0].readers == 300
 
 
+def test_a_limit_in_milliseconds_is_not_told_as_a_percentage(capsys):
+    slow = plan(guardrails={"slot_latency_p95": 20.0, "dwell_per_view": 0.05})
+    found = forecast(slow, {"views_per_session": Spread(2.0, 0.5), "dwell_per_view": Spread(1.0, 0.5)}, (STEADY, STEADY)).to_dict()
+    shown = said(capsys, {"experiment": "next", "goal": slow.goal, "history": {"readers": 1400, "days": 14}, **found})
+    assert "+20 ms" in shown
+    assert "-5.0%" in shown
+    assert "2000" not in shown
+
+
+def test_a_draft_says_which_of_its_arms_are_not_there_yet(home, tmp_path):
+    install()
+    arms = [{"name": "status_quo", "kind": "status_quo", "share": 0.5}, {"name": "tide", "kind": "heuristic", "share": 0.5}]
+    done = CliRunner().invoke(app, ["experiment", "plan", str(written(tmp_path, arms=arms)), "--home", str(home)], env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    assert "draft 'next' is stored. Before it can start:\n  - no arm is called 'tide';" in done.stderr
+    assert "presslab experiment start" not in done.stderr
+
+
 def test_a_plan_says_which_arm_it_cannot_ship(tmp_path, capsys):
     migrate(tmp_path)
     asked = {"now": NOW, "source": "live"}

@@ -138,3 +138,15 @@ def test_a_stopped_test_stays_stopped_for_readers_when_two_people_publish_at_onc
     publish_plan(home, engine, at=AT, shares=shares)
     shares.other.join()
     assert json.loads((home / "plan" / "current.json").read_text())["body"]["experiments"] == []
+
+
+def test_a_plan_whose_arms_nobody_wrote_or_that_are_of_another_kind_does_not_start(engine: Engine) -> None:
+    arms = (Arm("status_quo", "status_quo", 0.4), Arm("frnt", "heuristic", 0.3), Arm("als", "model", 0.3))
+    draft(engine, Experiment("typo", "Does it pay?", "status_quo", arms), STEP)
+    with pytest.raises(ExperimentError) as refused:
+        start(engine, "typo", STEP)
+    assert "no arm is called 'frnt'; did you mean 'front'?" in str(refused.value)
+    assert 'arm \'als\' has kind = "model" and audience = "all" in the plan; the arm itself says "model" and "agreed".' in str(
+        refused.value
+    )
+    assert experiment_named(engine, "typo").state == "draft"

@@ -67,6 +67,7 @@ def test_a_sound_plan_is_read_and_comes_back_from_its_own_json(tmp_path):
         ("secondary = 'click_through'", "secondary must be a list"),
         ("guardrails = 5", "guardrails must be a table"),
         ("guardrails = {bounce_rate = nan}", "guardrails.bounce_rate"),
+        ("guardrails = {bounce_rate = 5}", "guardrails.bounce_rate = 5 allows a harm of 500%; 0.05 is 5 %"),
         ("guardrails = {nix = 0.1}", "no metric is called 'nix'"),
         ("caps = {views_per_session = 10}", "have no ceiling"),
         ("slot = 'nowhere'", "article.related"),
@@ -96,6 +97,10 @@ def test_name_and_question_fit_a_command_a_file_and_a_line(tmp_path, name, quest
     file = written(tmp_path)
     file.write_text(file.read_text("utf-8").replace('"next"', f'"{name}"').replace('"Does it pay?"', f'"{question}"'), "utf-8")
     assert "must be" in refused(file)
+
+
+def test_a_limit_in_milliseconds_may_be_above_one(tmp_path):
+    assert read_plan(written(tmp_path, more="guardrails = {slot_latency_p95 = 20.0}")).guardrails == {"slot_latency_p95": 20.0}
 
 
 def test_all_faults_are_told_at_once_in_the_order_of_their_lines(tmp_path):

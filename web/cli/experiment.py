@@ -50,7 +50,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """Say how many readers and weeks a plan needs, and store it as a draft."""
-    from experiments.lifecycle import draft, experiment_named
+    from experiments.lifecycle import draft, experiment_named, unready
     from experiments.plan_file import read_plan
     from web.cli.output import print_json, say
     from web.cli.plan import Stated, ahead, now_of, print_ahead, print_left, remaining
@@ -67,6 +67,9 @@ def plan(
     found = ahead(folder, wanted, Stated(cv, readers_per_day), now=now, source=source)
     (print_json if as_json else print_ahead)(found)
     draft(engine, wanted, _step(reason))
+    if faults := unready(wanted):
+        say("\n  - ".join([f"draft '{wanted.name}' is stored. Before it can start:", *faults]))
+        return
     say(f"draft '{wanted.name}' is stored. Next, to let readers in at the planned shares: presslab experiment start {wanted.name}")
     say(f"A new arm comes to its readers step by step: presslab arm ship ARM --experiment {wanted.name}")
 

@@ -82,7 +82,7 @@ def short_time(iso: str | None) -> str:
 
 def say(text: str) -> None:
     """Tell a person something that is not the result."""
-    Console(stderr=True, highlight=False).print(text)
+    Console(stderr=True, highlight=False).print(text, markup=False)
 
 
 def tell(text: str) -> None:

@@ -16,6 +16,7 @@ from analysis.planning import HISTORY_DAYS, LONGEST_DAYS, Spread, forecast, goal
 from analysis.power import LEAST_DAYS, WEEK, detectable_effect
 from analysis.totals import metrics_of
 from analysis.verdict import LEAST_SHARE
+from analysis.words import change as worded
 from analysis.words import count, percent
 from experiments.clock import clock_of, to_us
 from experiments.errors import ExperimentError
@@ -24,9 +25,10 @@ from experiments.events.lake_history import Past, past
 from experiments.events.lake_rules import DAY_US
 from experiments.experiment import Experiment
 from experiments.lifecycle import Record
+from experiments.metric import metric
 from experiments.settings import load_settings
 from web.cli.output import print_table, tell
-from web.owner.words import arm_label, metric_says
+from web.owner.words import arm_label, margin_of, metric_says
 
 __all__ = ["Stated", "ahead", "now_of", "print_ahead", "print_left", "remaining"]
 
@@ -171,8 +173,11 @@ def _weeks(steady: int, fading: int | None) -> str:
 
 def _need(need: Mapping[str, Any]) -> tuple[str, str, str, str]:
     readers = f"{need['readers']:,.0f}" if need["readers"] is not None else "not known"
-    change = percent(abs(need["change"]))
-    return metric_says(need["metric"]), need["role"], f"±{change}" if need["role"] == "goal" else f"{need['change']:+.1%}", readers
+    if metric(need["metric"]).quantile is not None:  # its margin is in its own unit
+        change = f"+{margin_of(need['metric'], need['change'])}"
+    else:
+        change = f"±{percent(abs(need['change']))}" if need["role"] == "goal" else worded(need["change"])
+    return metric_says(need["metric"]), need["role"], change, readers
 
 
 def _some(days: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from experiments.metric import built_in
-from web.formatting import date
+from web.formatting import date, number, percent
 
 __all__ = [
     "AUDIENCES",
@@ -19,6 +19,7 @@ __all__ = [
     "capital",
     "decided",
     "headline_of",
+    "margin_of",
     "metric_says",
     "sentence_after",
     "settled",
@@ -98,6 +99,18 @@ def metric_says(name: str) -> str:
     """Return what a metric measures, or its name when the metric is somebody's own."""
     known = built_in().get(name)
     return known.says if known else capital(name.replace("_", " "))
+
+
+def margin_of(name: str, margin: float) -> str:
+    """Return the harm that a guardrail allows; of a waiting time it is in the time's own unit.
+
+    Examples
+    --------
+    >>> margin_of("bounce_rate", 0.05), margin_of("slot_latency_p95", 20.0)
+    ('5.0%', '20 ms')
+    """
+    known = built_in().get(name)
+    return f"{number(margin)} {known.unit}" if known and known.quantile is not None else percent(margin)
 
 
 def headline_of(verdict: Mapping[str, Any]) -> str:
