@@ -27,6 +27,7 @@ from web.worker_state import worker_state
 __all__ = ["Stored", "advised"]
 
 WORKER_SILENT_S = 30
+PLANNED = ("control", "goal", "guardrails", "planned_days", "audience", "smallest_uplift", "value_per_view", "currency")
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
 
 
@@ -105,7 +106,7 @@ class Stored:
                     "verdict": report.get("verdict"),
                     "snapshot": report.get("snapshot"),
                     "control": plan.control,
-                    "plan": {key: getattr(plan, key) for key in ("control", "goal", "guardrails", "planned_days", "audience")},
+                    "plan": {key: getattr(plan, key) for key in PLANNED} | {"costs": {a.name: (a.build, a.per_day) for a in plan.arms}},
                     "proposed": _proposed(self.engine, plan.name) if record.state == "draft" else None,
                     "ladder": way.get(plan.name),
                     "arms": report.get("arms") or [{"name": a.name, "kind": a.kind, "planned_share": a.share} for a in plan.arms],

@@ -154,10 +154,32 @@ def test_a_draft_shows_its_plan_and_is_started_on_its_page(stand: Stand) -> None
     page = page_of(stand, path)
     assert "Must not get worse" in page.one("dl", "facts").text
     assert "Front 33.3%" in page.one("dl", "facts").text
+    assert "One view is worthnot stated, so the report will tell no amounts" in page.one("dl", "facts").text
     refused = stand.client().post(f"{path}/start", data={"who": "Ines"}, headers=OWN)
     assert (refused.status_code, parse(refused.text).one("div", "stale").one("a").attributes["href"]) == (422, "#reason")
     assert stand.client().post(f"{path}/start", data={"who": "Ines", "reason": "spring"}, headers=OWN).status_code == 303
     assert experiment_named(control_engine(stand.home), "footer").state == "running"
+
+
+def test_a_draft_tells_what_is_at_stake_before_it_is_started(stand: Stand) -> None:
+    dear = (stand.plan.arms[0], replace(stand.plan.arms[1], build=900.0, per_day=0.3), stand.plan.arms[2])
+    limits = {"bounce_rate": 0.05, "slot_latency_p95": 20.0}
+    staked = replace(stand.plan, name="footer", layer="footer", arms=dear, value_per_view=0.04, smallest_uplift=0.02, guardrails=limits)
+    draft(control_engine(stand.home), staked, Step("Ines", NOW, "an idea"))
+    told = page_of(stand, "/console/en/experiment/footer").one("dl", "facts").text
+    assert "Sessions that end after one page (5.0% allowed); Time the slot takes, exceeded on one page in twenty (20 ms allowed)" in told
+    assert "a change of 2.0% and more" in told
+    assert "One view is worth€0.04" in told
+    assert "Front €900 still to build, €0.30 a day" in told
+
+
+def test_a_draft_with_an_arm_that_nobody_wrote_is_refused_on_its_page_by_name(stand: Stand) -> None:
+    arms = (*stand.plan.arms[:2], replace(stand.plan.arms[2], name="tide"))
+    draft(control_engine(stand.home), replace(stand.plan, name="footer", layer="footer", arms=arms), Step("Ines", NOW, "an idea"))
+    form = {"who": "Ines", "reason": "spring"}
+    refused = stand.client().post("/console/en/experiment/footer/start", data=form, headers=OWN)
+    assert refused.status_code == 422
+    assert "no arm is called 'tide'" in parse(refused.text).one("div", "stale").text
 
 
 def test_a_draft_that_waits_for_an_approval_cannot_be_started_around_it(stand: Stand) -> None:

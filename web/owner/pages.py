@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from flask import Response, abort, redirect, render_template, request, url_for
@@ -11,11 +12,11 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from experiments.errors import PresslabError
 from web.console import answer, as_json, console, page_of
-from web.formatting import date, number, share, when
+from web.formatting import date, money, number, percent, share, when
 from web.operator import pages as operator_pages
 from web.owner.form import Form, form_of, sent_form
 from web.owner.memo import Memo, memo_of, number_rows
-from web.owner.words import AUDIENCES, arm_label, badge_of, capital, decided, headline_of, metric_says, sentence_after
+from web.owner.words import AUDIENCES, arm_label, badge_of, capital, decided, headline_of, margin_of, metric_says, sentence_after
 from web.reader.privacy import as_csv
 from web.scientist import pages as scientist_pages
 from web.site_protocol import site
@@ -80,13 +81,22 @@ def _plan(summary: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     plan = summary.get("plan")
     if plan is None:
         return ()
-    guardrails = [capital(metric_says(name)) for name in plan["guardrails"]]
+    guardrails = [f"{capital(metric_says(name))} ({margin_of(name, margin)} allowed)" for name, margin in plan["guardrails"].items()]
+    amount = partial(money, currency=plan["currency"])
+    costs = [
+        f"{capital(arm_label(arm))} {amount(build)} still to build, {amount(day)} a day"
+        for arm, (build, day) in plan["costs"].items()
+        if build or day
+    ]
     shares = [f"{capital(arm_label(arm['name']))} {share(arm['planned_share'])}" for arm in summary["arms"]]
     return (
         ("Shares of readers", ", ".join(shares)),
         ("Control", capital(arm_label(plan["control"]))),
         ("Decides", metric_says(plan["goal"])),
+        ("Worth having", f"a change of {percent(plan['smallest_uplift'])} and more"),
         ("Must not get worse", "; ".join(guardrails) or "nothing is named"),
+        ("One view is worth", amount(plan["value_per_view"], missing="not stated, so the report will tell no amounts")),
+        ("Costs", "; ".join(costs) or "none of the arms costs anything"),
         ("Length", f"{number(plan['planned_days'])} days"),
         ("Who", AUDIENCES.get(plan["audience"], plan["audience"])),
     )
@@ -182,7 +192,7 @@ def _done(name: str, form: Form, take: Callable[[], None]) -> AnyResponse:
             take()
             return redirect(url_for("console.report", name=name), 303)
         except PresslabError as error:
-            form = replace(form, faults=(("", f"{error.what} {error.hint}".strip()),))
+            form = replace(form, faults=tuple(("", says) for says in (f"{error.what} {error.hint}".strip(), *error.faults)))
     known = _known(name)
     now = form_of(known)
     response = _page(known, form if now and now.step == form.step else replace(form, step=""))
