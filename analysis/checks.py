@@ -267,9 +267,9 @@ def ran_long_enough(*, days: float, planned_days: float, minimum_days: float, ru
         weeks = "" if whole_weeks else " These are not whole weeks, so weekdays do not count equally."
         says = f"Ran {in_words(days)}; {planned_days:g} were planned.{weeks}"
     elif running:
-        says = f"{days:g} of {planned_days:g} planned days are over."
+        says = f"{days:.3g} of {planned_days:g} planned days are over."
     else:
-        says = f"Stopped after {days:g} of {planned_days:g} days, so the measured effect may be too large."
+        says = f"Stopped after {days:.3g} of {planned_days:g} days, so the measured effect may be too large."
     return Check("ran_long_enough", "ok" if done else "warn", days, planned_days if running else minimum_days, None, says)
 
 

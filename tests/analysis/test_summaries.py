@@ -208,8 +208,8 @@ def test_the_table_names_arm_and_look_and_rounds_no_difference_away(tmp_path, ca
     )
     print_summary(import_summary(write(tmp_path, text)).to_dict())
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert ["m", "a", "1", "+2e-05", "+1.97e-05", "to", "+2.03e-05", "–"] in lines
-    assert ["m", "b", "2", "+3e-05", "+2.97e-05", "to", "+3.03e-05", "–"] in lines
+    assert ["m", "a", "1", "+0.00002", "+0.0000197", "to", "+0.0000203", "–"] in lines
+    assert ["m", "b", "2", "+0.00003", "+0.0000297", "to", "+0.0000303", "–"] in lines
 
 
 def test_the_control_is_never_guessed(tmp_path):

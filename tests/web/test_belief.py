@@ -16,7 +16,7 @@ from experiments.files import replace_json
 from experiments.lifecycle import Step, decide, draft, start, stop
 from experiments.migrate import migrate
 from experiments.tables import control_engine
-from tests.analysis.tables import plan
+from tests.analysis.tables import ARMS, plan
 from tests.analysis.test_report import report, world
 from tests.events.story import START
 from tests.web.preview import PreviewSite
@@ -75,9 +75,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty decided tests."""
     home = tmp_path_factory.mktemp("home")
     migrate(home)
+    arms = (*ARMS[:2], replace(ARMS[2], audience="agreed"))
     for i in range(20):
         name, step = f"test_{i}", Step("owner", moment(START) + timedelta(days=i), "because")
-        draft(control_engine(home), replace(plan(), name=name), step)
+        draft(control_engine(home), replace(plan(arms), name=name), step)
         start(control_engine(home), name, step)
         stop(control_engine(home), name, step)
         decide(control_engine(home), name, "status_quo", step)

@@ -69,7 +69,9 @@ def test_an_unchecked_arm_and_one_that_failed_a_gate_are_not_shipped(stand: Stan
     passed(stand.home)
     assert "per cent, separated by commas" in refused(run(stand, "ship", "newest", "--experiment", "next", "--ladder", "one"), 2)
     assert "it is running" in refused(run(stand, "ship", "newest", "--experiment", "related"), 2)
-    assert "presslab experiment plan FILE" in refused(run(stand, "ship", "newest", "--experiment", "nexd"), 5)
+    missing = refused(run(stand, "ship", "newest", "--experiment", "nexd"), 5)
+    assert "did you mean 'next'?" in missing
+    assert "presslab experiment plan FILE" in missing
 
 
 def test_a_shipped_arm_is_asked_in_shadow_while_readers_see_the_running_test(stand: Stand) -> None:

@@ -39,16 +39,18 @@ def ship(
     as_json: Json = False,
 ) -> None:
     """Propose a checked arm: it is asked in shadow at once, and shown to readers when somebody else approves; exit 3 while a gate fails."""
-    from experiments.errors import NotFoundError
+    from experiments.errors import NotFoundError, nearest
     from experiments.ladder import propose
     from experiments.lifecycle import experiments, publish_plan
     from web.cli.output import print_json, tell
 
     folder, engine, _, now = opened(home)
     version = _checked(folder, name)
-    if experiment not in {record.experiment.name for record in experiments(engine)}:
+    known = [record.experiment.name for record in experiments(engine)]
+    if experiment not in known:
         raise NotFoundError(
-            f"no experiment is called '{experiment}'.", f"Draft one that has {name} among its arms: presslab experiment plan FILE"
+            f"no experiment is called '{experiment}'; {nearest(experiment, known)}",
+            f"Draft one that has {name} among its arms: presslab experiment plan FILE",
         )
     found = propose(engine, experiment, name, shares=_shares(ladder), version=version, step=doing(reason, now))
     publish_plan(folder, engine, at=now)

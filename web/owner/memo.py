@@ -204,7 +204,7 @@ def number_rows(report: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[
     level = percent(report["level"])
     head = (
         "Measure", "Comparison", "Readers", "Values", "Difference", f"{level} range", "p", "Relative", f"{level} range, relative",
-        "Range that decides", "Best guess", "Chance it is better", "Method",
+        "Range that decides", "Adjusted for what readers did before", "q", "Best guess", "Chance it is better", "Method",
     )  # fmt: skip
     return head, [_numbers(effect) for effect in report["effects"]]
 
@@ -226,7 +226,18 @@ def _numbers(effect: Mapping[str, Any]) -> tuple[str, ...]:
         percent(relative.get("estimate"), plus=True, missing=why),
         interval(relative.get("low"), relative.get("high"), missing=why),
         f"{signed(family['low'])} to {signed(family['high'])}" if family else "only for the deciding measure",
+        _adjusted(effect),
+        number(effect.get("q"), missing="only where several are looked at"),
         percent(belief.get("mean"), plus=True, missing="only for the deciding measure"),
         chance(belief.get("p_better"), missing="only for the deciding measure"),
         effect.get("method") or "not stored",
     )
+
+
+def _adjusted(effect: Mapping[str, Any]) -> str:
+    found = effect.get("adjusted") or {}
+    relative = found.get("relative") or {}
+    if relative.get("low") is not None:
+        return interval(relative["low"], relative["high"])
+    missing = effect.get("adjusted_reason") or "nothing is known of them before"
+    return f"{signed(found['low'])} to {signed(found['high'])}" if found.get("low") is not None else missing
