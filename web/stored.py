@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from experiments.clock import Clock, moment
 from experiments.errors import ExperimentError, PresslabError
 from experiments.files import read_json
-from experiments.lifecycle import Step, audit_faults, decide, experiments, notes_of, publish_plan, start, stop, trail
+from experiments.lifecycle import Record, Step, audit_faults, decide, experiments, notes_of, publish_plan, start, stop, trail
 from experiments.serving.artefacts import MANIFEST, current, versions
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
@@ -24,7 +24,7 @@ from web.follow_up import followed, told
 from web.jobs import Job, job_named, last_runs, request_run, timetable
 from web.worker_state import worker_state
 
-__all__ = ["Stored", "advised"]
+__all__ = ["Stored", "advised", "meanwhile"]
 
 WORKER_SILENT_S = 30
 PLANNED = ("control", "goal", "guardrails", "planned_days", "audience", "smallest_uplift", "value_per_view", "currency")
@@ -48,7 +48,8 @@ class Stored:
         if report is None or record is None:  # a report that came with a copied folder
             return report
         job = job_named(timetable(self.settings), "report")
-        return followed(report, record, trail(self.engine, name), now=moment(self.clock()), job=job, silent=self.worker_silence())
+        since = followed(report, record, trail(self.engine, name), now=moment(self.clock()), job=job, silent=self.worker_silence())
+        return since | {"meanwhile": meanwhile(self.engine, record)}
 
     def record(self) -> dict[str, Any]:
         """Return every step anybody took, the newest first, and what is wrong with the chain of hashes over them."""
@@ -212,6 +213,17 @@ def written(home: Path, name: str) -> dict[str, Any] | None:
         return None
     report: dict[str, Any] | None = read_json(home / "reports" / f"{name}.json")
     return report
+
+
+def meanwhile(engine: Engine, record: Record) -> dict[str, str] | None:
+    """Return what readers in the place of a decided experiment get instead: ``{test, arm}`` of the test that runs there now (its arms,
+    ``arm`` is empty) or was decided later; None when they get what this one decided."""
+    beside = [r for r in experiments(engine) if r.experiment.slot == record.experiment.slot and r.experiment.name != record.experiment.name]
+    for running in (r for r in beside if r.state == "running"):
+        return {"test": running.experiment.name, "arm": ""}
+    decided = [(r.decided_at, r.experiment.name, r.decided_arm or "") for r in beside if r.decided_at is not None]
+    later = sorted(each for each in decided if record.decided_at is not None and each[0] > record.decided_at)
+    return {"test": later[-1][1], "arm": later[-1][2]} if later else None
 
 
 def advised(home: Path, name: str) -> str:

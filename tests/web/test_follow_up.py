@@ -10,7 +10,9 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from typer.testing import CliRunner
 
+from experiments.clock import moment, system_clock
 from experiments.experiment import Experiment
 from experiments.files import read_json, replace_json
 from experiments.ladder import propose
@@ -20,12 +22,15 @@ from experiments.settings import Settings
 from experiments.tables import control_engine
 from tests.web.markup import Element, parse
 from tests.web.site_fixture import ALL, NOW, Stand
+from web.cli import commands
+from web.cli.main import app
 from web.follow_up import followed
 from web.jobs import job_named, timetable
 from web.reporting import named_report
 
 PAGE = "/console/en/experiment/related"
 OWN = {"Origin": "http://localhost"}
+commands.install()
 
 
 @pytest.fixture
@@ -72,6 +77,20 @@ def test_a_decided_test_says_so_with_reason_and_record(ended: Stand) -> None:
     card = page_of(ended, "/console/en/").one("article", "experiment")
     assert "Decided: front" in card.text
     assert "The advice was: Keep status quo" in card.text
+
+
+def test_a_decided_test_tells_what_another_in_its_place_gives_readers_now(ended: Stand) -> None:
+    engine, later = control_engine(ended.home), Step("Ines", NOW + timedelta(days=2), "spring")
+    draft(engine, replace(ended.plan, name="next"), later)
+    start(engine, "next", later)
+    done = CliRunner().invoke(app, ["experiment", "decide", "related", "front", "--reason", "it pays", "--home", str(ended.home)])
+    assert "to every reader it may serve outside the test 'next', which runs in this place." in " ".join(done.stderr.split())
+    box = page_of(ended).one("section", "verdict").text
+    assert "The test next runs in this place: its readers get its arms, all others get front." in box
+    stop(engine, "next", later)
+    assert "Readers get front until a new test begins in this place." in page_of(ended).one("section", "verdict").text
+    decide(engine, "next", "newest", Step("Ines", moment(system_clock()) + timedelta(days=1), "it pays more"))
+    assert "The later test next was decided for newest: readers get that now." in page_of(ended).one("section", "verdict").text
 
 
 def test_a_report_from_before_the_stop_does_not_ask_to_keep_running(reported: Stand) -> None:

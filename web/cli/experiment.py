@@ -119,12 +119,14 @@ def decide(name: str, arm: str, reason: Annotated[str, typer.Option(help="Why; r
     """Record the decision, who took it and why."""
     from experiments.lifecycle import decide as settle
     from web.cli.output import say
-    from web.stored import advised
+    from web.stored import advised, meanwhile
 
     folder, engine = _open(home)
-    settle(engine, name, arm, _step(reason), advice=advised(folder, name))
+    record = settle(engine, name, arm, _step(reason), advice=advised(folder, name))
     _publish(folder, engine)
-    say(f"decided: {arm}. The slot shows it to every reader it may serve.")
+    beside = meanwhile(engine, record)
+    others = f" outside the test '{beside['test']}', which runs in this place" if beside else ""
+    say(f"decided: {arm}. The slot shows it to every reader it may serve{others}.")
 
 
 @experiment.command("list")
