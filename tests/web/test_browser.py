@@ -125,6 +125,26 @@ def test_text_of_double_size_fits_a_small_screen(browser: Browser, address: str)
     page.close()
 
 
+BROKEN = """() => [...document.querySelectorAll('.scroll td')].filter(e => e.checkVisibility()).flatMap(cell => {
+  const found = [], texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), range = document.createRange()
+  while (texts.nextNode()) for (const word of texts.currentNode.textContent.matchAll(/[\\w,.]+/g)) {
+    range.setStart(texts.currentNode, word.index)
+    range.setEnd(texts.currentNode, word.index + word[0].length)
+    if (range.getClientRects().length > 1) found.push(word[0])
+  }
+  return found
+})"""
+
+
+def test_no_number_and_no_word_of_a_table_is_broken_on_a_small_screen(browser: Browser, address: str) -> None:
+    page = browser.new_page(viewport={"width": 360, "height": 800})
+    for path in ("/console/en/experiment/related", "/console/en/health", "/console/en/models"):
+        page.goto(address + path)
+        page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+        assert page.evaluate(BROKEN) == [], path
+    page.close()
+
+
 def test_paper_shows_all_text_in_light_colours_and_no_forms(browser: Browser, address: str) -> None:
     context = browser.new_context(viewport={"width": 718, "height": 1000}, color_scheme="dark")  # A4 between its margins
     page = context.new_page()
