@@ -160,7 +160,11 @@ def _ship_reasons(chosen: Candidate, candidates: Sequence[Candidate]) -> tuple[s
 
 
 def _keep(candidates: Sequence[Candidate], control: str, progress: Progress) -> Verdict:
-    reasons = [] if progress.long_enough else [f"Stopped after {days(progress.days)}: too short for this plan to change anything."]
+    reasons = (
+        []
+        if progress.long_enough or not progress.ended
+        else [f"Stopped after {days(progress.days)}: too short for this plan to change anything."]
+    )
     for candidate in candidates:
         reasons.append(_why_not(candidate))
     return Verdict("keep", control, f"Keep {name(control)}: {_why_keep(candidates, progress)}.", tuple(reasons[:MOST_REASONS]))
@@ -171,7 +175,7 @@ def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> str:
     eligible = next((c for c in candidates if c.eligible), None)
     halted = next((c for c in candidates if c.halted), None)
     unclear = next((c for c in candidates if c.superior and not c.unharmed), None)
-    if not progress.long_enough:
+    if progress.ended and not progress.long_enough:
         return "the test was stopped before it could tell"
     if eligible is not None and eligible.worth is None:
         return f"{name(eligible.arm)} improves the goal, but {eligible.unpriced}"

@@ -58,9 +58,10 @@ class Stored:
     def start(self, name: str, *, who: str, reason: str) -> None:
         """Let readers in, at the planned shares."""
         step = self._step(who, reason)
-        if _proposed(self.engine, name):
+        if waits := _proposed(self.engine, name):
             raise ExperimentError(
-                f"experiment '{name}' waits for the approval of an arm.", "Approve the proposal: presslab arm ship --help"
+                f"experiment '{name}' waits for the approval of '{waits['arm']}'.",
+                f"Somebody else than its author says: presslab arm step {waits['arm']} --approve {waits['proposal']} --reason '...'",
             )
         with _once(self.engine, name, "start", step):
             start(self.engine, name, step)

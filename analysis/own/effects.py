@@ -151,7 +151,7 @@ def _safe(text: str) -> str:
 def _line(effect: Effect) -> tuple[str, ...]:
     contrast, adjusted = effect.contrast, effect.adjusted.contrast if effect.adjusted else None
     who = (effect.metric.name, effect.role, name(effect.arm), name(effect.against))
-    q = "–" if effect.q is None else f"{rounded(effect.q, 2):g}"
+    q = "–" if effect.q is None else f"{rounded(effect.q):g}"
     return (*map(_safe, (*who, *_range(contrast), _range(adjusted)[1] if adjusted else "–")), q)
 
 

@@ -197,3 +197,12 @@ def test_a_share_just_below_the_least_is_not_rounded_up_to_it():
 def test_one_day_is_a_day():
     short = decide([rule()], control="status_quo", failed=[], progress=Progress(1, 14, ended=True, long_enough=False))
     assert short.reasons[0] == "Stopped after 1 day: too short for this plan to change anything."
+
+
+@pytest.mark.parametrize("gone", [{"halted": ["front"]}, {}])
+def test_a_test_that_runs_on_without_its_arm_is_not_said_to_be_stopped(gone):
+    early = Progress(2, 14, ended=False, long_enough=False, **gone)
+    found = decide([rule() if gone else rule(guardrails=BROKE)], control="status_quo", failed=(), progress=early)
+    says = "front was taken from all its readers while the test ran" if gone else "front hurts dwell per view beyond the agreed limit"
+    assert found.sentence == f"Keep status quo: {says}."
+    assert len(found.reasons) == 1

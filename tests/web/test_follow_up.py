@@ -209,6 +209,7 @@ def test_a_draft_that_waits_for_an_approval_cannot_be_started_around_it(stand: S
     assert f"presslab arm step front --approve {proposed.proposal}" in page.text
     refused = stand.client().post(f"{path}/start", data={"who": "Ines", "reason": "spring"}, headers=OWN)
     assert refused.status_code == 422
+    assert f"presslab arm step front --approve {proposed.proposal} --reason" in parse(refused.text).one("div", "stale").text
     assert experiment_named(control_engine(stand.home), "footer").state == "draft"
 
 

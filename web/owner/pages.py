@@ -118,7 +118,7 @@ def _told(summary: Mapping[str, Any], verdict: Mapping[str, Any] | None, state: 
 def _why_no_report(summary: Mapping[str, Any]) -> str:
     name = summary["name"]
     if summary.get("state") != "draft":
-        return f"The job writes one within the hour; now: presslab experiment report {name}"
+        return f"The job writes one when it is due; now: presslab experiment report {name}"
     if waits := summary.get("proposed"):
         return f"{capital(arm_label(waits['arm']))} waits for approval by somebody else: presslab arm step {waits['arm']} --approve {waits['proposal']}"
     return f"The plan is ready. Start it on its page, or with: presslab experiment start {name}"

@@ -443,7 +443,7 @@ def test_a_notebook_shows_verdict_checks_and_effects(tmp_path: Path) -> None:
     assert adjusted.contrast is not None
     assert adjusted.contrast.relative is not None
     assert f"| {change(adjusted.contrast.relative.low)} to {change(adjusted.contrast.relative.high)} | – |" in goal
-    assert "| +0.03 | +0.0108 to +0.064 | – | 0.023 |" in paid
+    assert "| +0.03 | +0.0108 to +0.064 | – | 0.0226 |" in paid
     assert "| – | no reader of either arm has an event |" in nothing
     assert {line.replace("\\|", "").count("|") for line in (head, goal, paid, nothing)} == {9}
     assert "<b>" not in shown
