@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 from experiments.clock import Clock, moment
 from experiments.errors import ExperimentError, PresslabError
 from experiments.files import read_json
-from experiments.lifecycle import Record, Step, audit_faults, decide, experiments, notes_of, publish_plan, start, stop, trail
+from experiments.lifecycle import Record, Step, audit_faults, decide, experiments, notes_of, publish_plan, start, stop, trail, unready
 from experiments.serving.artefacts import MANIFEST, current, versions
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
@@ -27,6 +27,7 @@ from web.worker_state import worker_state
 __all__ = ["Stored", "advised", "meanwhile"]
 
 WORKER_SILENT_S = 30
+MOST_NAME_BYTES = 240  # of a test, in the name of its report's file
 PLANNED = ("control", "goal", "guardrails", "planned_days", "audience", "smallest_uplift", "value_per_view", "currency")
 UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\U000e0000-\U000e007f]")
 
@@ -110,6 +111,7 @@ class Stored:
                     "control": plan.control,
                     "plan": {key: getattr(plan, key) for key in PLANNED} | {"costs": {a.name: (a.build, a.per_day) for a in plan.arms}},
                     "proposed": _proposed(self.engine, plan.name) if record.state == "draft" else None,
+                    "unready": unready(plan) if record.state == "draft" else [],
                     "ladder": way.get(plan.name),
                     "arms": report.get("arms") or [{"name": a.name, "kind": a.kind, "planned_share": a.share} for a in plan.arms],
                 }
@@ -210,7 +212,7 @@ def _once(engine: Engine, name: str, action: str, step: Step, **detail: str) -> 
 
 def written(home: Path, name: str) -> dict[str, Any] | None:
     """Return the last report of an experiment as the job wrote it."""
-    if not all(c.isalnum() or c in "_-" for c in name):
+    if not all(c.isalnum() or c in "_-" for c in name) or len(name.encode()) > MOST_NAME_BYTES:
         return None
     report: dict[str, Any] | None = read_json(home / "reports" / f"{name}.json")
     return report

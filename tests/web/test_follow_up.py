@@ -195,6 +195,10 @@ def test_a_draft_tells_what_is_at_stake_before_it_is_started(stand: Stand) -> No
 def test_a_draft_with_an_arm_that_nobody_wrote_is_refused_on_its_page_by_name(stand: Stand) -> None:
     arms = (*stand.plan.arms[:2], replace(stand.plan.arms[2], name="tide"))
     draft(control_engine(stand.home), replace(stand.plan, name="footer", layer="footer", arms=arms), Step("Ines", NOW, "an idea"))
+    page = page_of(stand, "/console/en/experiment/footer")
+    assert "It cannot start as it is planned: No arm is called 'tide'" in page.text
+    assert "The plan is ready" not in page.text
+    assert not page.all("form", "step")
     form = {"who": "Ines", "reason": "spring"}
     refused = stand.client().post("/console/en/experiment/footer/start", data=form, headers=OWN)
     assert refused.status_code == 422

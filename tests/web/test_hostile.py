@@ -243,3 +243,8 @@ def test_no_address_and_no_cookie_is_answered_with_a_500(stand: Stand) -> None:
 def _odd(text: str, chance: random.Random) -> str:
     letters = [chr(chance.randrange(1, 256)) for _ in range(chance.randrange(9))]
     return (text[: chance.randrange(len(text) + 1)] + "".join(letters)).replace("\n", "").replace("\r", "")
+
+
+@pytest.mark.parametrize("name", ["a" * 240, "a" * 241, "a" * 300, "\N{CJK UNIFIED IDEOGRAPH-65B0}" * 90])
+def test_a_name_no_file_can_have_is_the_name_of_no_test(stand: Stand, name: str) -> None:
+    assert stand.client().get(f"/console/en/experiment/{name}").status_code == 404

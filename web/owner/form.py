@@ -40,7 +40,7 @@ class Form:
 def form_of(report: Mapping[str, Any]) -> Form | None:
     """Return the empty form of a report or a summary; None when nothing may be done here.
 
-    A draft with a proposed arm waits for its approval, and a stopped test for the report written after the stop.
+    A draft with a proposed arm waits for its approval, one with an arm that cannot be shown as planned for a new plan, and a stopped test for the report written after the stop.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def form_of(report: Mapping[str, Any]) -> Form | None:
     state, verdict = report.get("state"), report.get("verdict")
     judged = verdict is not None and verdict["key"] != "wait"
     step = {"draft": "start", "running": "stop", "stopped": "decide" if judged else ""}.get(state or "", "")
-    if not step or (step == "start" and report.get("proposed")):
+    if not step or (step == "start" and (report.get("proposed") or report.get("unready"))):
         return None
     return Form(step, _arms(report), (verdict or {}).get("arm") or report.get("control") or "", _seen(report, step))
 

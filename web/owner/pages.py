@@ -121,6 +121,10 @@ def _why_no_report(summary: Mapping[str, Any]) -> str:
         return f"The job writes one when it is due; now: presslab experiment report {name}"
     if waits := summary.get("proposed"):
         return f"{capital(arm_label(waits['arm']))} waits for approval by somebody else: presslab arm step {waits['arm']} --approve {waits['proposal']}"
+    if faults := summary.get("unready"):
+        return (
+            f"It cannot start as it is planned: {' '.join(capital(fault) for fault in faults)} Plan it again: presslab experiment plan FILE"
+        )
     return f"The plan is ready. Start it on its page, or with: presslab experiment start {name}"
 
 
