@@ -229,7 +229,8 @@ class _Builder:
 
     def _never_drawn(self) -> Counter[int]:
         """Sections of the pins and of the first places: one that is full with these has no other article in any draw."""
-        fixed = [*self.pins.values(), *(row[0] for row in self.chosen[: self.rules.explore_from])]
+        first = sum(place not in self.pins for place in range(self.rules.explore_from))
+        fixed = [*self.pins.values(), *(row[0] for row in self.chosen[:first])]
         return Counter(map(self.catalogue.section.item, fixed))
 
     def _told_already(self, article: int) -> bool:

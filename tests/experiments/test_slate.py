@@ -270,6 +270,15 @@ def test_a_site_of_three_sections_explores_in_the_last_three_places_and_shows_tw
     assert min(explored[3:]) > 0.02  # of 5 % the draws that fall on what the arm wants anyway, and three simulation errors
 
 
+def test_a_pin_above_hides_no_section_from_the_draws_below() -> None:
+    """Beside a pinned article of s0, places 2 and 3 take one of s1 and one of s2: the fourth may be any section's."""
+    catalogue = Catalogue([article(i, section=f"s{i % 3}") for i in range(30)])
+    asked, order, rules = context(catalogue), ranking(*range(1, 30)), SlateRules(explore=1.0)
+    fourth = [build_slate(order, replace(asked, seed=seed), rules=rules, pins=(Pin(3, 0, AT - 1, AT + 1),)).items[3] for seed in range(100)]
+    assert {item.article % 3 for item in fourth} == {0, 1, 2}
+    assert {item.propensity for item in fourth} == {1 / 20}
+
+
 @given(sections=st.lists(st.integers(0, 4), min_size=1, max_size=30), pinned=st.booleans(), seed=st.integers(0, 2**32))
 def test_a_slate_with_drawn_articles_is_as_long_as_the_arms_own_and_no_section_has_more(
     sections: list[int], pinned: bool, seed: int
