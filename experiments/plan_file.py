@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 from experiments.errors import ExperimentError, MetricError, nearest
 from experiments.events.ids import SLOTS
@@ -32,11 +33,18 @@ class Rule:
 
 
 def _text(most: int) -> Rule:
-    return Rule(f"text of 1 to {most} letters on one line", lambda v: isinstance(v, str) and 0 < len(v.strip()) <= most and v.isprintable())
+    return Rule(
+        f"text of 1 to {most} letters on one line", lambda v: isinstance(v, str) and 0 < len(v.strip()) <= most and all(map(_seen, v))
+    )
+
+
+def _seen(sign: str) -> bool:
+    """Whether a sign may stand in a line: blanks that do not break, as French puts before a question mark, are not *printable*."""
+    return sign.isprintable() or category(sign) == "Zs"
 
 
 def _number(says: str, holds: Callable[[float], bool] = lambda _: True) -> Rule:
-    return Rule(says, lambda v: type(v) in (int, float) and math.isfinite(v) and holds(v))
+    return Rule(says, lambda v: type(v) in (int, float) and abs(v) <= sys.float_info.max and holds(v))
 
 
 def _whole(most: int) -> Rule:

@@ -60,6 +60,7 @@ def test_a_sound_plan_is_read_and_comes_back_from_its_own_json(tmp_path):
         ("smallest_uplift = '1%'", "smallest_uplift"),
         ("planned_days = inf", "planned_days"),
         ("planned_days = 1e12", "planned_days"),
+        (f"value_per_view = 1{400 * '0'}", "value_per_view"),
         ("window_days = true", "window_days"),
         ("horizon_days = 0", "horizon_days"),
         ("goal = 5", "goal"),
@@ -79,6 +80,11 @@ def test_a_value_that_would_make_a_wrong_number_is_refused_with_its_line(tmp_pat
     says = refused(written(tmp_path, more=line))
     assert "plan.toml: line 4: " in says
     assert key in says
+
+
+def test_blanks_that_do_not_break_and_signs_of_other_scripts_are_text(tmp_path):
+    plan = read_plan(written(tmp_path, more="owner = 'R\u00e9daction\u202f\u2014\u00a0une'\ncurrency = 'kr\u00a0NOK'"))
+    assert (plan.owner, plan.currency) == ("R\u00e9daction\u202f\u2014\u00a0une", "kr\u00a0NOK")
 
 
 @pytest.mark.parametrize(
