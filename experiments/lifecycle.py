@@ -19,20 +19,8 @@ from experiments.files import locked_file, read_json, replace_json
 from experiments.tables import AuditRow, ExperimentRow
 
 __all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
-__all__ += [
-    "caps_of",
-    "note",
-    "note_about",
-    "notes_of",
-    "publish_if_behind",
-    "ramp",
-    "record_caps",
-    "record_looks",
-    "start",
-    "stop",
-    "trail",
-    "unready",
-]
+__all__ += ["caps_of", "note", "note_about", "notes_of", "publish_if_behind", "ramp", "record_caps"]
+__all__ += ["record_looks", "start", "stop", "trail", "unready"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,12 +206,11 @@ def publish_plan(home: Path, engine: Engine, *, at: datetime, shares: Mapping[st
 def _plan_body(engine: Engine, at: datetime, shares: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
     known = experiments(engine)
     running = [record for record in known if record.state == "running"]
-    decided = sorted((r for r in known if r.decided_at is not None), key=lambda r: r.decided_at or at)
     drafts = {r.experiment.name for r in known if r.state == "draft"}
     return {
         "at": at.isoformat(),
         "shadow": _shadow(engine, drafts),
-        "defaults": {r.experiment.slot: r.decided_arm for r in decided},
+        "defaults": _defaults(known),
         "experiments": [
             {
                 "plan": r.experiment.to_dict(),
@@ -235,12 +222,19 @@ def _plan_body(engine: Engine, at: datetime, shares: Mapping[str, Mapping[str, f
     }
 
 
+def _defaults(known: Iterable[Record]) -> dict[str, str]:
+    """Return slot -> arm that was decided for it last."""
+    decided = [(r.decided_at, r.experiment.slot, r.decided_arm) for r in known if r.decided_at is not None and r.decided_arm is not None]
+    return {slot: arm for _, slot, arm in sorted(decided)}
+
+
 def publish_if_behind(home: Path, engine: Engine, *, at: datetime) -> None:
     """Publish the plan when pages follow another one than the record: whoever changed that was killed before pages were told."""
-    recorded = {r.experiment.name: r.phases[-1]["number"] for r in experiments(engine) if r.state == "running"}
+    known = experiments(engine)
+    recorded = {r.experiment.name: r.phases[-1]["number"] for r in known if r.state == "running"}, _defaults(known)
     try:
-        told = read_json(home / "plan" / "current.json")
-        behind = {one["plan"]["name"]: one["phase"] for one in told["body"]["experiments"]} != recorded if told else bool(recorded)
+        told = (read_json(home / "plan" / "current.json") or {"body": {"experiments": [], "defaults": {}}})["body"]
+        behind = ({one["plan"]["name"]: one["phase"] for one in told["experiments"]}, told["defaults"]) != recorded
     except (ArtefactError, KeyError, TypeError):
         behind = True
     if behind:

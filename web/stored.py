@@ -66,22 +66,22 @@ class Stored:
             )
         with _once(self.engine, name, "start", step):
             start(self.engine, name, step)
-            publish_plan(self.home, self.engine, at=step.at)
+        publish_plan(self.home, self.engine, at=step.at)
 
     def stop(self, name: str, *, who: str, reason: str) -> None:
         """Stop letting readers in, and have the last report written; the record says that a page was used."""
         step = self._step(who, reason)
         with _once(self.engine, name, "stop", step):
             stop(self.engine, name, step)
-            publish_plan(self.home, self.engine, at=step.at)
             request_run(self.engine, job_named(timetable(self.settings), "report"), at=step.at)
+        publish_plan(self.home, self.engine, at=step.at)
 
     def decide(self, name: str, arm: str, *, who: str, reason: str) -> None:
         """Record a decision; the slot shows the arm to every reader it may serve."""
         step = self._step(who, reason)
         with _once(self.engine, name, "decide", step, arm=arm):
             decide(self.engine, name, arm, step, advice=advised(self.home, name))
-            publish_plan(self.home, self.engine, at=step.at)
+        publish_plan(self.home, self.engine, at=step.at)
 
     def _step(self, who: str, reason: str) -> Step:
         name = _plain(who)
@@ -201,7 +201,10 @@ def _proposed(engine: Engine, name: str) -> dict[str, Any] | None:
 
 @contextmanager
 def _once(engine: Engine, name: str, action: str, step: Step, **detail: str) -> Iterator[None]:
-    """Let a step that is refused because it was just taken, word for word, end well: its form was sent twice."""
+    """Let a step that is refused because it was just taken, word for word, end well: its form was sent twice.
+
+    The plan is then published again: whoever took the step may have been killed before pages were told.
+    """
     try:
         yield
     except ExperimentError:

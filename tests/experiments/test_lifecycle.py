@@ -15,7 +15,19 @@ from sqlmodel import Session, select
 
 from experiments.errors import ExperimentError, NotFoundError
 from experiments.experiment import Arm, Experiment
-from experiments.lifecycle import Step, audit_faults, decide, draft, experiment_named, experiments, publish_plan, ramp, start, stop
+from experiments.lifecycle import (
+    Step,
+    audit_faults,
+    decide,
+    draft,
+    experiment_named,
+    experiments,
+    publish_if_behind,
+    publish_plan,
+    ramp,
+    start,
+    stop,
+)
 from experiments.migrate import LATEST, layout, migrate
 from experiments.tables import AuditRow, control_engine
 
@@ -124,6 +136,19 @@ class Overtaken(dict[str, dict[str, float]]):
         self.other.start()
         self.other.join(timeout=0.3)  # long enough for a step that need not wait
         return default
+
+
+def test_a_decision_that_pages_were_not_told_is_published_by_the_next_look(engine: Engine, home: Path) -> None:
+    draft(engine, PLAN, STEP)
+    start(engine, "related", STEP)
+    stop(engine, "related", STEP)
+    publish_plan(home, engine, at=AT)
+    decide(engine, "related", "front", STEP)  # and killed here
+    publish_if_behind(home, engine, at=AT)
+    told = (home / "plan" / "current.json").read_bytes()
+    assert json.loads(told)["body"]["defaults"] == {"article.related": "front"}
+    publish_if_behind(home, engine, at=AT.replace(hour=1))
+    assert (home / "plan" / "current.json").read_bytes() == told  # once
 
 
 def test_a_stopped_test_stays_stopped_for_readers_when_two_people_publish_at_once(engine: Engine, home: Path) -> None:

@@ -16,7 +16,7 @@ from experiments.clock import moment, system_clock
 from experiments.experiment import Experiment
 from experiments.files import read_json, replace_json
 from experiments.ladder import propose
-from experiments.lifecycle import Step, audit_faults, decide, draft, experiment_named, note, start, stop, trail
+from experiments.lifecycle import Step, audit_faults, decide, draft, experiment_named, note, publish_plan, start, stop, trail
 from experiments.migrate import migrate
 from experiments.settings import Settings
 from experiments.tables import control_engine
@@ -282,6 +282,20 @@ def test_a_test_that_is_started_or_stopped_by_a_form_sent_twice_says_no_word_of_
     codes = [stand.client().post(f"{path}/{step}", data=typed, headers=OWN).status_code for _ in range(2)]
     assert codes == [303, 303]
     assert [row.action for row in trail(control_engine(stand.home), path.rpartition("/")[2])].count(action) == 1
+
+
+@pytest.mark.parametrize("step", ["stop", "decide"])
+def test_a_form_that_is_sent_again_tells_pages_what_the_first_was_killed_before_telling(reported: Stand, step: str) -> None:
+    engine, taken = control_engine(reported.home), Step("Ines (named on the page)", NOW, "spring")
+    stop(engine, "related", taken)
+    if step == "decide":
+        publish_plan(reported.home, engine, at=NOW)
+        decide(engine, "related", "front", taken)
+    typed = {"who": "Ines", "reason": "spring", "arm": "front"}
+    assert reported.client().post(f"{PAGE}/{step}", data=typed, headers=OWN).status_code == 303
+    told = read_json(reported.home / "plan" / "current.json")["body"]
+    assert "related" not in [one["plan"]["name"] for one in told["experiments"]]
+    assert told["defaults"] == ({"article.related": "front"} if step == "decide" else {})
 
 
 def test_a_step_that_was_taken_in_other_words_is_refused_and_the_page_says_what_stands(ended: Stand) -> None:
