@@ -49,7 +49,7 @@ class Since:
     Parameters
     ----------
     arm_us : of the arm and those it is compared with; another moment than last time begins anew.
-    version_us : of a version of its model that came after that; 0 where none did. Another moment is another version.
+    version_us : of a version of its model that came after that. Another moment is another version; 0 says nothing of a new one.
     """
 
     arm_us: int
@@ -100,14 +100,14 @@ class MetCounts:
         ----------
         gone : withdrawn article -> moment (UTC microseconds) from which no page may show it.
         """
-        seq, last = self._begun(store, since), store.last_seq()
+        (seq, version_us), last = self._begun(store, since), store.last_seq()
         for start in range(seq, last, AT_ONCE):
             end = min(start + AT_ONCE, last)
             rows = store.execute(NEW, (start, end, experiment, source, since.arm_us))
-            self._add(_met(rows, gone, since.version_us), end)
+            self._add(_met(rows, gone, version_us), end)
 
-    def _begun(self, store: Store, since: Since) -> int:
-        """Forget what does not count any more; returns the number of the last event that was counted."""
+    def _begun(self, store: Store, since: Since) -> tuple[int, int]:
+        """Forget what does not count any more; returns the number of the last event that was counted, and since when a version serves."""
         since_us, seq, version_us, version = self._kept.execute("SELECT * FROM counted").fetchone()
         if since_us != since.arm_us or seq > store.last_seq():  # the latter: the store was restored from a copy
             first = store.execute(FIRST, (since.arm_us,)).fetchone()[0]
@@ -115,8 +115,9 @@ class MetCounts:
             self._forget("DELETE FROM met", (since.arm_us, seq, 0, 0))
             version_us = version = 0
         if since.version_us not in (0, version_us):
-            self._forget("DELETE FROM met WHERE lately", (since.arm_us, seq, since.version_us, version + 1))
-        return int(seq)
+            version_us = since.version_us
+            self._forget("DELETE FROM met WHERE lately", (since.arm_us, seq, version_us, version + 1))
+        return int(seq), int(version_us)
 
     def _forget(self, counts: str, counted: tuple[int, int, int, int]) -> None:
         with self._kept:

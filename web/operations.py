@@ -105,7 +105,7 @@ class Operations:
             lately = counts.met([ladder.arm], lately=True), counts.met(others, lately=True)
             why = failing(*lately, share, alpha=alpha_of(counts.version))
             why = why and f"since version {pointer.version} serves, {why}"
-        if not why:
+        if not why or self._pointer(ladder) != pointer:  # going back from a newer version would lead to the one that failed
             return None
         return trip(self.home, self.engine, ladder, Step(ACTOR, moment(self.clock()), f"readers of '{ladder.arm}': {why}"))
 

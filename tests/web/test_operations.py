@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +31,7 @@ from tests.conftest import article
 from tests.events.story import START, Story, send
 from tests.web.test_ladder import BEGAN, PLAN, live
 from tests.web.test_ladder import engine as engine  # a fixture
+from web.met import kept_counts
 from web.operations import Operations, met_by
 from web.worker import Worker
 
@@ -259,6 +262,47 @@ def test_a_new_version_answers_for_itself_however_good_the_versions_before_were(
     send(tmp_path, pages(readers=range(400, 403), minute=14, **FAILED))
     assert again.look()[0].why == "readers of 'newest': 3 of 3 met an error of the arm; tolerated is 1 %"  # of the version gone back to
     again.close()
+
+
+def test_a_version_that_comes_during_a_look_is_not_gone_back_from_for_what_the_one_before_did(
+    tmp_path: Path, operations: Operations, clock: Clock
+) -> None:
+    """Going back led to the failing version itself, and kept it."""
+    new_version(tmp_path, minute=-60)
+    send(tmp_path, pages(readers=range(300)))
+    operations.look()
+    new_version(tmp_path, minute=10)
+    send(tmp_path, pages(readers=range(300, 303), minute=11, **FAILED))
+
+    def trained() -> int:  # while the worker tells what it counted, a training ends
+        (_, counts), found = *kept_counts(tmp_path), current(tmp_path, "newest")
+        with closing(sqlite3.connect(counts)) as kept:
+            counted = kept.execute("SELECT count(*) FROM met WHERE lately AND what = 'failed'").fetchone()
+        if counted == (3,) and found is not None and found.version == "2":
+            new_version(tmp_path, minute=12)
+        return clock()
+
+    operations.clock = trained
+    assert operations.look() == []
+    pointer = current(tmp_path, "newest")
+    assert pointer is not None
+    assert (pointer.version, pointer.frozen) == ("3", "")
+
+
+def test_what_readers_meet_while_a_pointer_cannot_be_read_is_of_the_version_before(tmp_path: Path, operations: Operations) -> None:
+    pointer = tmp_path / "models" / "newest" / "current.json"
+    new_version(tmp_path, minute=-60)
+    send(tmp_path, pages(readers=range(300)))
+    operations.look()
+    new_version(tmp_path, minute=10)
+    operations.look()
+    whole = pointer.read_bytes()
+    pointer.write_text("{")
+    send(tmp_path, pages(readers=range(2), minute=11, **FAILED))
+    assert operations.look() == []
+    pointer.write_bytes(whole)
+    send(tmp_path, pages(readers=range(2, 3), minute=12, **FAILED))
+    assert operations.look()[0].why.endswith("since version 2 serves, 3 of 3 met an error of the arm; tolerated is 1 %")
 
 
 def test_readers_who_met_a_failure_of_an_earlier_version_do_not_hide_those_of_the_new_one(tmp_path: Path, operations: Operations) -> None:
