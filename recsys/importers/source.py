@@ -179,17 +179,18 @@ def _csv(name: str, content: bytes | Path, wanted: Sequence[str], optional: Sequ
         hints = {"UTF8": "Save it in UTF-8.", "straddling": "A row is longer than a megabyte; is a quote left open?"}
         hint = next((says for word, says in hints.items() if word in str(error)), "")
         raise DataError(f"{name}: not readable as CSV: {error}.", hint) from error
-    return _without_broken(table.rename_columns(keep), numbered(content, table.num_rows, invalid, header=1))
+    rows = numbered(content, table.num_rows, invalid, header=1)
+    return _without_broken(table.rename_columns(keep), rows) if quotes else Source(table.rename_columns(keep), rows.lines, rows.bad)
 
 
 def _without_broken(table: Any, rows: Numbered) -> Source:
-    """Refuse rows of several lines whose own values hold a line end: an id or a time does not."""
-    several = np.flatnonzero(rows.last > rows.lines)
-    holds = [pc.fill_null(pc.match_substring(column.take(pa.array(several)), "\n"), False) for column in table.columns]
-    broken = several[np.any([np.asarray(column) for column in holds], axis=0)]
+    """Refuse rows whose own values hold a line end: an id or a time does not. Where lines could not be told, a row has as many as it holds."""
+    held = np.sum([np.asarray(pc.fill_null(pc.count_substring(column, "\n"), 0)) for column in table.columns], axis=0)
+    broken = np.flatnonzero(held)
     if not len(broken):
         return Source(table, rows.lines, rows.bad)
-    bad = [each for at in broken for each in each_line(int(rows.lines[at]), int(rows.last[at]), "an id or a time holds a line end")]
+    last = np.where(rows.last > rows.lines, rows.last, rows.lines + held)
+    bad = [each for at in broken for each in each_line(int(rows.lines[at]), int(last[at]), "an id or a time holds a line end")]
     kept = np.delete(np.arange(len(rows.lines)), broken)
     return Source(table.take(pa.array(kept)), rows.lines[kept], (*rows.bad, *bad))
 

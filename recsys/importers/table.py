@@ -116,12 +116,19 @@ def _times(column: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64
     if pa.types.is_timestamp(column.type) and column.type.tz:
         return integers(pc.cast(pc.cast(column, pa.timestamp("us", "UTC"), safe=False), pa.int64()))
     values, good = integers(column)
-    if good.any() or not len(values):
+    if good.sum() > _dated(column, good) or not len(values):
         if not layout.unit and len(values):
             raise DataError(f"{name}: times are numbers and their unit was not declared.", "Give --unit s, ms or us.")
         factor = MICROSECONDS[layout.unit or "us"]
         return values.clip(-(1 << 62) // factor, (1 << 62) // factor) * factor, good
     return _written(column.to_pandas(), layout, name)
+
+
+def _dated(column: Any, numbers: Bools) -> int:
+    """How many rows begin with a date: where they are more than the numbers, a number is a time that was never set."""
+    if numbers.all() or not numbers.any():
+        return 0
+    return int(pc.sum(pc.match_substring_regex(pc.cast(column, pa.string()), r"^\s*\d{4}-\d\d-\d\d")).as_py() or 0)
 
 
 def _written(series: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools]:

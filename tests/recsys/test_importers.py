@@ -241,6 +241,15 @@ def test_a_quote_left_open_in_a_large_file_loses_no_line_without_saying_so(tmp_p
         table.parse(tmp_path / "log.csv", Layout(unit="s"))
 
 
+def test_lines_that_an_open_quote_swallows_are_refused_also_where_an_inch_sign_hides_the_lines(tmp_path: Path) -> None:
+    """Which quotes are pairs cannot be told then; an id of three lines was taken for a reader's."""
+    rows = ['a,x,1500000000,5" screen', '"b,x,1500000000,n', "c,x,1500000000,n", 'd",x,1500000000,n', "e,x,1500000000,n"]
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts,note", *rows]) + "\n")
+    found = table.parse(tmp_path / "log.csv", Layout(unit="s"))
+    assert found.table["reader"].to_pylist() == ["a", "e"]
+    assert (found.read, sum(found.reasons.values())) == (5, 3)
+
+
 def test_blanks_around_names_and_values_are_no_part_of_them(tmp_path: Path) -> None:
     (tmp_path / "log.csv").write_text('reader_id , article_id , "ts"\n a , x , 1500000000\nb , y\n c , z , 1500000001 \n')
     found = table.parse(tmp_path / "log.csv", Layout(unit="s"))
@@ -284,6 +293,15 @@ def test_one_unreadable_time_is_one_refused_row_and_each_row_may_have_its_own_of
     assert found.table["at"].to_pylist() == [1_500_000_000_000_000] * (3 if zone else 2)
     assert [line for line, _ in found.refused] == [3, 5, 6]
     assert set(found.reasons) == {"the time is missing or not readable"}
+
+
+@pytest.mark.parametrize("layout", [Layout(), Layout(unit="s")])
+def test_a_number_among_written_times_is_one_refused_row(tmp_path: Path, layout: Layout) -> None:
+    """A time that was never set is 0; the file was refused for want of a unit, and with one every other row was."""
+    (tmp_path / "log.csv").write_text("reader_id,article_id,ts\na,x,2017-07-14T02:40:00Z\nb,y,0\nc,z,2017-07-14T02:40:01Z\n")
+    found = table.parse(tmp_path / "log.csv", layout)
+    assert found.table["at"].to_pylist() == [1_500_000_000_000_000, 1_500_000_001_000_000]
+    assert found.refused == ((3, "the time is missing or not readable"),)
 
 
 @pytest.mark.parametrize(("zone", "hour"), [("", 2), ("UTC", 2), ("Europe/Paris", 4)])
