@@ -42,6 +42,7 @@ class Breaker:
     """Opens for ``open_s`` seconds when, within ``within_s`` seconds, ``failures`` calls failed and they were ``share`` of all calls.
 
     On a busy site five late calls in 10 s are less than one in a hundred: resting then costs more slates than it saves.
+    ``version`` of the model it counts; what one did is not held against another.
     """
 
     clock: Callable[[], float]
@@ -53,6 +54,7 @@ class Breaker:
     failed: int = 0
     open_until: float = 0.0
     opened: int = 0
+    version: str = ""
     lock: Lock = field(default_factory=Lock)
 
     def closed(self) -> bool:
@@ -115,7 +117,7 @@ class Picker:
         return self._guarded(arm, lambda: self._on_pool(arm, context))
 
     def _guarded(self, arm: Recommender, call: Callable[[], Ranking]) -> tuple[Ranking, Cause, str]:
-        breaker = self.breakers.setdefault(arm.name, Breaker(self.clock))
+        breaker = self._breaker(arm)
         if not breaker.closed():
             return Ranking.empty(), "resting", "the arm failed repeatedly and rests for 10 s"
         cause: Cause
@@ -130,6 +132,14 @@ class Picker:
             return ranking, "", ""
         breaker.ended(failed=True)
         return Ranking.empty(), cause, reason
+
+    def _breaker(self, arm: Recommender) -> Breaker:
+        version = str(getattr(arm, "version", ""))
+        with self._lock:
+            known = self.breakers.get(arm.name)
+            if known is None or known.version != version:
+                known = self.breakers[arm.name] = Breaker(self.clock, opened=known.opened if known else 0, version=version)
+            return known
 
     def _on_pool(self, arm: Recommender, context: Context) -> Ranking:
         assert self._pool is not None

@@ -19,6 +19,7 @@ RULES = SlateRules()
 class Arm:
     kind = "model"
     audience = "all"
+    version = ""
 
     def __init__(self, name: str, *, sleeps_s: float = 0.0, raises: bool = False) -> None:
         self.name, self.sleeps_s, self.raises, self.calls = name, sleeps_s, raises, 0
@@ -55,6 +56,15 @@ def test_a_failing_or_late_arm_is_replaced_and_named(asked: Context, arm: Arm, d
 def test_an_arm_without_a_model_is_replaced(asked: Context) -> None:
     picked = Picker(deadline_ms=20).pick(None, asked, rules=RULES)
     assert (picked.outcome, picked.reason) == ("fallback", "the arm is not loaded")
+
+
+def test_a_version_does_not_rest_for_what_another_one_did(asked: Context) -> None:
+    picker = Picker(deadline_ms=10_000, clock=lambda: 0.0)
+    broken, sound = Arm("tide", raises=True), Arm("tide")
+    broken.version, sound.version = "2", "1"
+    assert [picker.pick(broken, asked, rules=RULES).cause for _ in range(6)] == ["failed"] * 5 + ["resting"]  # type: ignore[arg-type]
+    assert picker.pick(sound, asked, rules=RULES).outcome == "served"  # type: ignore[arg-type]
+    assert picker.opened("tide") == 1
 
 
 def test_after_five_failures_the_arm_rests_and_is_tried_again_later(asked: Context) -> None:
