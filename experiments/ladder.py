@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from sqlalchemy import Engine
 
+from experiments.decided import Decision, decisions
 from experiments.errors import ArmError, ExperimentError, NotFoundError, nearest
 from experiments.experiment import Experiment
 from experiments.lifecycle import Record, Step, experiment_named, experiments, note, notes_of, ramp, start
@@ -23,6 +24,7 @@ __all__ = [
     "approve",
     "check_unchanged",
     "climb",
+    "decided_arms",
     "halt",
     "hold",
     "ladder_of",
@@ -34,22 +36,24 @@ __all__ = [
 
 LADDER = (0.01, 0.05, 0.25)
 ACTIONS = ("ship", "approve", "step", "trip", "resume", "rollback")
-State = Literal["shadow", "live", "full", "held", "stopped", "ended"]
+SLOT = "article.related"  # the one that pages fill
+State = Literal["shadow", "live", "full", "held", "stopped", "ended", "decided"]
 
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """The way of one arm into one experiment, as the record tells it.
+    """The way of one arm into one experiment, or since it was decided to all readers, as the record tells it.
 
     Parameters
     ----------
-    proposal : number of its entry in the record. author : who proposed it; somebody else approves.
+    proposal : number of its entry in the record. author : who proposed it; somebody else approves. Of a decided arm, of the decision.
     shares : of the audience, rising; the last is the planned share. share : in force, 0 in shadow and when stopped.
     version : of the model that was proposed, empty for a rule; of a held arm, the earlier one that serves again.
     state : held means that a guardrail broke: an earlier version serves, and nothing moves until a person says so.
     since : of the present state. why : reason given for it.
     approver : who let the first readers see it, empty in shadow. entry : number of the newest entry in the record.
     phase : of the experiment, newest. counted_phase, counted_from : first phase, and its begin, that guardrails look at.
+    decided : readers get it outside of tests since the experiment was decided, or got it until a guardrail took it from them.
     """
 
     experiment: str
@@ -67,6 +71,7 @@ class Ladder:
     phase: int
     counted_phase: int
     counted_from: datetime
+    decided: bool = False
 
     @property
     def shown(self) -> bool:
@@ -165,15 +170,26 @@ def resume(engine: Engine, ladder: Ladder, step: Step) -> Ladder:
 
 
 def _moved(engine: Engine, ladder: Ladder, step: Step, action: str, *, shares: Mapping[str, float], **more: Any) -> Ladder:
-    """Begin the next phase; whoever looked before somebody else moved the arm is refused."""
+    """Begin the next phase; whoever looked before somebody else moved the arm is refused. A decided arm has no phases any more."""
+    if ladder.decided:
+        check_unchanged(engine, ladder)
+        note(engine, ladder.experiment, action, step, arm=ladder.arm, **more)
+        return next(one for one in decided_arms(engine) if one.proposal == ladder.proposal)
     ramp(engine, ladder.experiment, shares, step, after=ladder.phase, action=action, arm=ladder.arm, **more)
     return _ladder_in(engine, ladder.experiment)
 
 
 def check_unchanged(engine: Engine, ladder: Ladder) -> None:
     """Raise :class:`ExperimentError` when somebody moved the arm, or ended its test, after ``ladder`` was read."""
-    if _ladder_in(engine, ladder.experiment) != ladder:
+    if _again(engine, ladder) != ladder:
         raise ExperimentError(f"'{ladder.arm}' in experiment '{ladder.experiment}' was changed meanwhile.", "Look again.")
+
+
+def _again(engine: Engine, ladder: Ladder) -> Ladder | None:
+    """The same as it stands now; None of a decided arm that another decision has replaced."""
+    if ladder.decided:
+        return next((one for one in decided_arms(engine) if one.proposal == ladder.proposal), None)
+    return _ladder_in(engine, ladder.experiment)
 
 
 def _ladder_in(engine: Engine, name: str) -> Ladder:
@@ -204,6 +220,30 @@ def shares_at(plan: Experiment, arm: str, share: float) -> dict[str, float]:
 def ladders(engine: Engine) -> list[Ladder]:
     """Return the latest ladder of every experiment that has one, the newest experiment first."""
     return [found for record in experiments(engine) if (found := _ladder(engine, record)) is not None]
+
+
+def decided_arms(engine: Engine) -> list[Ladder]:
+    """Return the arm that readers get since a test was decided, after those a guardrail took back from them; none of a status quo."""
+    found, taken_back = list[Ladder](), list[datetime]()
+    for one in decisions(engine, experiments(engine)):
+        plan = one.record.experiment
+        if plan.slot == SLOT:
+            if plan.arm(one.made.detail["arm"]).kind != "status_quo":
+                found.append(_decided(one, max([one.last.at, *taken_back])))  # before, readers got what was taken back
+            taken_back.append(one.last.at)
+    return found
+
+
+def _decided(one: Decision, counted_from: datetime) -> Ladder:
+    made, last, phase = one.made, one.last, len(one.record.phases) - 1
+    assert made.number is not None
+    assert last.number is not None
+    share = float(last.detail.get("share", 1.0))
+    state: State = "stopped" if one.taken_back else "held" if last.action == "trip" else "decided"
+    return Ladder(
+        one.record.experiment.name, made.detail["arm"], made.number, made.actor, (1.0,), share, last.detail.get("version", ""),
+        state, last.at, last.reason, made.actor, last.number, phase, phase, counted_from, decided=True,
+    )  # fmt: skip
 
 
 def ladder_of(engine: Engine, arm: str) -> Ladder:

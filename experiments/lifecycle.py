@@ -19,8 +19,8 @@ from experiments.files import locked_file, read_json, replace_json
 from experiments.tables import AuditRow, ExperimentRow
 
 __all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
-__all__ += ["caps_of", "note", "note_about", "notes_of", "publish_if_behind", "ramp", "record_caps"]
-__all__ += ["record_looks", "start", "stop", "trail", "unready"]
+__all__ += ["caps_of", "note", "note_about", "notes_of", "publish_if_behind", "ramp"]
+__all__ += ["record_caps", "record_looks", "start", "stop", "trail", "unready"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def _plan_body(engine: Engine, at: datetime, shares: Mapping[str, Mapping[str, f
     return {
         "at": at.isoformat(),
         "shadow": _shadow(engine, drafts),
-        "defaults": _defaults(known),
+        "defaults": _defaults(engine, known),
         "experiments": [
             {
                 "plan": r.experiment.to_dict(),
@@ -222,23 +222,24 @@ def _plan_body(engine: Engine, at: datetime, shares: Mapping[str, Mapping[str, f
     }
 
 
-def _defaults(known: Iterable[Record]) -> dict[str, str]:
-    """Return slot -> arm that was decided for it last."""
-    decided = [(r.decided_at, r.experiment.slot, r.decided_arm) for r in known if r.decided_at is not None and r.decided_arm is not None]
-    return {slot: arm for _, slot, arm in sorted(decided)}
-
-
 def publish_if_behind(home: Path, engine: Engine, *, at: datetime) -> None:
     """Publish the plan when pages follow another one than the record: whoever changed that was killed before pages were told."""
     known = experiments(engine)
-    recorded = {r.experiment.name: r.phases[-1]["number"] for r in known if r.state == "running"}, _defaults(known)
+    recorded = {r.experiment.name: r.phases[-1]["number"] for r in known if r.state == "running"}, _defaults(engine, known)
     try:
-        told = (read_json(home / "plan" / "current.json") or {"body": {"experiments": [], "defaults": {}}})["body"]
-        behind = ({one["plan"]["name"]: one["phase"] for one in told["experiments"]}, told["defaults"]) != recorded
+        body = (read_json(home / "plan" / "current.json") or {"body": {"experiments": [], "defaults": {}}})["body"]
+        behind = ({one["plan"]["name"]: one["phase"] for one in body["experiments"]}, body["defaults"]) != recorded
     except (ArtefactError, KeyError, TypeError):
         behind = True
     if behind:
         publish_plan(home, engine, at=at)
+
+
+def _defaults(engine: Engine, known: Iterable[Record]) -> dict[str, str | None]:
+    """Slot -> arm of the newest decision that no guardrail took back."""
+    from experiments.decided import decisions
+
+    return {one.record.experiment.slot: one.record.decided_arm for one in decisions(engine, known) if not one.taken_back}
 
 
 def _shadow(engine: Engine, drafts: Iterable[str]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from experiments.errors import StoreDownError
 from experiments.files import read_json, replace_json
-from experiments.ladder import Ladder, ladders
+from experiments.ladder import Ladder, decided_arms, ladders
 from web.met import FOLDER
 from web.operations import met_by
 from web.shadow import ENOUGH, LEAST_MINUTES, Asked, shadow_result
@@ -19,19 +19,19 @@ __all__ = ["climbing", "keep_look", "shadow_faults"]
 
 
 def climbing(home: Path, engine: Engine) -> list[dict[str, Any]]:
-    """Return the latest ladder of every experiment that has one, in the order they were proposed.
+    """Return the latest ladder of every experiment that has one, and decided arms as guardrails left them, in the order of the record.
 
-    Each has ``{arm, experiment, state, share, shares, proposal, author, approver, version, since, why, needs, met, others}``: ``needs`` says what it
-    waits for, ``met`` and ``others`` how many readers of the arm, and of the other arms that rank, met what (:class:`analysis.failing.Met`),
+    Each has ``{arm, experiment, state, share, shares, proposal, author, approver, version, since, why, decided, needs, met, others}``: ``needs`` says
+    what it waits for, ``met`` and ``others`` how many readers of the arm, and of the other arms that rank, met what (:class:`analysis.failing.Met`),
     None before the first look.
     """
-    return [_told(home, one) for one in sorted(ladders(engine), key=lambda one: one.proposal)]
+    return [_told(home, one) for one in sorted((*ladders(engine), *decided_arms(engine)), key=lambda one: one.proposal)]
 
 
 def _told(home: Path, ladder: Ladder) -> dict[str, Any]:
     counted = met_by(home, ladder) if ladder.approver else None
     return {
-        **{key: getattr(ladder, key) for key in ("arm", "experiment", "state", "share", "shares", "proposal", "author", "approver", "version", "why")},
+        **{key: getattr(ladder, key) for key in ("arm", "experiment", "state", "share", "shares", "proposal", "author", "approver", "version", "why", "decided")},
         "since": ladder.since.isoformat(timespec="seconds"), "needs": _needs(home, ladder),
         "met": counted and counted["met"], "others": counted and counted["others"],
     }  # fmt: skip
@@ -49,6 +49,7 @@ def _needs(home: Path, ladder: Ladder) -> str:
         known = read_json(_path(home, ladder)) or {}
         return str(known.get("missing") or "The next look, within five minutes.")
     return {
+        "decided": "Nothing: it is looked at as long as readers get it.",
         "full": "Nothing: it has its planned share, and is looked at until the test ends.",
         "held": f"A person, who has mended the cause: presslab arm resume {ladder.arm} --reason '...'",
         "stopped": "The next test: mend the cause, check the arm, plan a test with it and ship it there.",

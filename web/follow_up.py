@@ -23,7 +23,8 @@ def followed(
 ) -> dict[str, Any]:
     """Return a stored report as the experiment stands now; its numbers are those of the snapshot.
 
-    ``state`` is today's, ``decision`` is ``{arm, who, at, reason}`` once there is one, ``log`` the record without looks (they stand
+    ``state`` is today's, ``decision`` is ``{arm, who, at, reason, guardrail}`` once there is one (``guardrail``: what one did to the arm
+    since, and why, empty while nothing holds it), ``log`` the record without looks (they stand
     under "How it settled"), ``next_refresh`` when the job writes the report anew, and ``stale`` says why it did not.
 
     Parameters
@@ -32,7 +33,7 @@ def followed(
     """
     about = [told(row) for row in trail]
     last = next((entry for entry in reversed(about) if entry["action"] == "decide"), None)
-    decision = None if last is None or record.decided_arm is None else {**last, "arm": record.decided_arm}
+    decision = None if last is None or record.decided_arm is None else {**last, "arm": record.decided_arm, "guardrail": _guardrail(about)}
     renewed = record.state in ("running", "stopped") and job.schedule() != "on request"
     written = datetime.fromisoformat(report["computed_at"]) if report.get("computed_at") else None
     return {
@@ -47,12 +48,20 @@ def followed(
 
 def told(row: AuditRow) -> dict[str, Any]:
     """Return an entry of the record as pages show it: ``{at, who, experiment, action, did, reason, advice}``."""
-    held = row.action == "trip" and row.detail.get("share")  # of a model, whose version before serves again
-    did = "held {arm} at the version before" if held else DONE.get(row.action, row.action)
+    did = DONE.get(row.action, row.action)
+    if row.action == "trip" and row.detail.get("share"):  # of a model, whose version before serves again
+        did = "held {arm} at the version before"
+    elif row.action == "trip" and row.detail["state"] == "decided":
+        did = "took {arm} back from all readers"
     model = row.subject.removeprefix("model ")
     did = did.format(arm=row.detail.get("arm") or (model if model != row.subject else "an arm"))
     entry = {"at": row.at.isoformat(timespec="seconds"), "who": row.actor, "experiment": row.subject, "action": row.action}
     return {**entry, "did": did, "reason": row.reason, "advice": row.detail.get("advice") or ""}
+
+
+def _guardrail(about: Sequence[Mapping[str, Any]]) -> str:
+    last = next(entry for entry in reversed(about) if entry["action"] in ("decide", "trip", "resume"))
+    return f"A guardrail {last['did']}: {last['reason'].rstrip('.')}." if last["action"] == "trip" else ""
 
 
 def _stale(written: datetime, now: datetime, job: Job, silent: str) -> str:

@@ -13,6 +13,7 @@ from analysis.words import count
 from experiments.errors import PresslabError, StoreDownError
 from experiments.events.store import BalanceRow, alarms, balance, read_store, store_path
 from experiments.files import read_json
+from experiments.ladder import decided_arms
 from web.arm_health import arm_health
 from web.backups import backup_checks
 from web.edge import edge_counts
@@ -105,6 +106,7 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
         f"Ready: {', '.join(sorted(published.arms))}.",
         "; ".join(f"{k}: {v}" for k, v in published.faults.items()),
     )
+    yield from _decided(stored)
     yield _registry(stored)
     for job in stored.jobs()[1:]:
         if job["state"] == "failed" or job["overdue"]:
@@ -122,6 +124,18 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
         "disk", free > LEAST_FREE_GIB, f"{free:.0f} GiB are free.", f"Only {free:.2f} GiB are free; below 0.5 GiB events are refused."
     )
     yield from backup_checks(stored.settings, stored.clock)
+
+
+def _decided(stored: Stored) -> Iterator[dict[str, str]]:
+    """One line per decided arm that a guardrail took back, or whose version before serves again."""
+    for one in decided_arms(stored.engine):
+        if one.state == "held":
+            says = f"'{one.arm}' is held at version {one.version}: {one.why}. Mend the cause, then: presslab arm resume {one.arm} --reason '...'"
+        elif one.state == "stopped":
+            says = f"'{one.arm}' was taken from all readers, who get what was decided before: {one.why}. Mend the cause, plan the next test with it."
+        else:
+            continue
+        yield {"name": f"decided arm {one.arm}", "state": "warn", "says": says}
 
 
 def _answers(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:

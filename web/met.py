@@ -35,7 +35,7 @@ INSERT INTO counted VALUES (-1, 0, 0, 0);
 PRAGMA user_version={LAYOUT};
 COMMIT;
 """
-FIRST = "SELECT min(seq) FROM event WHERE kind = 'exposure' AND issued_at >= ?"
+FIRST = "SELECT min(seq) FROM event WHERE kind = ? AND issued_at >= ?"
 # joined to nothing, `kind` uses no index: SQLite would read every event since the beginning to find those few
 NEW = """SELECT kind, arm, reader, issued_at, body FROM event WHERE seq > ? AND seq <= ? AND experiment = ? AND source = ?
 AND kind || '' IN ('exposure', 'impression') AND bot = 0 AND late = 0 AND issued_at >= ?"""
@@ -98,19 +98,20 @@ class MetCounts:
 
         Parameters
         ----------
+        experiment : whose readers count; empty for those that no test chose for, who are all counted as of the arm ``""``.
         gone : withdrawn article -> moment (UTC microseconds) from which no page may show it.
         """
-        (seq, version_us), last = self._begun(store, since), store.last_seq()
+        (seq, version_us), last = self._begun(store, since, "exposure" if experiment else "impression"), store.last_seq()
         for start in range(seq, last, AT_ONCE):
             end = min(start + AT_ONCE, last)
             rows = store.execute(NEW, (start, end, experiment, source, since.arm_us))
             self._add(_met(rows, gone, version_us), end)
 
-    def _begun(self, store: Store, since: Since) -> tuple[int, int]:
+    def _begun(self, store: Store, since: Since, kind: str) -> tuple[int, int]:
         """Forget what does not count any more; returns the number of the last event that was counted, and since when a version serves."""
         since_us, seq, version_us, version = self._kept.execute("SELECT * FROM counted").fetchone()
         if since_us != since.arm_us or seq > store.last_seq():  # the latter: the store was restored from a copy
-            first = store.execute(FIRST, (since.arm_us,)).fetchone()[0]
+            first = store.execute(FIRST, (kind, since.arm_us)).fetchone()[0]
             seq = store.last_seq() if first is None else first - 1
             self._forget("DELETE FROM met", (since.arm_us, seq, 0, 0))
             version_us = version = 0
@@ -182,11 +183,19 @@ def _met(rows: Iterable[Any], gone: Mapping[str, int], version_us: int) -> Mappi
     """Return (lately, arm, what) -> readers; what was met since ``version_us`` (0: never) is lately as well."""
     found = defaultdict[Counted, set[str]](set)
     for kind, arm, reader, at_us, body in rows:
-        for what in _whats(kind, at_us, body, gone):
+        for what in (*_whats(kind, at_us, body, gone), *(() if arm else _outside(body))):
             found[False, arm, what].add(reader)
             if 0 < version_us <= at_us:
                 found[True, arm, what].add(reader)
     return found
+
+
+def _outside(body: str) -> Iterator[str]:
+    """What a page outside of tests, which has no exposure, says besides; the status quo is no answer of the arm."""
+    if '"outcome":"served"' in body or '"outcome":"fallback"' in body:
+        yield "seen"
+    if '"outcome":"fallback"' in body:
+        yield "fallback"
 
 
 def _whats(kind: str, at_us: int, body: str, gone: Mapping[str, int]) -> Iterator[str]:

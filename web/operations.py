@@ -1,6 +1,6 @@
-"""Every ten seconds: do readers of an arm on its ladder meet errors, late lists, fallbacks, or a withdrawn article?
+"""Every ten seconds: do readers of an arm on its ladder, or of the decided one, meet errors, late lists, fallbacks, or a withdrawn article?
 
-Part of the worker. A look reads only the events that came since the last one; while no arm is on its ladder it reads nothing.
+Part of the worker. A look reads only the events that came since the last one; while there is no such arm it reads nothing.
 """
 
 from __future__ import annotations
@@ -19,9 +19,8 @@ from experiments.clock import Clock, moment, to_us
 from experiments.content import content_version, withdrawn_articles
 from experiments.errors import ArtefactError
 from experiments.events.store import read_store, store_path
-from experiments.experiment import Experiment
 from experiments.files import read_json, replace_json
-from experiments.ladder import Ladder, ladders
+from experiments.ladder import Ladder, decided_arms, ladders
 from experiments.lifecycle import Step, experiment_named, publish_if_behind
 from experiments.serving.artefacts import Pointer, current
 from web.met import FOLDER, MetCounts, Since, counts_of, forget, kept_counts, remove
@@ -30,6 +29,7 @@ from web.trip import ACTOR, trip
 __all__ = ["Operations", "met_by"]
 
 PUBLISHED_US = 5_000_000  # a web process that lives has taken a change over by then
+WEEK_US = 7 * 86_400_000_000
 
 
 class Operations:
@@ -54,7 +54,7 @@ class Operations:
             if self._over:  # another worker may have begun
                 return []
             publish_if_behind(self.home, self.engine, at=moment(self.clock()))
-            shown = [one for one in ladders(self.engine) if one.shown]
+            shown = [one for one in (*ladders(self.engine), *decided_arms(self.engine)) if one.shown]
             self._keep_only({one.proposal for one in shown})
             if not shown or not store_path(self.home).exists():
                 return []
@@ -91,19 +91,20 @@ class Operations:
         return stopped
 
     def _look_at(self, ladder: Ladder) -> Ladder | None:
-        plan = experiment_named(self.engine, ladder.experiment).experiment
         if ladder.proposal not in self._counts:
             self._counts[ladder.proposal] = counts_of(self.home, ladder.proposal)
         counts, pointer = self._counts[ladder.proposal], self._pointer(ladder)
+        begun_us, part = _period(ladder, self.clock())
         with closing(read_store(store_path(self.home))) as store:
-            counts.catch_up(store, experiment=plan.name, source=self.source, since=_since(ladder, pointer), gone=self._gone)
-        others, share = _beside(plan, ladder.arm)
-        mine, theirs = counts.met([ladder.arm]), counts.met(others)
-        self._tell(ladder, mine, theirs)
-        why = failing(mine, theirs, share, alpha=alpha_of(0) if pointer or ladder.version else COUNT_ALPHA)
+            test = "" if ladder.decided else ladder.experiment
+            counts.catch_up(store, experiment=test, source=self.source, since=_since(begun_us, pointer), gone=self._gone)
+        arm, others, share = self._beside(ladder)
+        mine, theirs = counts.met([arm]), counts.met(others)
+        self._tell(ladder, begun_us, mine, theirs)
+        why = failing(mine, theirs, share, alpha=part * (alpha_of(0) if pointer or ladder.version else COUNT_ALPHA))
         if counts.version and pointer and not why:
-            lately = counts.met([ladder.arm], lately=True), counts.met(others, lately=True)
-            why = failing(*lately, share, alpha=alpha_of(counts.version))
+            lately = counts.met([arm], lately=True), counts.met(others, lately=True)
+            why = failing(*lately, share, alpha=part * alpha_of(counts.version))
             why = why and f"since version {pointer.version} serves, {why}"
         if not why or self._pointer(ladder) != pointer:  # going back from a newer version would lead to the one that failed
             return None
@@ -115,6 +116,15 @@ class Operations:
             return current(self.home, ladder.arm)
         return None
 
+    def _beside(self, ladder: Ladder) -> tuple[str, list[str], float]:
+        """What events call the arm, the other arms that rank, and the arm's share among all of these; beside a decided arm there is none."""
+        if ladder.decided:
+            return "", [], 1.0
+        plan = experiment_named(self.engine, ladder.experiment).experiment
+        others = [one for one in plan.arms if one.kind != "status_quo" and one.name != ladder.arm]
+        mine = plan.arm(ladder.arm).share
+        return ladder.arm, [one.name for one in others], mine / (mine + sum(one.share for one in others))
+
     def _look_for_withdrawn(self) -> None:
         """Remember since when an article is known to be withdrawn."""
         version = content_version(self.home)
@@ -123,10 +133,10 @@ class Operations:
             self._gone = {article: self._gone.get(article, from_us) for article in withdrawn_articles(self.home)}
             self._content = version
 
-    def _tell(self, ladder: Ladder, mine: Met, others: Met) -> None:
+    def _tell(self, ladder: Ladder, since_us: int, mine: Met, others: Met) -> None:
         """Keep the counts where pages find them."""
         path = self.home / FOLDER / f"{ladder.proposal}.json"
-        told = {"arm": ladder.arm, "since_us": _counted_us(ladder), "met": asdict(mine), "others": asdict(others)}
+        told = {"arm": ladder.arm, "since_us": since_us, "met": asdict(mine), "others": asdict(others)}
         known = read_json(path) or {}
         if any(known.get(key) != value for key, value in told.items()):
             replace_json(path, {**told, "at_us": self.clock()})
@@ -146,18 +156,19 @@ def met_by(home: Path, ladder: Ladder) -> dict[str, Any] | None:
     return told
 
 
-def _counted_us(ladder: Ladder) -> int:
-    """From when readers count; a version that was gone back to must not answer for pages of processes that served the other."""
-    return to_us(ladder.counted_from) + PUBLISHED_US
+def _period(ladder: Ladder, now_us: int) -> tuple[int, float]:
+    """From when readers count, and which part of the chance of a false stop is for what is counted from then on.
+
+    A version that was gone back to must not answer for pages of processes that served the other. A decided arm is counted anew
+    every week: over months, more and more readers of a sound one would have met a failure once. The parts of all weeks are together 1.
+    """
+    begun_us = to_us(ladder.counted_from) + PUBLISHED_US
+    if not ladder.decided:
+        return begun_us, 1.0
+    week = max(0, now_us - begun_us) // WEEK_US
+    return begun_us + week * WEEK_US, 1 / ((week + 1) * (week + 2))
 
 
-def _since(ladder: Ladder, pointer: Pointer | None) -> Since:
-    begun_us, version_us = _counted_us(ladder), pointer.at + PUBLISHED_US if pointer else 0
+def _since(begun_us: int, pointer: Pointer | None) -> Since:
+    version_us = pointer.at + PUBLISHED_US if pointer else 0
     return Since(begun_us, version_us if version_us > begun_us else 0)
-
-
-def _beside(plan: Experiment, arm: str) -> tuple[list[str], float]:
-    """The other arms that rank, and the arm's share among all of these."""
-    others = [one for one in plan.arms if one.kind != "status_quo" and one.name != arm]
-    mine = plan.arm(arm).share
-    return [one.name for one in others], mine / (mine + sum(one.share for one in others))

@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from experiments.clock import Clock, moment
+from experiments.decided import decisions
 from experiments.errors import ExperimentError, PresslabError
 from experiments.files import read_json
 from experiments.lifecycle import Record, Step, audit_faults, decide, experiments, notes_of, publish_plan, start, stop, trail, unready
@@ -227,9 +228,10 @@ def meanwhile(engine: Engine, record: Record) -> dict[str, str] | None:
     beside = [r for r in experiments(engine) if r.experiment.slot == record.experiment.slot and r.experiment.name != record.experiment.name]
     for running in (r for r in beside if r.state == "running"):
         return {"test": running.experiment.name, "arm": ""}
-    decided = [(r.decided_at, r.experiment.name, r.decided_arm or "") for r in beside if r.decided_at is not None]
-    later = sorted(each for each in decided if record.decided_at is not None and each[0] > record.decided_at)
-    return {"test": later[-1][1], "arm": later[-1][2]} if later else None
+    for one in decisions(engine, beside):
+        if record.decided_at is not None and one.made.at > record.decided_at and not one.taken_back:
+            return {"test": one.record.experiment.name, "arm": one.made.detail["arm"]}
+    return None
 
 
 def advised(home: Path, name: str) -> str:

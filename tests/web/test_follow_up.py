@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from experiments.clock import moment, system_clock
 from experiments.experiment import Experiment
 from experiments.files import read_json, replace_json
-from experiments.ladder import propose
+from experiments.ladder import decided_arms, halt, propose
 from experiments.lifecycle import Step, audit_faults, decide, draft, experiment_named, note, publish_plan, start, stop, trail
 from experiments.migrate import migrate
 from experiments.settings import Settings
@@ -91,6 +91,20 @@ def test_a_decided_test_tells_what_another_in_its_place_gives_readers_now(ended:
     assert "Readers get front until a new test begins in this place." in page_of(ended).one("section", "verdict").text
     decide(engine, "next", "newest", Step("Ines", moment(system_clock()) + timedelta(days=1), "it pays more"))
     assert "The later test next was decided for newest: readers get that now." in page_of(ended).one("section", "verdict").text
+    halt(engine, decided_arms(engine)[0], replace(later, reason="readers of 'newest': 9 of 9 met an error"), action="trip")
+    assert "Readers get front until a new test begins in this place." in page_of(ended).one("section", "verdict").text
+
+
+def test_a_decided_arm_that_a_guardrail_took_back_is_not_said_to_be_what_readers_get(ended: Stand) -> None:
+    engine, step = control_engine(ended.home), Step("Ines", NOW + timedelta(days=2), "the editors like it")
+    decide(engine, "related", "front", step)
+    assert "Readers get front until a new test begins" in page_of(ended).text
+    halt(engine, decided_arms(engine)[0], replace(step, actor="timetable", reason="readers of 'front': 9 of 9 met an error"), action="trip")
+    page = page_of(ended)
+    assert "A guardrail took front back from all readers: readers of 'front': 9 of 9 met an error." in page.text
+    assert "Readers get front" not in page.text
+    card = page_of(ended, "/console/en/").one("article", "experiment")
+    assert "Front was taken from all readers" in card.text
 
 
 def test_a_report_from_before_the_stop_does_not_ask_to_keep_running(reported: Stand) -> None:

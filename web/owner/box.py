@@ -84,10 +84,13 @@ def _progress(report: Mapping[str, Any]) -> str:
 def _next(report: Mapping[str, Any], verdict: Mapping[str, Any]) -> tuple[str, str]:
     name, state = report["experiment"], report.get("state")
     if state == "decided":
-        arm = arm_label((report.get("decision") or {}).get("arm") or verdict.get("arm") or report["control"])
-        if other := report.get("meanwhile"):
-            if other["arm"]:
-                return f"The later test {other['test']} was decided for {arm_label(other['arm'])}: readers get that now.", ""
+        decision, other = report.get("decision") or {}, report.get("meanwhile")
+        arm = arm_label(decision.get("arm") or verdict.get("arm") or report["control"])
+        if other and other["arm"]:
+            return f"The later test {other['test']} was decided for {arm_label(other['arm'])}: readers get that now.", ""
+        if decision.get("guardrail"):
+            return decision["guardrail"], ""
+        if other:
             return f"The test {other['test']} runs in this place: its readers get its arms, all others get {arm}.", ""
         return f"Readers get {arm} until a new test begins in this place.", ""
     if _before_the_stop(report):

@@ -57,7 +57,7 @@ def card_of(summary: Mapping[str, Any]) -> Card:
         summary.get("owner") or "nobody",
         f"{date(summary['started_at'])}, {end}" if summary.get("started_at") else "not started",
         ", ".join(capital(arm_label(arm["name"])) for arm in summary.get("arms") or ()),
-        (badge[1] in ("bad", "good") or way_state in ("shadow", "held", "stopped")) and state != "decided",
+        way_state in ("shadow", "held", "stopped") or (badge[1] in ("bad", "good") and state != "decided"),
         _plan(summary),
         _way(summary.get("ladder")),
     )
