@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 
-__all__ = ["COUNT_ALPHA", "LEFT", "TOLERATED", "Met", "alpha_of", "failing", "failing_evidence"]
+__all__ = ["COUNT_ALPHA", "LEFT", "TOLERATED", "Met", "alpha_of", "failing", "failing_evidence", "part_of"]
 
 FACTORS = (1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 COUNT_ALPHA = 0.01  # chance of a false stop over all looks and all versions of a model, per count
@@ -99,6 +99,17 @@ def alpha_of(version: int) -> float:
     ([0.005, 0.0025, 0.0008333333333333334], True)
     """
     return COUNT_ALPHA / 2 / (version * (version + 1) or 1)
+
+
+def part_of(week: int) -> float:
+    """Return the part of :data:`COUNT_ALPHA` that a week of a decided arm may spend; the first is 0, and all of them add up to 1.
+
+    Examples
+    --------
+    >>> [round(part_of(week), 3) for week in (0, 1, 2)], sum(map(part_of, range(10_000))) < 1
+    ([0.5, 0.167, 0.083], True)
+    """
+    return 1 / ((week + 1) * (week + 2))
 
 
 def failing_evidence(affected: int, of: int, share: float) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from analysis.failing import COUNT_ALPHA, Met, alpha_of, failing
+from analysis.failing import COUNT_ALPHA, Met, alpha_of, failing, part_of
 from experiments.clock import Clock, moment, to_us
 from experiments.content import content_version, withdrawn_articles
 from experiments.errors import ArtefactError
@@ -160,13 +160,13 @@ def _period(ladder: Ladder, now_us: int) -> tuple[int, float]:
     """From when readers count, and which part of the chance of a false stop is for what is counted from then on.
 
     A version that was gone back to must not answer for pages of processes that served the other. A decided arm is counted anew
-    every week: over months, more and more readers of a sound one would have met a failure once. The parts of all weeks are together 1.
+    every week: over months, more and more readers of a sound one would have met a failure once.
     """
     begun_us = to_us(ladder.counted_from) + PUBLISHED_US
     if not ladder.decided:
         return begun_us, 1.0
     week = max(0, now_us - begun_us) // WEEK_US
-    return begun_us + week * WEEK_US, 1 / ((week + 1) * (week + 2))
+    return begun_us + week * WEEK_US, part_of(week)
 
 
 def _since(begun_us: int, pointer: Pointer | None) -> Since:

@@ -1,7 +1,7 @@
-"""What the look of every ten seconds at a new arm costs: ``python -m tests.benchmarks.operations [PAGES]``.
+"""What the look of every ten seconds at a new or a decided arm costs: ``python -m tests.benchmarks.operations [PAGES]``.
 
 CPU of a look at so many new pages (ten seconds of a site of 100 pages a second), of one at nothing new, and of one while no arm is
-on its ladder, beside what loading the same events took in the same run.
+on its ladder, beside what loading the same events took in the same run; then of one at as many pages outside of tests.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from experiments.events.event import Event
 from experiments.experiment import Arm, Experiment
 from experiments.ladder import approve, halt, propose
-from experiments.lifecycle import Step, draft
+from experiments.lifecycle import Step, decide, draft, stop
 from experiments.migrate import migrate
 from experiments.tables import control_engine
 from tests.events.story import Story, send
@@ -47,6 +49,15 @@ def pages(round_: int, n: int) -> list[Event]:
     return story.events
 
 
+def outside(events: list[Event]) -> list[Event]:
+    """The same pages, as they are once the test is decided."""
+    return [
+        replace(one, experiment="", arm="", body={**one.body, "outcome": "served"}) if one.kind == "impression" else one
+        for one in events
+        if one.kind != "exposure"
+    ]
+
+
 def main(n: int) -> int:
     """Print the least of five rounds of each."""
     step = Step("bench", BEGAN, "a benchmark")
@@ -66,10 +77,17 @@ def main(n: int) -> int:
         halt(engine, ladder, step)
         operations.look()
         without = min(cpu_s(operations.look) for _ in range(ROUNDS))
+        stop(engine, "related", step)
+        decide(engine, "related", "newest", step)
+        decided = []
+        for round_ in range(ROUNDS, 2 * ROUNDS):
+            send(home, outside(pages(round_, n)))
+            decided.append(cpu_s(operations.look))
         operations.close()
     sys.stdout.write(
         f"{n:,} new pages: {1000 * min(looking):.0f} ms of CPU a look ({min(looking) / 10:.2%} of a core), {min(looking) / min(loading):.0%} of writing and"
         f" loading their events; nothing new: {1000 * min(nothing):.1f} ms; no arm on its ladder: {1000 * without:.1f} ms\n"
+        f"{n:,} new pages of a decided arm: {1000 * min(decided):.0f} ms\n"
     )
     return 0
 
