@@ -78,6 +78,11 @@ class Ladder:
         """Whether readers get the arm."""
         return self.share > 0
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a person may let it go on; in a running test an arm that was taken from its readers stays so, to keep days comparable."""
+        return self.state == "held" or (self.decided and self.state == "stopped")
+
 
 def propose(engine: Engine, name: str, arm: str, *, shares: Sequence[float], version: str, step: Step) -> Ladder:
     """Put an arm of a drafted experiment into shadow and ask for approval; proposing again replaces the earlier proposal.
@@ -162,11 +167,11 @@ def hold(engine: Engine, ladder: Ladder, step: Step, *, version: str) -> Ladder:
 
 
 def resume(engine: Engine, ladder: Ladder, step: Step) -> Ladder:
-    """Let a held arm go on from the share it has; what guardrails count begins anew."""
+    """Let a held arm go on from the share it has, or a decided one that was taken back; what guardrails count begins anew."""
     _needs_reason(ladder, step)
-    if ladder.state != "held":
+    if not ladder.resumable:
         raise ExperimentError(f"'{ladder.arm}' in experiment '{ladder.experiment}' is {ladder.state}; only a held arm is resumed.")
-    return _moved(engine, ladder, step, "resume", shares=_shares(engine, ladder), share=ladder.share)
+    return _moved(engine, ladder, step, "resume", shares=_shares(engine, ladder), share=ladder.share or 1.0)
 
 
 def _moved(engine: Engine, ladder: Ladder, step: Step, action: str, *, shares: Mapping[str, float], **more: Any) -> Ladder:

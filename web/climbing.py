@@ -48,10 +48,11 @@ def _needs(home: Path, ladder: Ladder) -> str:
     if ladder.state == "live":
         known = read_json(_path(home, ladder)) or {}
         return str(known.get("missing") or "The next look, within five minutes.")
+    if ladder.resumable:
+        return f"A person, who has mended the cause: presslab arm resume {ladder.arm} --reason '...'"
     return {
         "decided": "Nothing: it is looked at as long as readers get it.",
         "full": "Nothing: it has its planned share, and is looked at until the test ends.",
-        "held": f"A person, who has mended the cause: presslab arm resume {ladder.arm} --reason '...'",
         "stopped": "The next test: mend the cause, check the arm, plan a test with it and ship it there.",
     }.get(ladder.state, "")
 

@@ -132,7 +132,7 @@ def _decided(stored: Stored) -> Iterator[dict[str, str]]:
         if one.state == "held":
             says = f"'{one.arm}' is held at version {one.version}: {one.why}. Mend the cause, then: presslab arm resume {one.arm} --reason '...'"
         elif one.state == "stopped":
-            says = f"'{one.arm}' was taken from all readers, who get what was decided before: {one.why}. Mend the cause, plan the next test with it."
+            says = f"'{one.arm}' was taken from all readers, who get what was decided before: {one.why}. Mend the cause, then: presslab arm resume {one.arm} --reason '...'"
         else:
             continue
         yield {"name": f"decided arm {one.arm}", "state": "warn", "says": says}

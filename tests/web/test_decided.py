@@ -168,6 +168,20 @@ def test_a_decided_model_without_an_earlier_version_is_taken_from_all_readers_wh
     assert "was taken from all readers" in site.says("decided arm tidal")
 
 
+def test_a_person_gives_a_decided_arm_that_was_taken_back_to_its_readers_again(site: Site) -> None:
+    site.publish(broken=True)
+    site.decide("tidal")
+    site.read()
+    assert [one.state for one in site.looks.look()] == ["stopped"]
+    assert "presslab arm resume tidal" in site.says("decided arm tidal")
+    site.publish()
+    done = site.run("arm", "resume", "tidal", "--reason", "trained again without the old catalogue")
+    assert "'tidal' goes on at 100 % of the audience of 'related', with version 2" in " ".join(done.stdout.split())
+    site.pass_time()
+    assert set(site.read()) == {"2"}
+    assert site.looks.look() == []
+
+
 def test_a_rule_that_was_decided_is_taken_back_too_and_an_older_decision_does_not_bring_it_again(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:

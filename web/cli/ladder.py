@@ -173,7 +173,7 @@ def back_to(home: Path, name: str, to: str, step: Step, *, as_json: bool) -> Non
 
 @arm.command("resume")
 def resume(name: str, *, reason: Reason, home: Home = None, as_json: Json = False) -> None:
-    """Let an arm that was held go on, and newer versions of its model follow again. Exit 5: nothing holds it."""
+    """Let an arm go on that was held, or taken back after its decision; newer versions of its model follow again. Exit 5: nothing holds it."""
     from experiments.errors import NotFoundError
     from experiments.ladder import decided_arms, ladders
     from experiments.ladder import resume as go_on
@@ -182,9 +182,11 @@ def resume(name: str, *, reason: Reason, home: Home = None, as_json: Json = Fals
     from web.cli.output import print_json, tell
 
     folder, engine, _, now = opened(home)
-    held = [one for one in (*ladders(engine), *decided_arms(engine)) if one.arm == name and one.state == "held"]
+    held = [one for one in (*ladders(engine), *decided_arms(engine)) if one.arm == name and one.resumable]
     if not held and not stays(folder, name):
-        raise NotFoundError(f"nothing holds '{name}'.", "See `presslab arm list`; a stopped arm comes back in the next test only.")
+        raise NotFoundError(
+            f"nothing holds '{name}'.", "See `presslab arm list`; an arm that was stopped in a test comes back in the next one only."
+        )
     pointer, as_told = thaw(folder, name), doing(reason, now)
     if held:
         found = go_on(engine, held[0], as_told)
@@ -197,7 +199,8 @@ def resume(name: str, *, reason: Reason, home: Home = None, as_json: Json = Fals
         return
     if held:
         tell(
-            f"'{name}' goes on at {100 * found.share:.3g} % of the audience of '{found.experiment}', with version {version}; guardrails count anew."
+            f"'{name}' goes on at {100 * found.share:.3g} % of the audience of '{found.experiment}'"
+            f"{f', with version {version}' if version else ''}; guardrails count anew."
         )
     tell("Newer versions follow as they are trained.")
 
