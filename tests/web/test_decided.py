@@ -85,7 +85,7 @@ class Site:
         self.stand.advance(600)
         self.stand.site.published = refresh(self.home, self.stand.site.published)
 
-    def read(self, readers: int = 30) -> list[str]:
+    def read(self, readers: int = 16) -> list[str]:
         """One page each for new readers; returns which arm, if any, ranked what they were shown."""
         for _ in range(readers):
             page = self.stand.client().get(f"/en/article/{self.stand.article}", headers=PHONE)
@@ -126,7 +126,7 @@ def test_a_new_version_of_a_decided_model_that_fails_for_half_of_its_pages_is_ta
     assert set(site.read()) >= {"2", "fallback"}
     (held,) = site.looks.look()
     assert (held.state, held.share, held.version) == ("held", 1.0, "1")
-    assert "met a fallback or a degraded page; tolerated is 1 %" in held.why
+    assert "tolerated is 1 %" in held.why
     pointer = current(site.home, "tidal")
     assert pointer is not None
     assert (pointer.version, pointer.frozen) == ("1", held.why)
@@ -195,6 +195,7 @@ def test_a_rule_that_was_decided_is_taken_back_too_and_an_older_decision_does_no
     assert set(site.read()) == {"empty"}
 
 
+@pytest.mark.slow
 def test_a_decided_model_that_fails_at_the_version_before_too_is_taken_from_all_readers(site: Site) -> None:
     for _ in range(2):
         site.publish(broken=True)
@@ -216,7 +217,7 @@ def test_readers_of_a_running_test_do_not_answer_for_the_decided_arm_nor_those_o
     start(site.engine, "second", site.step("go"))
     publish_plan(site.home, site.engine, at=moment(site.stand.clock()))
     site.pass_time()
-    assert {"2", "1", "fallback"} & set(site.read(60))
+    assert {"2", "1", "fallback"} & set(site.read(40))
     assert site.looks.look() == []
     assert site.stands() == [("front", "decided", 1.0)]
 
