@@ -6,9 +6,9 @@ Nothing but arithmetic: the worker asks every ten seconds and loads no statistic
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
-__all__ = ["COUNT_ALPHA", "LEFT", "TOLERATED", "Met", "alpha_of", "failing", "failing_evidence", "part_of"]
+__all__ = ["COUNT_ALPHA", "LEFT", "TOLERATED", "Met", "alpha_of", "apart_from_lateness", "failing", "failing_evidence", "part_of"]
 
 FACTORS = (1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 COUNT_ALPHA = 0.01  # chance of a false stop over all looks and all versions of a model, per count
@@ -79,6 +79,24 @@ def failing(mine: Met, others: Met, share: float, *, alpha: float = COUNT_ALPHA)
             against = f"of other arms that rank {beside:,} of {others.readers:,}" if share < 1 else f"tolerated is {100 * limit:g} %"
             return f"{bad:,} of {mine.readers:,} {says}; {against}"
     return ""
+
+
+def apart_from_lateness(met: Met) -> Met:
+    """Return what readers met of an arm that nothing ranks beside, without what a machine that is too busy causes.
+
+    Then lists are late for everybody at once, which no bound on chance covers, and readers would lose an arm that is sound. Where lists are
+    late, and for more readers than met an error, fallbacks and pages without anything of the arm may come from that, too.
+
+    Examples
+    --------
+    >>> apart_from_lateness(Met(100, late=9, fallback=20, nothing=30))
+    Met(readers=100, withdrawn=0, failed=0, late=0, fallback=0, nothing=0)
+    >>> apart_from_lateness(Met(100, failed=9, late=1, fallback=20))
+    Met(readers=100, withdrawn=0, failed=9, late=0, fallback=20, nothing=0)
+    """
+    if met.late > max(met.failed, NEGLIGIBLE * met.readers):
+        return replace(met, late=0, fallback=0, nothing=0)
+    return replace(met, late=0)
 
 
 def alpha_of(version: int) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from analysis.failing import COUNT_ALPHA, Met, alpha_of, failing, part_of
+from analysis.failing import COUNT_ALPHA, Met, alpha_of, apart_from_lateness, failing, part_of
 from experiments.clock import Clock, moment, to_us
 from experiments.content import content_version, withdrawn_articles
 from experiments.errors import ArtefactError
@@ -101,9 +101,10 @@ class Operations:
         arm, others, share = self._beside(ladder)
         mine, theirs = counts.met([arm]), counts.met(others)
         self._tell(ladder, begun_us, mine, theirs)
-        why = failing(mine, theirs, share, alpha=part * (alpha_of(0) if pointer or ladder.version else COUNT_ALPHA))
+        judged = apart_from_lateness if ladder.decided else (lambda met: met)
+        why = failing(judged(mine), theirs, share, alpha=part * (alpha_of(0) if pointer or ladder.version else COUNT_ALPHA))
         if counts.version and pointer and not why:
-            lately = counts.met([arm], lately=True), counts.met(others, lately=True)
+            lately = judged(counts.met([arm], lately=True)), counts.met(others, lately=True)
             why = failing(*lately, share, alpha=part * alpha_of(counts.version))
             why = why and f"since version {pointer.version} serves, {why}"
         if not why or self._pointer(ladder) != pointer:  # going back from a newer version would lead to the one that failed

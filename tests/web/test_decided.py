@@ -233,12 +233,12 @@ def test_pages_follow_when_whoever_took_a_decided_arm_back_was_killed_before_the
     assert json.loads((site.home / "plan" / "current.json").read_text())["body"]["defaults"] == {}
 
 
-def outside(readers: range, *, minute: float) -> list[Event]:
-    """One page each, outside of tests, on which the arm failed."""
+def outside(readers: range, *, minute: float, cause: str = "failed") -> list[Event]:
+    """One page each, outside of tests, on which the arm failed, was late, or rested."""
     story = Story()
     for number in readers:
         page = story.page(f"r{number}", minute)
-        body = {"slot": "article.related", "articles": ["a1"], "outcome": "fallback", "cause": "failed", "own": 0}
+        body = {"slot": "article.related", "articles": ["a1"], "outcome": "fallback", "cause": cause, "own": 0}
         story.add("impression", page, f"r{number}", minute, key="article.related", experiment="", body=body)
     return story.events
 
@@ -256,6 +256,20 @@ def test_every_week_has_less_of_the_chance_of_a_false_stop_so_that_all_weeks_hav
     assert looks.look() == []
     send(tmp_path, outside(range(enough - 1, enough), minute=minute + 0.5))
     assert [one.state for one in looks.look()] == ["stopped"]
+    looks.close()
+
+
+def test_a_machine_that_is_too_busy_takes_no_decided_arm_back(tmp_path: Path, engine: Engine) -> None:
+    live(engine)
+    stop(engine, "related", Step("Ines", BEGAN, "it is over"))
+    decide(engine, "related", "newest", Step("Ines", BEGAN, "readers like it"))
+    looks = Operations(tmp_path, engine, lambda: START + round(4 * 60e6), source="live")
+    send(tmp_path, outside(range(20), minute=1, cause="late") + outside(range(20, 60), minute=1.2, cause="resting"))
+    send(tmp_path, outside(range(60, 62), minute=1.4))
+    assert looks.look() == []
+    send(tmp_path, outside(range(62, 90), minute=2))
+    (taken,) = looks.look()
+    assert "30 of 90 met an error of the arm" in taken.why
     looks.close()
 
 
