@@ -38,7 +38,8 @@ def check_address(settings: Settings) -> None:
             try:
                 probe.bind((settings.host, port))
             except OSError as error:
-                raise BusyError(f"port {port} on {settings.host} is in use.", "Choose another: --port N or PRESSLAB_PORT=N.") from error
+                other = "--port N or PRESSLAB_PORT=N" if port == settings.port else "console_port or PRESSLAB_CONSOLE_PORT=N"
+                raise BusyError(f"port {port} on {settings.host} is in use.", f"Choose another: {other}.") from error
 
 
 def _ports(settings: Settings) -> list[int]:

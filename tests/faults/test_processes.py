@@ -126,8 +126,10 @@ def check_kills(running: Processes, kills: int) -> None:
 def test_a_second_site_on_the_same_port_is_refused_in_words(home: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as first:
         port = first.getsockname()[1]
-        with pytest.raises(BusyError, match=f"port {port} on 127.0.0.1 is in use"):
+        with pytest.raises(BusyError, match=rf"port {port} on 127.0.0.1 is in use\. Choose another: --port N"):
             check_address(Settings(home=home, profile="demo", port=port))
+        with pytest.raises(BusyError, match=rf"port {port} on 127.0.0.1 is in use\. Choose another: console_port"):
+            check_address(Settings(home=home, port=free_port(), console_port=port))
 
 
 def test_a_second_worker_of_the_same_home_ends_in_words(home: Path) -> None:

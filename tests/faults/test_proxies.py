@@ -120,7 +120,9 @@ def in_front(
     if proxy is caddy and (version := caddy_version()) < (2, 8):
         pytest.skip(f"needs Caddy 2.8 or newer, as docs/running.md says (installed: {'.'.join(map(str, version))})")
     with_experiment(home)
-    (home / "presslab.toml").write_text(f'trusted_hosts = ["127.0.0.1", "{NAME}"]\nsecure_cookies = true\nthreads = {THREADS}\n')
+    (home / "presslab.toml").write_text(
+        f'trusted_hosts = ["127.0.0.1", "{NAME}"]\nsecure_cookies = true\nthreads = {THREADS}\nconsole_port = {free_port()}\n'
+    )
     certificate = ["-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={NAME}", "-addext", f"subjectAltName=DNS:{NAME}"]
     files = ["-keyout", tmp_path / "key.pem", "-out", tmp_path / "certificate.pem"]
     subprocess.run(["openssl", "req", *certificate, *files], check=True, capture_output=True)
