@@ -127,7 +127,7 @@ def check_migrations(home: Path) -> None:
     send(home, [view(n) for n in range(50)])
     with closing(open_store(store_path(home))) as store:  # as the layout before sealing had it
         store.executescript("DROP VIEW fresh; DROP TABLE sealed_count; DROP TABLE sealed; PRAGMA user_version=1;")
-    processes = [multiprocessing.get_context("fork").Process(target=migrate, args=(home,)) for _ in range(4)]
+    processes = [multiprocessing.get_context("spawn").Process(target=migrate, args=(home,)) for _ in range(4)]
     for process in processes:
         process.start()
     for process in processes:

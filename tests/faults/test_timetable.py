@@ -58,7 +58,7 @@ def claims(asked: tuple[Path, int, int]) -> list[int]:
 
 def check_claims(home: Path, slots: int) -> None:
     migrate(home)
-    with multiprocessing.get_context("fork").Pool(3) as workers:
+    with multiprocessing.get_context("spawn").Pool(3) as workers:
         got = workers.map(claims, [(home, slots, slots * k // 3) for k in range(3)], chunksize=1)
     assert sorted(n for some in got for n in some) == list(range(slots))
 
