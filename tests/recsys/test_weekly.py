@@ -191,4 +191,4 @@ def test_on_the_real_log_like_minded_heat_beats_heat_on_weeks_that_did_not_choos
         against = next(pair for pair in told["pairs"] if (pair["a"], pair["b"]) == ("heat", "like_minded_heat"))
         assert told["queries"] == queries
         assert recall["like_minded_heat"] > least > 0.385
-        assert (against["high"] < -0.03, against["cuts_won"]) == (True, 0)
+        assert (against["high"] < -0.02, against["cuts_won"]) == (True, 0)
