@@ -13,6 +13,7 @@ from hypothesis import settings
 from experiments.events.store import upgrade_store
 from experiments.serving.recommender import Article, Catalogue
 from tests import postgres
+from tests.opened import SITES
 
 settings.register_profile("presslab", deadline=None)  # a slow machine is no fault
 settings.load_profile("presslab")
@@ -24,6 +25,15 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 def home(tmp_path: Path) -> Path:
     """An empty home folder."""
     return tmp_path / "home"
+
+
+@pytest.fixture(autouse=True)
+def _close_sites() -> Iterator[None]:
+    """Close the sites that a test opened and left open; those of a whole file stay."""
+    before = len(SITES)
+    yield
+    while len(SITES) > before:
+        SITES.pop().close()
 
 
 def article(number: int, **changes: object) -> Article:

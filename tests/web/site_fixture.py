@@ -17,6 +17,7 @@ from experiments.lifecycle import Step, draft, publish_plan, start
 from experiments.migrate import migrate
 from experiments.settings import Settings
 from experiments.tables import control_engine
+from tests.opened import SITES
 from web.app import create_app
 from web.demo.newspaper import build_newspaper
 from web.site import NewsSite
@@ -44,6 +45,7 @@ class Stand:
             Settings(**{"home": home, "profile": "demo", "page_budget_ms": 10_000, "deadline_ms": 1_000, **settings})
         )
         self.site: NewsSite = self.app.extensions["presslab"]
+        SITES.append(self.site)
         self.article = next(a.id for a in self.site.catalogue.articles if a.published_at < NOW and not a.evergreen)
 
     def client(self) -> FlaskClient:
