@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from experiments.decided import Decision, decisions
 from experiments.errors import ArmError, ExperimentError, NotFoundError, nearest
+from experiments.events.ids import SLOTS
 from experiments.experiment import Experiment
 from experiments.lifecycle import Record, Step, experiment_named, experiments, note, notes_of, ramp, start
 
@@ -36,7 +37,6 @@ __all__ = [
 
 LADDER = (0.01, 0.05, 0.25)
 ACTIONS = ("ship", "approve", "step", "trip", "resume", "rollback")
-SLOT = "article.related"  # the one that pages fill
 State = Literal["shadow", "live", "full", "held", "stopped", "ended", "decided"]
 
 
@@ -232,7 +232,7 @@ def decided_arms(engine: Engine) -> list[Ladder]:
     found, taken_back = list[Ladder](), list[datetime]()
     for one in decisions(engine, experiments(engine)):
         plan = one.record.experiment
-        if plan.slot == SLOT:
+        if plan.slot in SLOTS:
             if plan.arm(one.made.detail["arm"]).kind != "status_quo":
                 found.append(_decided(one, max([one.last.at, *taken_back])))  # before, readers got what was taken back
             taken_back.append(one.last.at)
