@@ -185,8 +185,8 @@ def rows_and_counts(
     asked = measures | {SESSION.key: SESSION}
     with open_tail(home, until_us=until_us, source=source, experiment=experiment.name) as tail:
         rule = entered_sql(home, experiment, asked, session_of_exposure=session_of_exposure, before=before)
-        found = evaluate(tail, rule, needed(asked.values(), experiment.segments)).sort_by("reader")
-        table = with_matured(found, experiment, until_us=until_us)
+        found = evaluate(tail, rule, needed(asked.values(), experiment.segments))
+        table = with_matured(run("SELECT * FROM rows ORDER BY reader", {"rows": found}), experiment, until_us=until_us)
         start = pc.min(table["exposed_at"]).as_py()
         counted = count_up(
             tuple(experiment.shares),

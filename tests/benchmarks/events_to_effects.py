@@ -1,16 +1,19 @@
 """From sealed events to the effects of ten metrics in three arms, beside one query written by hand over the same files.
 
 ``python -m tests.benchmarks.events_to_effects 1 10 100`` takes millions of events; each side runs in a process of its own.
-``growth 10 100`` runs two sizes in turns, as many small runs as make up the events of a large one: a machine that has been busy for
-a minute or two is slower than one that rested, and both sides must be busy equally long.
+``growth 10 100`` lets a large run and small runs, one after another, have the machine in turns of a second: shared machines change
+their speed by a quarter within a minute, and both sides must meet the same machine.
 """
 
 from __future__ import annotations
 
 import importlib
 import json
+import os
 import resource
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +34,7 @@ from tests.benchmarks.sealed_site import ARMS, PLAN, UNTIL_US, build
 BY_HAND = Path(__file__).with_name("by_hand.sql")
 MORE = (("count_click", "count_session"), ("count_impression", "count_session"))
 MEMORY = "3GB"
+SLICE_S = 1.0
 
 
 def ours(home: Path) -> list[Any]:
@@ -103,19 +107,54 @@ def sides(millions: float, *, rounds: int = 3) -> tuple[int, Side, Side]:
         shutil.rmtree(home)
 
 
+class Paused:
+    """A run of our side in a process of its own that goes on for a second at a time."""
+
+    def __init__(self, home: Path) -> None:
+        self.process = subprocess.Popen([sys.executable, "-m", __spec__.name, "paused", str(home)], stdout=subprocess.PIPE, text=True)
+        self.seconds = 0.0
+        os.waitpid(self.process.pid, os.WUNTRACED)  # it stops itself when everything is loaded
+
+    def goes_on(self) -> bool:
+        """Whether it has not ended after another second."""
+        os.kill(self.process.pid, signal.SIGCONT)
+        start = time.perf_counter()
+        assert self.process.stdout
+        ended, _, _ = select.select([self.process.stdout], [], [], SLICE_S)
+        if not ended:
+            os.kill(self.process.pid, signal.SIGSTOP)
+        self.seconds += time.perf_counter() - start
+        return not ended
+
+    def spent(self) -> tuple[float, float]:
+        """Seconds it had the machine, and seconds of processor time, once it has ended."""
+        told, _ = self.process.communicate()
+        return self.seconds, json.loads(told)[1]
+
+    def leave(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.communicate()
+
+
 def growth(small: float, large: float, *, turns: int = 2) -> None:
-    """Print seconds of two sizes in turns, and how many times the events and the seconds of the small one the large one has."""
+    """Print what two sizes take in turns of a second, and how many times the events and the seconds of the small one the large one has."""
     homes = {size: Path(tempfile.mkdtemp(prefix="presslab-events-")) for size in (small, large)}
     try:
         events = {size: build(home, round(size * 1e6)) for size, home in homes.items()}
-        rows = events[large] / events[small]
-        runs: dict[float, list[tuple[float, float]]] = {small: [], large: []}
+        spent: dict[float, list[tuple[float, float]]] = {small: [], large: []}
         for _ in range(turns):
-            for size in [small] * round(rows) + [large]:
-                runs[size].append(measured("ours", homes[size])[:2])
-        for size, pairs in runs.items():
+            beside, one = Paused(homes[large]), Paused(homes[small])
+            while beside.goes_on():
+                if not one.goes_on():
+                    spent[small].append(one.spent())
+                    one = Paused(homes[small])
+            spent[large].append(beside.spent())
+            one.leave()
+        for size, pairs in spent.items():
             print(f"{events[size]:,} events: " + ", ".join(f"{wall:.1f} s ({busy:.1f} s of processor)" for wall, busy in pairs), flush=True)  # noqa: T201
-        wall, busy = (fmean(pair[i] for pair in runs[large]) / fmean(pair[i] for pair in runs[small]) for i in (0, 1))
+        wall, busy = (fmean(pair[i] for pair in spent[large]) / fmean(pair[i] for pair in spent[small]) for i in (0, 1))
+        rows = events[large] / events[small]
         print(f"{rows:.1f} times the events: {wall:.1f} times the seconds, {busy:.1f} times those of processor, by means")  # noqa: T201
     finally:
         for home in homes.values():
@@ -131,12 +170,14 @@ def event_rows() -> Iterator[tuple[str, float, str, float]]:
 def main() -> None:
     """Measure sizes in millions, how time grows between two of them, or one side in this process."""
     given = sys.argv[1:] or ["1"]
-    if given[0] in ("ours", "by_hand"):
+    if given[0] in ("ours", "by_hand", "paused"):
         ready()
+        if given[0] == "paused":
+            os.kill(os.getpid(), signal.SIGSTOP)
         start = time.perf_counter(), time.process_time()
-        figures = {"ours": ours, "by_hand": by_hand}[given[0]](Path(given[1]))
+        figures = {"ours": ours, "paused": ours, "by_hand": by_hand}[given[0]](Path(given[1]))
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1], peak, figures]))  # noqa: T201
+        print(json.dumps([time.perf_counter() - start[0], time.process_time() - start[1], peak, figures]), flush=True)  # noqa: T201
         return
     if given[0] == "growth":
         growth(*map(float, given[1:3]))

@@ -16,6 +16,7 @@ from experiments.events.sealing import seal
 from experiments.experiment import Arm, Experiment
 from experiments.metric import Measure, Metric, built_in
 from tests.events.story import DAY, MINUTE, START, Story, send
+from tests.events.test_tail import degrade
 
 PLAN = Experiment(
     "related",
@@ -360,6 +361,18 @@ def test_counts_say_who_was_seen_and_what_was_left_out(tmp_path: Path) -> None:
     assert (counted.bots["front"], counted.forced["front"], counted.late["front"]) == (1, 1, 1)
     assert (counted.crossed, counted.unknown_arms, counted.clicks_without_exposure) == (1, {"als": 1}, 1)
     assert counted.views_per_day == pytest.approx(8 / 30)  # eight pages of people, thirty days since the first exposure
+
+
+def test_every_click_on_a_page_without_this_readers_exposure_counts_as_one_without_exposure(tmp_path: Path) -> None:
+    story, slot = Story(), {"slot": "article.related", "article": "a2"}
+    twice, bare, late = story.exposed("anna", 0, "front"), story.page("ben", 1), story.exposed("cleo", 2, "front", late_minutes=2000)
+    degrade(story, twice, "anna", 0, "front")
+    for page, reader, clicks in ((twice, "anna", 3), (bare, "ben", 2), (late, "cleo", 1), (twice, "ben", 4)):
+        for i in range(clicks):
+            story.add("click", page, reader, 3, key=f"{reader}{i}", arm="front", body=slot)
+    story.add("click", bare, "ben", 3, key="a robot's", arm="front", bot=True, body=slot)
+    send(tmp_path, story.events)
+    assert lake.counts(tmp_path, PLAN, until_us=LATER, source="live").clicks_without_exposure == 2 + 4
 
 
 def test_reads_are_article_views_with_their_sessions_sorted_by_time(tmp_path: Path) -> None:

@@ -160,6 +160,32 @@ def test_many_events_are_worked_through_in_parts_with_the_same_result(tmp_path: 
     assert everything(tmp_path) == before
 
 
+@pytest.mark.parametrize("at_once", [8_000_000, 100], ids=["in one part", "in many parts"])
+def test_sealed_events_of_objectors_of_other_tests_and_after_the_cut_count_no_more_than_fresh_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    story = Story(events=a_week(4), pages=10_000)
+    for minute in range(0, 2 * 1440, 97):
+        for reader, experiment in (("", "related"), (f"reader-{minute % 14:02d}-9f3c7a51d2e84b60", "other")):
+            page = story.exposed(reader, minute, "front", experiment=experiment)
+            story.add("click", page, reader, minute, arm="front", experiment=experiment, body={"slot": "article.related", "article": "a1"})
+            story.dwell(page, reader, minute, 9_000)
+    send(tmp_path, story.events)
+    fresh = until_midday(tmp_path)
+    sealed_until(tmp_path, 2)
+    monkeypatch.setattr("experiments.events.lake_tables.EVENTS_AT_ONCE", at_once)
+    assert until_midday(tmp_path) == fresh
+
+
+def until_midday(home: Path) -> Any:
+    """What is made of the events until the middle of the second day."""
+    cut = START + DAY + DAY // 2
+    rows, counted = lake.rows_and_counts(home, PLAN, METRICS, until_us=cut, source="live")
+    with open_tail(home, until_us=cut, source="live", experiment=PLAN.name) as tail:
+        seen = [sorted(map(tuple, map(dict.values, arrow(tail, kind).to_pylist()))) for kind in ("view", "exposure", "click")]
+        return [rows.table, counted, *seen, exposure_groups(tail), clicks_without_exposure(tail), lake.reads(home, until_us=cut)]
+
+
 def test_no_part_of_the_readers_unpacks_rows_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Eight parts of eight shards each: every group of rows lies in one of them, is of one kind, and not small."""
     monkeypatch.setattr(sealed_files, "ROWS_A_GROUP", 64)
