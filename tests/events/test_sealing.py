@@ -35,7 +35,7 @@ from experiments.events.store import balance, read_store, store_path
 from experiments.events.tail import FACTS, open_tail
 from experiments.experiment import Arm, Experiment
 from experiments.metric import built_in
-from tests.events.story import DAY, START, Story, send
+from tests.events.story import DAY, MINUTE, START, Story, send
 from tests.events.test_erase import hits
 from tests.events.test_tail import degrade
 
@@ -45,6 +45,7 @@ ARMS = (Arm("status_quo", "status_quo", 0.5), Arm("front", "heuristic", 0.5))
 PLAN = Experiment("related", "Does it pay?", "status_quo", ARMS, window_days=1.0)
 METRICS = tuple(built_in()[name] for name in ("views_per_session", "dwell_per_view", "click_through"))
 LATER = START + 12 * DAY
+MIDDAY = 2160  # of the second day, in minutes after START
 DAYS = 3
 
 
@@ -170,6 +171,8 @@ def test_sealed_events_of_objectors_of_other_tests_and_after_the_cut_count_no_mo
             page = story.exposed(reader, minute, "front", experiment=experiment)
             story.add("click", page, reader, minute, arm="front", experiment=experiment, body={"slot": "article.related", "article": "a1"})
             story.dwell(page, reader, minute, 9_000)
+    page = story.exposed("reader-00-9f3c7a51d2e84b60", MIDDAY, "front")  # at the very cut
+    story.add("click", page, "reader-00-9f3c7a51d2e84b60", MIDDAY, arm="front", body={"slot": "article.related", "article": "a1"})
     send(tmp_path, story.events)
     fresh = until_midday(tmp_path)
     sealed_until(tmp_path, 2)
@@ -179,7 +182,7 @@ def test_sealed_events_of_objectors_of_other_tests_and_after_the_cut_count_no_mo
 
 def until_midday(home: Path) -> Any:
     """What is made of the events until the middle of the second day."""
-    cut = START + DAY + DAY // 2
+    cut = START + MIDDAY * MINUTE
     rows, counted = lake.rows_and_counts(home, PLAN, METRICS, until_us=cut, source="live")
     with open_tail(home, until_us=cut, source="live", experiment=PLAN.name) as tail:
         seen = [sorted(map(tuple, map(dict.values, arrow(tail, kind).to_pylist()))) for kind in ("view", "exposure", "click")]
