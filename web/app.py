@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException, SecurityError
 
 from experiments.errors import PresslabError
 from experiments.settings import Settings
-from web.api.beacon import beacon
+from web.api.beacon import beacon, events_sent
 from web.api.conversions import conversions
 from web.api.window import Window
 from web.guard import protect
@@ -23,6 +23,7 @@ from web.site import NewsSite
 __all__ = ["create_app"]
 
 log = logging.getLogger("presslab.app")
+WINDOW_S = 4  # in which a reader's events are counted: two requests of fifty may come at once
 
 
 def create_app(settings: Settings, *, give_up: Callable[[], None] | None = None) -> Flask:
@@ -50,8 +51,8 @@ def create_app(settings: Settings, *, give_up: Callable[[], None] | None = None)
 
 
 def _limit(app: Flask, settings: Settings, site: NewsSite) -> None:
-    """Events per reader, by a moving window in memory; addresses are never stored."""
-    rate = settings.events_per_second if settings.profile == "production" else 1_000
+    """Events per reader, by a moving window in memory; addresses are never stored. A request is taken whole or not at all."""
+    most = WINDOW_S * settings.events_per_second * (1 if settings.profile == "production" else 10)  # a simulated day is short
     limiter = Limiter(
         lambda: site.identify(request).reader or "nobody",
         strategy="moving-window",
@@ -59,7 +60,7 @@ def _limit(app: Flask, settings: Settings, site: NewsSite) -> None:
         headers_enabled=False,
     )
     limiter.init_app(app)
-    limiter.limit(f"{rate}/second")(beacon)
+    limiter.limit(f"{most} per {WINDOW_S} second", cost=events_sent)(beacon)
     every_hook: tuple[dict[Any, Any], ...] = (app.before_request_funcs, app.after_request_funcs, app.teardown_request_funcs)
     for hooks in every_hook:
         hooks[beacon.name] = hooks.pop(None)  # nothing else is limited: the limiter would look at every page
@@ -81,13 +82,13 @@ def _errors(app: Flask, site: NewsSite) -> None:
     def known(error: HTTPException) -> tuple[str, int] | tuple[Response, int]:
         code = error.code or 500
         if request.path == "/e":
-            site.edge.count(refused=str(code)) if code == 429 else site.edge.count(rejected=[str(code)])
+            site.edge.count(refused="429", events=events_sent()) if code == 429 else site.edge.count(rejected=[str(code)])
         if isinstance(error, SecurityError):  # the name of the host: no link of a page could be written
             return jsonify(error=f"{error.description}; trusted_hosts in presslab.toml names those of this site."), code
         if request.path == "/e" or request.path.startswith(("/-/", "/api/")):
             answer = jsonify(error=error.description)
             if code == 429:
-                answer.headers["Retry-After"] = "1"
+                answer.headers["Retry-After"] = str(WINDOW_S)
             return answer, code
         return render_template("error.html", code=code, reference="", site=site), code
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.events.selftest import fdatasyncs
-from tests.benchmarks.serving import TOKEN, articles, demo_home, free_port, get, page, post, reader_cookie, served
+from tests.benchmarks.serving import ANY_NUMBER, TOKEN, articles, demo_home, free_port, get, page, post, reader_cookie, served
 from tests.faults.site import Visitor, children, wait_until
 from web.serve import NUMERIC_THREADS
 
@@ -55,7 +55,7 @@ def running(command: Command, home: Path) -> Iterator[tuple[subprocess.Popen[byt
     """One server on the home; yields its first process and its port."""
     port = free_port()
     words, more = command(home, port)
-    environment = {k: v for k, v in os.environ.items() if k != "PRESSLAB_BENCH_HOME"} | more
+    environment = {k: v for k, v in os.environ.items() if k != "PRESSLAB_BENCH_HOME"} | ANY_NUMBER | more
     process = subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         served(port, "/-/ready")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
 
 from experiments.content import add_articles
 from experiments.events import lake
@@ -143,12 +144,34 @@ def test_a_number_that_is_none_is_refused(stand: Stand, value: str) -> None:
 
 
 def test_events_above_the_limit_are_refused_for_this_reader_only(home: Path) -> None:
-    stand = Stand(home, profile="production", events_per_second=3)
+    """The limit counts events, over four seconds; a request is taken whole or not at all, and what is refused uses nothing up."""
+    stand = Stand(home, profile="production", events_per_second=20)
     client, other = stand.reader_in("front"), stand.reader_in("front")
-    answers = [client.post("/e", json={"token": "x"}, headers=PHONE) for _ in range(6)]
-    assert [answer.status_code for answer in answers] == [422, 422, 422, 429, 429, 429]
-    assert answers[-1].headers["Retry-After"] == "1"
-    assert other.post("/e", json={"token": "x"}, headers=PHONE).status_code == 422
+
+    def sent(by: FlaskClient, events: int) -> TestResponse:
+        token = TOKEN.findall(read(by, f"/en/article/{stand.article}"))[0]
+        return by.post("/e", json={"events": [{"token": token, "active_ms": n} for n in range(events)]}, headers=PHONE)
+
+    answers = [sent(client, events) for events in (50, 31, 30, 1, 50)]
+    assert [answer.status_code for answer in answers] == [202, 429, 202, 429, 429]
+    assert answers[-1].headers["Retry-After"] == "4"
+    assert sent(other, 50).status_code == 202
+    assert stand.site.edge._body() | {"incarnation": ""} == {
+        "incarnation": "", "seen": 212, "accepted": 130, "rejected": {}, "refused": {"429": 82},
+    }  # fmt: skip
+    assert len([event for event in stand.events() if event["kind"] == "dwell"]) == 130
+    stand.site.close()
+
+
+def test_a_reader_who_opens_twenty_articles_at_once_is_not_refused(home: Path) -> None:
+    """The script of a page tells twice by the clock and whenever the page is hidden; here all of that within a second."""
+    stand = Stand(home, profile="production")
+    client = stand.reader_in("front")
+    for _ in range(20):
+        token = TOKEN.findall(read(client, f"/en/article/{stand.article}"))[0]
+        told = [client.post("/e", json={"token": token, "active_ms": ms, "depth": 9}, headers=PHONE).status_code for ms in range(5)]
+        assert told == [202] * 5
+    assert client.post("/e", data="no json", headers={**PHONE, "Content-Type": "application/json"}).status_code == 400
     stand.site.close()
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from experiments.errors import OutboxError
 from experiments.events.event import Event
@@ -15,7 +15,7 @@ from experiments.events.ids import PageClaims, TokenError, event_id
 from web.identity import Identity, remember_shown, short_id
 from web.site import NewsSite
 
-__all__ = ["beacon"]
+__all__ = ["beacon", "events_sent"]
 
 beacon = Blueprint("beacon", __name__)
 MOST_EVENTS = 50
@@ -58,24 +58,43 @@ _many = msgspec.json.Decoder(Many).decode
 def receive() -> tuple[Response, int]:
     """Take up to 50 events; each is accepted or refused with its reason, and the accepted ones are durable."""
     site: NewsSite = current_app.extensions["presslab"]
-    if request.mimetype != "application/json":
-        return _whole(site, "the body must be application/json", 415)
-    body = request.get_data(cache=False)
-    request.stream.read(1)  # a body in chunks ends at the limit in silence; one byte more is refused
-    try:
-        rows = _rows(body)
-    except (ValueError, RecursionError):
-        return _whole(site, "the body is not JSON", 400)
-    if not isinstance(rows, list) or not rows:
-        return _whole(site, "'events' must be a list of 1 to 50 events", 422)
-    if len(rows) > MOST_EVENTS:
-        return _whole(site, f"{len(rows)} events in one request; at most {MOST_EVENTS}", 413)
+    rows, says, status = _told()
+    if not rows:
+        return _whole(site, says, status)
     who, now = site.identify(request), site.clock()
     pages, refused = _sorted_out(site, rows, who, now)
     answer, status = _kept(site, [_dwell(sent, claims, who, now) for sent, claims in pages], refused)
     if who.agreed:
         _keep_shown(site, answer, who, [claims for sent, claims in pages if sent.depth >= SEEN], hour=now // HOUR_US)
     return answer, status
+
+
+def events_sent() -> int:
+    """Return how many events this request holds, for the limit; 1 if it holds none that can be taken."""
+    return len(_told()[0]) or 1
+
+
+def _told() -> tuple[list[Any], str, int]:
+    """The events of this request, read once; or none, why, and the status that says so."""
+    if "told" not in g:
+        g.told = _read()
+    return g.told  # type: ignore[no-any-return]
+
+
+def _read() -> tuple[list[Any], str, int]:
+    if request.mimetype != "application/json":
+        return [], "the body must be application/json", 415
+    body = request.get_data(cache=False)
+    request.stream.read(1)  # a body in chunks ends at the limit in silence; one byte more is refused
+    try:
+        rows = _rows(body)
+    except (ValueError, RecursionError):
+        return [], "the body is not JSON", 400
+    if not isinstance(rows, list) or not rows:
+        return [], "'events' must be a list of 1 to 50 events", 422
+    if len(rows) > MOST_EVENTS:
+        return [], f"{len(rows)} events in one request; at most {MOST_EVENTS}", 413
+    return rows, "", 202
 
 
 def _rows(body: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""How often each reader asked within the last second, in the memory of one process."""
+"""How many events each reader sent within the last seconds, in the memory of one process."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Window(Storage, MovingWindowSupport):
         return ValueError
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Count ``amount`` requests unless there would be more than ``limit`` in the last ``expiry`` seconds."""
+        """Count ``amount`` events unless there would be more than ``limit`` in the last ``expiry`` seconds."""
         now = self._clock()
         with self._lock:
             if now - self._swept > expiry:
@@ -57,7 +57,7 @@ class Window(Storage, MovingWindowSupport):
             return True
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:  # noqa: ARG002 - limits passes it
-        """Return when the oldest request that counts came (UTC seconds), and how many count."""
+        """Return when the oldest event that counts came (UTC seconds), and how many count."""
         now = self._clock()
         with self._lock:
             times = [at for at in self._times.get(key, ()) if at > now - expiry]
