@@ -1,6 +1,7 @@
 """The end of a damaged outbox file: what can still be read of it is loaded, what cannot is counted, and the file goes.
 
-An entry that its check confirms goes the way of every entry. One that it does not becomes a dead letter with its payload.
+An entry that its check confirms goes the way of every entry. One that it does not becomes a dead letter with its payload,
+which a replay takes for an event only where nothing says that it was changed: the entry before it is missing.
 One that the writer counted and nobody can read becomes a dead letter without: it is lost, and the balance says so exactly.
 """
 
@@ -65,7 +66,7 @@ class _Found:
     """What a damaged file still says."""
 
     good: list[tuple[int, bytes]] = field(default_factory=list)
-    unsure: list[tuple[int, bytes]] = field(default_factory=list)
+    unsure: list[tuple[int, bytes, bool]] = field(default_factory=list)  # the last says that it was changed
     tally: Counter[OutcomeKey] = field(default_factory=Counter)
     acknowledged: int = 0
 
@@ -106,7 +107,7 @@ def _finish(loader: Loader, known: tuple[str, int, int], path: Path, alarm: str)
         received = Counter[OutcomeKey]({key: one[0] for key, one in told.items()}) | found.tally
         short = received - counts - Counter({key: one[1] for key, one in told.items()})
         short[UNKNOWN] += max(0, found.acknowledged - seq - len(found.good) - max(short.total(), len(found.unsure)))
-        unsure = [(number, body) for number, body in found.unsure if not _of_erased(loader, body)]
+        unsure = [one for one in found.unsure if not _of_erased(loader, one[1])]
         letters = _letters(unsure, short, seq, taken={one[0] for one in found.good})
         store.executemany(
             "INSERT INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?)", [(name, number, loader.clock(), *rest) for number, *rest in letters]
@@ -128,19 +129,20 @@ def _of_erased(loader: Loader, body: bytes) -> bool:
     return any(map(loader.is_refused, named_in(body)))
 
 
-def _letters(unsure: Sequence[tuple[int, bytes]], short: Counter[OutcomeKey], after: int, *, taken: set[int]) -> list[tuple[Any, ...]]:
+def _letters(
+    unsure: Sequence[tuple[int, bytes, bool]], short: Counter[OutcomeKey], after: int, *, taken: set[int]
+) -> list[tuple[Any, ...]]:
     """Dead letters (number, reason, kind, arm, payload): of entries that are in doubt, then one for each the writer counted in vain.
 
-    Kind and arm stand at the head of every payload, so that a replay counts it where it is counted now.
+    Kind and arm stand at the head of every payload, so that a replay counts it where it is counted now; alone there, they are no event's.
     """
     letters: list[tuple[Any, ...]] = []
-    for number, body in unsure:
-        key = kind_and_arm(body)
+    for number, body, changed in unsure:
+        said = key = kind_and_arm(body)
         if not short[key] and (others := +short):
             key = min(others)
-            body = _head(key) + body
         short[key] -= 1
-        letters.append((number, UNSURE, *key, body))
+        letters.append((number, UNSURE, *key, _head(key) + body if changed or key != said else body))
     free = (number for number in count(after + 1) if number not in taken.union(one[0] for one in unsure))
     letters += [(next(free), LOST, *key, _head(key)) for key in sorted((+short).elements())]
     return letters
@@ -164,8 +166,10 @@ def _read(path: Path, *, after: int, chain: int) -> _Found:
         for number in range(after + 1, min(last, MOST) + 1):
             row = [*_tried(file, "SELECT body, chain FROM entry WHERE seq = ?", number), (None, None)][0]
             if isinstance(row[0], bytes):
-                good = before is not None and crc32(row[0], before) == row[1]
-                (found.good if good else found.unsure).append((number, row[0]))
+                if before is not None and crc32(row[0], before) == row[1]:
+                    found.good.append((number, row[0]))
+                else:
+                    found.unsure.append((number, row[0], before is not None))
             before = row[1] if isinstance(row[1], int) else None
     return found
 

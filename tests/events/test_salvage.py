@@ -78,6 +78,18 @@ def test_an_entry_that_was_changed_is_kept_as_it_is_and_believed_by_nobody(tmp_p
     assert all(row.exact for row in balance(tmp_path))
 
 
+def test_an_entry_of_which_the_check_says_that_it_was_changed_is_never_taken_for_an_event(tmp_path: Path) -> None:
+    """One flipped bit may leave an event as good as any, of another article."""
+    other = encode(view(1)).replace(b'"a1"', b'"a3"')
+    damaged(tmp_path, lambda file: file._connection.execute("UPDATE entry SET body = ? WHERE seq = 2", (other,)))
+    assert salvaged(tmp_path).unsure == 1
+    ((kind, payload),) = rows(tmp_path, "SELECT kind, payload FROM dead_letter")
+    assert (kind, bytes(payload).partition(b"\n")[2]) == ("view", other)
+    assert replay_anywhere(tmp_path, at_us=START) == Replayed(tried=1, dead=1)
+    assert ids(tmp_path) == known(0, 2, 3, 4, 5)
+    assert all(row.exact for row in balance(tmp_path))
+
+
 @pytest.mark.parametrize("n", [9, 4])
 def test_a_tally_that_counts_more_has_lost_entries_and_one_that_counts_less_is_corrected(tmp_path: Path, n: int) -> None:
     damaged(tmp_path, lambda file: file._connection.execute("UPDATE tally SET n = ?", (n,)))
