@@ -125,7 +125,7 @@ def sweep(store: Store, home: Path) -> int:
     for folder in (home / "lake").glob("spill-*"):
         if not _alive(int(folder.name.removeprefix("spill-"))):
             shutil.rmtree(folder)
-    named = {file.removesuffix(".parquet") for (file,) in store.execute("SELECT file FROM sealed")}
+    named = {file.removesuffix(".parquet") for (file,) in store.execute("SELECT file FROM sealed WHERE file <> ''")}
     stray = [path for path in sealed_folder(home).iterdir() if path.name != "lock" and path.name.partition(".")[0] not in named]
     for path in stray:
         path.unlink()

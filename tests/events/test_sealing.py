@@ -331,6 +331,19 @@ def test_what_a_killed_process_spilled_from_memory_goes_and_what_a_living_one_di
     assert [path.name for path in (tmp_path / "lake").glob("spill-*")] == [f"spill-{os.getpid()}"]
 
 
+@EITHER_ENGINE
+def test_a_file_that_a_killed_sealing_began_goes_also_when_days_were_dropped(tmp_path: Path) -> None:
+    """It holds readers who may be erased since."""
+    story = Story()
+    story.page("anna", 0)
+    send(tmp_path, story.events)
+    sealed_until(tmp_path, 3)
+    (begun := sealed_folder(tmp_path) / ".sealing.tmp").write_bytes(b"anna")
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        expire(tmp_path, until_us=START + 9 * DAY, days=4, loader=loader)
+    assert not begun.exists()
+
+
 def written_with_one_of_two_events(home: Path) -> Story:
     """A day that was written, and not adopted yet, when only the first of its events had come; returns all of them."""
     story = Story()
