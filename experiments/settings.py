@@ -15,6 +15,7 @@ from experiments.errors import ConfigError, nearest
 
 __all__ = ["ELSEWHERE", "HERE", "Settings", "database_named", "load_settings"]
 
+API_TOKENS = "api_tokens.json"  # of a home: who may call from another server
 ELSEWHERE = "events.json"  # in a home whose events are in a database: which one, in words without the password
 HERE = ("127.0.0.1", "localhost")  # how somebody at this machine calls it, or at the other end of ssh -L
 TEST_VARIABLES = {"PRESSLAB_DATA", "PRESSLAB_CHROMIUM"}

@@ -12,10 +12,10 @@ from typing import Any
 
 from experiments.errors import ConfigError, NotFoundError
 from experiments.files import locked_file, read_json, replace_json
+from experiments.settings import API_TOKENS
 
 __all__ = ["MOST_DAYS", "allowed", "grant", "granted", "revoke"]
 
-FILE = "api_tokens.json"
 MOST_DAYS = 90
 DAY_S = 86_400
 
@@ -50,7 +50,7 @@ def grant(home: Path, *, now_s: int, days: int = MOST_DAYS) -> str:
 
 def granted(home: Path) -> dict[str, Any]:
     """Return the tokens that were not revoked: id -> hash and end, UTC seconds."""
-    return read_json(home / FILE) or {}
+    return read_json(home / API_TOKENS) or {}
 
 
 def revoke(home: Path, identity: str) -> None:
@@ -79,7 +79,7 @@ def _hash(secret: str) -> str:
 @contextmanager
 def _changing(home: Path) -> Iterator[dict[str, Any]]:
     """The tokens, to be changed by one process at a time: what another revoked meanwhile must not come back."""
-    with locked_file(home / f"{FILE}.lock"):
+    with locked_file(home / f"{API_TOKENS}.lock"):
         tokens = granted(home)
         yield tokens
-        replace_json(home / FILE, tokens)  # for its owner only, as every file of the home that is replaced
+        replace_json(home / API_TOKENS, tokens)  # for its owner only, as every file of the home that is replaced

@@ -1,4 +1,4 @@
-"""The way back from a backup: checked before anything is written, and without the readers who were erased since."""
+"""The way back from a backup: checked before anything is written, without the readers who were erased and the tokens that were revoked since."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.salvage import named_in
 from experiments.events.store import balance, erase_key, read_store, reader_key, store_path
 from experiments.files import read_json, replace_json, sync_folder
+from experiments.settings import API_TOKENS
 
 __all__ = ["Restored", "drill", "newest", "restore"]
 
@@ -33,13 +34,13 @@ class Restored:
 
 
 def restore(backup: Path, home: Path, *, at_us: int, erased_in: Path | None = None) -> Restored:
-    """Bring a backup back to an empty folder, without the readers who were erased since.
+    """Bring a backup back to an empty folder, without the readers who were erased and the tokens that were revoked since.
 
     Parameters
     ----------
-    backup : one copy made by :func:`back_up`; later copies beside it are asked who was erased since.
+    backup : one copy made by :func:`back_up`; later copies beside it are asked who was erased, and what was revoked, since.
     home : must not exist, or be empty.
-    erased_in : another home that knows who was erased, if it can still be read.
+    erased_in : another home that knows who was erased, or asked for it, and which tokens hold, if it can still be read.
 
     Raises
     ------
@@ -61,7 +62,9 @@ def restore(backup: Path, home: Path, *, at_us: int, erased_in: Path | None = No
         path.with_suffix(".lock").touch()  # a lock that nobody holds: its owner is gone
     check_databases(hidden)
     later = [one for one in copies(backup.parent) if one.name > backup.name]
-    erased = _erase_again(hidden, [*later, *([erased_in] if erased_in else [])], at_us)
+    others = [*later, *([erased_in] if erased_in else [])]
+    erased = _erase_again(hidden, [hidden, *others], at_us)  # an erasure may have waited for the copy to be taken
+    _revoke_again(hidden, others)
     sync_all(hidden)
     if home.exists():
         home.rmdir()
@@ -123,17 +126,20 @@ def _checked(backup: Path) -> dict[str, Any]:
 
 
 def _erase_again(home: Path, others: list[Path], at_us: int) -> int:
-    """Erase whoever was erased in other homes or copies; returns how many events went."""
+    """Erase whoever was erased in these homes or copies, or asked there for it; returns how many events went."""
     keys: set[bytes] = set()
+    asked: set[str] = set()
     for other in others:
+        asked |= {told["reader"] for path in (other / "erase").glob("*.json") if (told := read_json(path))}
         if (other / "erase.key").exists() and store_path(other).exists():
             if not (home / "erase.key").exists():
                 shutil.copyfile(other / "erase.key", home / "erase.key")
             with closing(read_store(store_path(other))) as store:
                 keys |= {key for (key,) in store.execute("SELECT key FROM erased")}
-    if not keys:
+    if not (keys or asked):
         return 0
     gone, key = 0, erase_key(home)
+    keys |= {reader_key(key, reader) for reader in asked}
     with Loader(home, clock=lambda: at_us) as loader:
         loader.drain()
         back = [reader for reader in _readers(home) if reader_key(key, reader) in keys]
@@ -143,6 +149,13 @@ def _erase_again(home: Path, others: list[Path], at_us: int) -> int:
         with loader.transaction() as store:  # also those of whom this copy holds nothing, yet
             store.executemany("INSERT INTO erased VALUES (?, ?) ON CONFLICT DO NOTHING", [(key, at_us) for key in keys])
     return gone
+
+
+def _revoke_again(home: Path, others: list[Path]) -> None:
+    """Leave only the tokens that every other home or copy knows which has any."""
+    tokens, known = read_json(home / API_TOKENS), [read_json(other / API_TOKENS) for other in others]
+    if tokens:
+        replace_json(home / API_TOKENS, {name: one for name, one in tokens.items() if all(its is None or name in its for its in known)})
 
 
 def _readers(home: Path) -> set[str]:

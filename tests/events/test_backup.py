@@ -17,6 +17,7 @@ from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
 from experiments.events.restoring import drill, newest, restore
 from experiments.events.store import balance, store_path
+from experiments.files import replace_json
 from experiments.migrate import migrate
 from tests.events.story import DAY, SMALL, START, send, view
 from tests.events.test_erase import READER, hits
@@ -70,6 +71,24 @@ def test_a_later_backup_knows_who_was_erased_since(kept: Path, tmp_path: Path) -
     erase_reader(kept, READER, until_us=START)
     back_up(kept, tmp_path / "copies", at_us=START + DAY)
     assert restore(first.path, tmp_path / "new", at_us=START).erased == 6
+
+
+def test_a_reader_whose_erasure_waited_for_the_copy_to_be_taken_does_not_come_back(kept: Path, tmp_path: Path) -> None:
+    with Loader(kept, clock=lambda: START) as loader:
+        loader.refuse([READER])  # what comes first; sealed files are written anew after the copy
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    assert restore(made.path, tmp_path / "new", at_us=START).erased == 6
+    assert hits(tmp_path / "new", READER) == []
+
+
+def test_who_asked_to_be_erased_before_the_home_was_lost_does_not_come_back(kept: Path, tmp_path: Path) -> None:
+    """The request lies in the old home until a worker takes it: there may be none any more."""
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    replace_json(kept / "erase" / "one.json", {"reader": READER, "asked_us": START})
+    assert restore(made.path, tmp_path / "new", at_us=START, erased_in=kept).erased == 6
+    assert hits(tmp_path / "new", READER) == []
+    assert send(tmp_path / "new", [view(20, READER)]).erased == 1
+    assert all(row.exact for row in balance(tmp_path / "new"))
 
 
 def test_a_dead_letter_of_a_reader_erased_after_the_backup_does_not_come_back(kept: Path, tmp_path: Path) -> None:

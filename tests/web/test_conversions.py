@@ -17,10 +17,12 @@ from werkzeug.test import TestResponse
 from analysis.report import build_report
 from analysis.totals import totals
 from experiments.errors import ConfigError, NotFoundError
+from experiments.events.backup import back_up
+from experiments.events.restoring import restore
 from experiments.events.store import balance
 from experiments.metric import load_metrics
 from tests.web.site_fixture import NOW, PHONE, Stand
-from web.access import grant, granted, revoke
+from web.access import allowed, grant, granted, revoke
 from web.cli import commands
 from web.cli.main import app
 
@@ -47,6 +49,22 @@ def told(stand: Stand, rows: Any, token: str | None = None, **headers: str) -> T
 
 def sold(reader: str, order: str = "A-1", **more: Any) -> dict[str, Any]:
     return {"reader": reader, "name": "subscription", "order": order, "at": "2026-11-20T11:59:00Z", "value": 499, "currency": "EUR"} | more
+
+
+def test_a_token_that_was_revoked_stays_revoked_when_an_older_copy_comes_back(stand: Stand, tmp_path: Path) -> None:
+    tokens = {name: grant(stand.home, now_s=NOW_S) for name in ("kept", "early", "late")}
+    copies, at_us = tmp_path / "copies", stand.clock()
+    first = back_up(stand.home, copies, at_us=at_us).path
+    revoke(stand.home, tokens["early"].split("_")[1])
+    back_up(stand.home, copies, at_us=at_us + 1)
+    revoke(stand.home, tokens["late"].split("_")[1])
+    restore(first, tmp_path / "one", at_us=at_us)
+    restore(first, tmp_path / "two", at_us=at_us, erased_in=stand.home)
+    holds = {
+        home: [name for name, token in tokens.items() if allowed(tmp_path / home, f"Bearer {token}", now_s=NOW_S)]
+        for home in ("one", "two")
+    }
+    assert holds == {"one": ["kept", "late"], "two": ["kept"]}
 
 
 def test_orders_of_readers_reach_the_report_once_under_the_arm_they_were_shown(stand: Stand) -> None:
