@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, jsonify, make_response, render_template, request
 from flask_limiter import Limiter
 from werkzeug.exceptions import HTTPException, SecurityError
 
@@ -79,7 +79,7 @@ def _probes(app: Flask, site: NewsSite) -> None:
 
 def _errors(app: Flask, site: NewsSite) -> None:
     @app.errorhandler(HTTPException)
-    def known(error: HTTPException) -> tuple[str, int] | tuple[Response, int]:
+    def known(error: HTTPException) -> Response | tuple[Response, int]:
         code = error.code or 500
         if request.path == "/e":
             site.edge.count(refused="429", events=events_sent()) if code == 429 else site.edge.count(rejected=[str(code)])
@@ -90,7 +90,10 @@ def _errors(app: Flask, site: NewsSite) -> None:
             if code == 429:
                 answer.headers["Retry-After"] = str(WINDOW_S)
             return answer, code
-        return render_template("error.html", code=code, reference="", site=site), code
+        page = make_response(render_template("error.html", code=code, reference="", site=site), code)
+        if code == 503:
+            page.headers["Retry-After"] = "1"
+        return page
 
     @app.errorhandler(PresslabError)
     def refused(error: PresslabError) -> tuple[str, int]:

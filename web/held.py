@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from flask import Request, Response, request
+from werkzeug.exceptions import ServiceUnavailable
 
 from experiments.assignment import assign, reader_key
 from experiments.clock import moment
@@ -52,10 +53,22 @@ class Held:
     site: NewsSite
 
     def export(self, asked: Request) -> dict[str, Any]:
-        """Return id, dates, groups and every event; only the id's absence when nothing is held."""
+        """Return id, dates, groups and every event; only the id's absence when nothing is held.
+
+        Raises
+        ------
+        ServiceUnavailable
+            Another reader of this process is being told: every event that is not sealed is gone through, which must not take all threads.
+        """
         who = self.site.identify(asked)
         if not who.reader or who.new:
             return {"reader": None}
+        if not self.site.exporting.acquire(blocking=False):
+            raise ServiceUnavailable
+        try:
+            rows = export_reader(self.site.home, who.reader)
+        finally:
+            self.site.exporting.release()
         events = [
             {
                 "at": moment(row["issued_at"]).isoformat(timespec="seconds"),
@@ -63,7 +76,7 @@ class Held:
                 "article": row["body"].get("article") or None,
                 **row,
             }
-            for row in export_reader(self.site.home, who.reader)
+            for row in rows
         ]
         return {
             "reader": who.reader,
@@ -82,16 +95,14 @@ class Held:
                     found.append({"experiment": live.experiment.question, "group": GROUPS.get(assignment.arm, assignment.arm)})
         return found
 
-    def erase(self, asked: Request, response: Response) -> int:
-        """Ask the worker to erase this device and forget its cookies now; returns how many events are held."""
+    def erase(self, asked: Request, response: Response) -> None:
+        """Ask the worker to erase this device and forget its cookies now."""
         who = self.site.identify(asked)
         if not who.reader or who.new:
-            return 0
-        held = len(export_reader(self.site.home, who.reader))
+            return
         replace_json(self.site.home / "erase" / f"{uuid4().hex}.json", {"reader": who.reader, "asked_us": self.site.clock()})
         for name in ("pl_id", "pl_reads", "pl_shown", "pl_choice"):
             response.delete_cookie(name, path="/")
-        return held
 
     def why(self, token: str) -> WhyView | None:
         """Explain the slate a page token speaks of; None for a token that is not this device's."""

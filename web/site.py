@@ -90,6 +90,7 @@ class NewsSite:
         self.arm_health = ArmHealth(self.outbox, self.page_views, self.clock, opened=self.picker.opened)
         self.edge = Edge(self.outbox, self.page_views, self.clock)
         self.canary = Canary(self.outbox, self.page_views, self.clock)
+        self.exporting = threading.Lock()  # what is held is collected for one reader at a time
         held, stored = Held(self), Stored(settings, self.clock)
         self.export, self.erase, self.why = held.export, held.erase, held.why
         self.report, self.reports, self.jobs, self.run_job = stored.report, stored.reports, stored.jobs, stored.run_job

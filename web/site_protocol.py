@@ -158,8 +158,8 @@ class Site(Protocol):
         """Everything held about this device: reader, first_seen, expires, groups [{experiment, group}], events [{at, kind, ...}]."""
         ...
 
-    def erase(self, request: Request, response: Response) -> int:
-        """Erase everything held about this device, forget its cookie; returns how many events went."""
+    def erase(self, request: Request, response: Response) -> None:
+        """Have everything held about this device erased, forget its cookie."""
         ...
 
     def report(self, name: str) -> dict[str, Any] | None:

@@ -130,9 +130,8 @@ class PreviewSite:
     def export(self, request: Request) -> dict[str, Any]:
         return dict(self.stored.get("export", results.EXPORT))
 
-    def erase(self, request: Request, response: Response) -> int:
+    def erase(self, request: Request, response: Response) -> None:
         self.stored["export"] = {"reader": None}
-        return 3
 
     def report(self, name: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self.stored.get("reports", results.REPORTS).get(name)

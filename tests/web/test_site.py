@@ -342,6 +342,32 @@ def test_a_reader_sees_exports_and_erases_what_is_held(stand: Stand) -> None:
     assert len(list((stand.home / "erase").glob("*.json"))) == 1
 
 
+def test_what_is_held_is_collected_for_one_reader_at_a_time(stand: Stand) -> None:
+    """It goes through every event that is not sealed: whoever asks again and again would hold every thread of the process."""
+    client = stand.reader_in("front")
+    read(client, f"/en/article/{stand.article}")
+    with stand.site.exporting:
+        for path in ("/export.json", "/export.csv"):
+            answer = client.get(f"/en/privacy{path}", headers=PHONE)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+            assert "One moment" in answer.text
+        page = read(client, "/en/privacy")
+        assert "collected for somebody else" in page
+        assert all(words in page for words in ("Take part in tests", "Erase everything"))  # what one may do needs no list
+        assert "Nothing. This device" in read(stand.client(), "/en/privacy")
+    assert "Events kept" in read(client, "/en/privacy")
+    for path in ("/export.json", "/export.csv"):
+        read(client, f"/en/privacy{path}")
+
+
+def test_a_reader_may_ask_to_be_erased_while_what_is_held_cannot_be_read(stand: Stand) -> None:
+    client = stand.reader_in("front")
+    read(client, f"/en/article/{stand.article}")
+    (stand.home / "events.db").write_bytes(b"damaged")
+    assert client.post("/en/privacy/erase", headers=PHONE).status_code == 303
+    assert len(list((stand.home / "erase").glob("*.json"))) == 1
+
+
 def test_when_events_cannot_be_kept_the_reader_gets_the_page_without_recommendations(stand: Stand) -> None:
     client = stand.reader_in("front")
     stand.site.outbox.close()

@@ -46,7 +46,9 @@ def backup(
 def restore(
     folder: Annotated[Path, typer.Argument(help="A backup, or the folder with the backups (then the newest).")],
     *,
-    erased_in: Annotated[Path | None, typer.Option(help="Another home folder: who was erased there, and what tokens were revoked, stays so.")] = None,
+    erased_in: Annotated[
+        Path | None, typer.Option(help="Another home folder: who was erased there, and what tokens were revoked, stays so.")
+    ] = None,
     home: Home = None,
     as_json: Json = False,
 ) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+from contextlib import suppress
 from typing import Any
 
 from flask import Response, abort, make_response, redirect, render_template, request, url_for
+from werkzeug.exceptions import ServiceUnavailable
 
 from web.reader.blueprint import reader
 from web.reader.lookup import own_path
@@ -37,8 +39,10 @@ def how_we_choose() -> Response:
 @reader.route("/en/privacy")
 def privacy() -> Response:
     """What is held about this device, and the switches."""
-    held = site().export(request)
-    events = list(held.get("events", ()))
+    held: dict[str, Any] | None = None
+    with suppress(ServiceUnavailable):  # objecting and erasing need no list
+        held = site().export(request)
+    events = list((held or {}).get("events", ()))
     notice = {"saved": "Saved. Your choices count from the next page on.", "erased": "Erased. This device is forgotten."}.get(
         request.args.get("done", ""), ""
     )
