@@ -6,7 +6,7 @@ from pathlib import Path
 
 from experiments.events.engine import ADD_OUTCOME
 from experiments.events.loader import Loader
-from experiments.events.sealed import DAY_US, locked, sealed_folder, sweep
+from experiments.events.sealed import DAY_US, locked, sweep
 from experiments.events.sealing import ELSEWHERE_DONE
 
 __all__ = ["expire"]
@@ -24,7 +24,8 @@ def expire(home: Path, *, until_us: int, days: int, loader: Loader) -> str:
     loader : of the worker, the only writer of the store.
     """
     before_us = until_us - days * DAY_US
-    with loader.transaction() as store:
+    # under the lock: an erasure that writes a sealed file anew must find its day as it left it
+    with locked(home), loader.transaction() as store:
         if not store.leads():
             return ELSEWHERE_DONE
         old = store.execute(
@@ -40,8 +41,7 @@ def expire(home: Path, *, until_us: int, days: int, loader: Loader) -> str:
         ).fetchall()
         store.execute("DELETE FROM dead_letter WHERE at < ?", (before_us,))  # they may name readers, too
         store.executemany(ADD_OUTCOME, [*old, *letters])  # else the balance would call them lost
-    if sealed_folder(home).exists():
-        with locked(home), loader.transaction() as store:
-            sweep(store, home)
+    with locked(home), loader.transaction() as store:
+        sweep(store, home)  # what no day names any more
     events, dead = (sum(row[3] for row in rows) for rows in (old, letters))
     return f"{events:,} events and {dead:,} dead letter{'' if dead == 1 else 's'} older than {days} days were deleted"

@@ -7,6 +7,7 @@ import random
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -456,6 +457,31 @@ def test_an_erased_reader_is_in_no_file_and_everybody_else_is_as_before(
     assert all(row.exact for row in rows)
     assert sum(row.erased for row in rows) == held
     assert "events in all" in sealed_until(tmp_path, 3)
+
+
+@EITHER_ENGINE
+def test_a_day_that_is_dropped_while_a_reader_is_erased_from_its_file_is_counted_once_and_stays_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    story = Story()
+    story.page("anna", 0)
+    story.page("bert", 1)
+    send(tmp_path, story.events)
+    sealed_until(tmp_path, 3)
+    without = sealed_files.without
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        dropping = threading.Thread(target=expire, args=[tmp_path], kwargs={"until_us": START + 9 * DAY, "days": 4, "loader": loader})
+
+        def meanwhile(*args: Any, **more: Any) -> Any:
+            dropping.start()
+            dropping.join(timeout=0.5)  # it waits, or it is done
+            return without(*args, **more)
+
+        monkeypatch.setattr(sealed_files, "without", meanwhile)
+        erase_reader(tmp_path, "anna", until_us=START + 9 * DAY, loader=loader)
+        dropping.join()
+    assert files(tmp_path) == ()
+    assert [(row.received, row.stored, row.erased, row.compacted) for row in balance(tmp_path)] == [(2, 0, 1, 1)]
 
 
 @EITHER_ENGINE
