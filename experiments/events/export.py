@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+from experiments.errors import DataError
 from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sealed import Partition, partitions, present
 from experiments.events.store import read_store, store_path
@@ -26,6 +27,12 @@ def export_reader(home: Path, reader: str) -> list[dict[str, Any]]:
     """
     if not reader or not store_path(home).exists():
         return []
+    with suppress(FileNotFoundError, DataError):  # an erasure has just written a sealed file anew: look again
+        return _exported(home, reader)
+    return _exported(home, reader)
+
+
+def _exported(home: Path, reader: str) -> list[dict[str, Any]]:
     with closing(read_store(store_path(home), longest_s=WHOLE_STORE_S)) as store:
         store.snapshot()
         rows = store.execute(f"SELECT seq, {', '.join(COLUMNS)} FROM fresh WHERE reader = ?", (reader,)).fetchall()
