@@ -62,6 +62,7 @@ def restore(backup: Path, home: Path, *, at_us: int, erased_in: Path | None = No
         path.with_suffix(".lock").touch()  # a lock that nobody holds: its owner is gone
     check_databases(hidden)
     later = [one for one in copies(backup.parent) if one.name > backup.name]
+    _miss_nothing(hidden, at_us)
     others = [*later, *([erased_in] if erased_in else [])]
     erased = _erase_again(hidden, [hidden, *others], at_us)  # an erasure may have waited for the copy to be taken
     _revoke_again(hidden, others)
@@ -123,6 +124,16 @@ def _checked(backup: Path) -> dict[str, Any]:
     if faults:
         raise DataError(f"the backup {backup} is damaged; nothing was restored.", "Take another backup.", faults=faults)
     return manifest
+
+
+def _miss_nothing(home: Path, at_us: int) -> None:
+    """Take for received what was loaded, of outboxes that were not finished: what else the copy of one holds is counted when it is loaded.
+
+    The store was copied after them, and may have heard of entries that came meanwhile.
+    """
+    if store_path(home).exists():
+        with Loader(home, clock=lambda: at_us) as loader, loader.transaction() as store:
+            store.execute("UPDATE tally SET received = loaded WHERE outbox IN (SELECT outbox FROM outbox_offset WHERE state = 'open')")
 
 
 def _erase_again(home: Path, others: list[Path], at_us: int) -> int:

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace as changed
 
 from experiments.errors import ConfigError, DataError, NotFoundError
+from experiments.events import backup
 from experiments.events.backup import back_up
 from experiments.events.erase import erase_reader
 from experiments.events.loader import Loader
@@ -55,6 +56,28 @@ def test_events_that_still_wait_in_an_outbox_are_in_the_backup(kept: Path, tmp_p
     outbox.close()
     restore(made.path, tmp_path / "new", at_us=START)
     assert verdict(tmp_path / "new", [view(n).id for n in range(15)]).stored == 15
+
+
+def test_what_came_while_a_backlog_was_copied_is_not_missed_in_the_copy(
+    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store that is copied last knows of entries that the copy of their outbox does not hold, nor has it loaded them."""
+    outbox = Outbox(kept / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(n) for n in range(10, 15)])
+    copy_outbox = backup.copy_outbox
+
+    def meanwhile(path: Path, target: Path) -> None:
+        copy_outbox(path, target)
+        outbox.append([view(n) for n in range(15, 30)])
+        with Loader(kept, clock=lambda: START) as loader:
+            loader.load(most=7)
+
+    monkeypatch.setattr(backup, "copy_outbox", meanwhile)
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    outbox.close()
+    assert drill(made.path, at_us=START).last_seq == 17
+    restore(made.path, tmp_path / "new", at_us=START)
+    assert verdict(tmp_path / "new", [view(n).id for n in range(17)]).stored == 17
 
 
 def test_a_reader_erased_after_the_backup_does_not_come_back(kept: Path, tmp_path: Path) -> None:
