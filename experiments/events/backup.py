@@ -23,7 +23,7 @@ from urllib.parse import quote
 from experiments.clock import moment
 from experiments.errors import ConfigError, DataError, NotFoundError
 from experiments.events.outbox_file import copy_outbox, outbox_files
-from experiments.events.sealed import locked
+from experiments.events.sealed import SPILLED, locked
 from experiments.events.store import last_seq, open_store, store_path
 from experiments.files import replace_json, sync_folder
 from experiments.settings import ELSEWHERE
@@ -112,7 +112,7 @@ def _in_order(home: Path) -> list[Path]:
 def _files(home: Path) -> Iterator[Path]:
     for path in sorted(home.rglob("*")):
         inside = path.relative_to(home)
-        hidden = inside.match(COUNTED) or any(part.startswith(".") or part in NOT_STATE for part in inside.parts)
+        hidden = inside.match(COUNTED) or any(part.startswith((".", SPILLED)) or part in NOT_STATE for part in inside.parts)
         if not hidden and path.is_file() and not path.is_symlink() and not path.name.endswith(LEFT_OUT):
             yield path
 

@@ -20,13 +20,14 @@ from experiments.events.wire import COLUMNS, Columns
 from experiments.files import locked_file
 
 __all__ = [
-    *("DAY_US", "OF_THE_DAY", "SHARDS", "Partition", "damaged", "faults", "late_for_their_day", "locked", "of_the_day", "partitions"),
-    *("present", "sealed_folder", "shard_of", "spill_folder", "sweep"),
+    *("DAY_US", "OF_THE_DAY", "SHARDS", "SPILLED", "Partition", "damaged", "faults", "late_for_their_day", "locked", "of_the_day"),
+    *("partitions", "present", "sealed_folder", "shard_of", "spill_folder", "sweep"),
 ]
 
 DAY_US = 86_400_000_000
 OF_THE_DAY = f"kind IN ({', '.join(repr(kind) for kind in KINDS)}) AND issued_at >= :start AND issued_at < :end AND source = :source AND seq <= :through"
 ISSUED, SOURCE, LATE = map(COLUMNS.index, ("issued_at", "source", "late"))
+SPILLED = "spill-"  # begins the name of a folder of a process, whose number follows
 SHARDS = 64  # parts into which readers are divided inside a file; a reader is always in the same one
 MEND = "Restore it from the last backup."
 
@@ -112,7 +113,7 @@ def locked(home: Path) -> AbstractContextManager[None]:
 
 def spill_folder(home: Path) -> Path:
     """Where this process may put what does not fit into memory."""
-    return home / "lake" / f"spill-{os.getpid()}"
+    return home / "lake" / f"{SPILLED}{os.getpid()}"
 
 
 def sweep(store: Store, home: Path) -> int:
@@ -122,8 +123,8 @@ def sweep(store: Store, home: Path) -> int:
     -------
     how many sealed files.
     """
-    for folder in (home / "lake").glob("spill-*"):
-        if not _alive(int(folder.name.removeprefix("spill-"))):
+    for folder in (home / "lake").glob(f"{SPILLED}*"):
+        if not _alive(int(folder.name.removeprefix(SPILLED))):
             shutil.rmtree(folder)
     named = {file.removesuffix(".parquet") for (file,) in store.execute("SELECT file FROM sealed WHERE file <> ''")}
     stray = [path for path in sealed_folder(home).iterdir() if path.name != "lock" and path.name.partition(".")[0] not in named]

@@ -130,6 +130,15 @@ def test_backups_older_than_thirty_days_are_deleted(kept: Path, tmp_path: Path) 
     assert [path.exists() for path in made] == [False, False, True]
 
 
+def test_what_a_query_spilled_from_memory_is_in_no_copy(kept: Path, tmp_path: Path) -> None:
+    """It holds readers, is of no use to anybody else, and half a database would fail the check of the copy."""
+    spilled = kept / "lake" / f"spill-{os.getpid()}"
+    spilled.mkdir(parents=True)
+    (spilled / "events.db").write_bytes(b"half a database")
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    assert not (made.path / "lake").exists()
+
+
 def test_only_so_many_backups_are_kept_the_newest(kept: Path, tmp_path: Path) -> None:
     made = [back_up(kept, tmp_path / "copies", at_us=START + day * DAY, most=3).path for day in range(5)]
     assert sorted((tmp_path / "copies").iterdir()) == made[-3:]
