@@ -484,21 +484,22 @@ def test_a_day_that_is_dropped_while_a_reader_is_erased_from_its_file_is_counted
     assert [(row.received, row.stored, row.erased, row.compacted) for row in balance(tmp_path)] == [(2, 0, 1, 1)]
 
 
-def test_what_is_held_is_told_also_while_an_erasure_writes_sealed_files_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_held_is_told_also_while_a_sealed_file_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     story = Story()
     story.page("anna", 0)
-    story.page("bert", 1)
+    story.page("anna", 8 * 1440)
     send(tmp_path, story.events)
     sealed_until(tmp_path, 3)
     events_of = sealed_files.events_of
 
     def meanwhile(*args: Any) -> Any:
         monkeypatch.setattr(sealed_files, "events_of", events_of)
-        erase_reader(tmp_path, "anna", until_us=START)
+        with Loader(tmp_path, clock=lambda: START) as loader:
+            expire(tmp_path, until_us=START + 9 * DAY, days=4, loader=loader)
         return events_of(*args)
 
     monkeypatch.setattr(sealed_files, "events_of", meanwhile)
-    assert [event["reader"] for event in export_reader(tmp_path, "bert")] == ["bert"]
+    assert [event["issued_at"] for event in export_reader(tmp_path, "anna")] == [START + 8 * DAY]
 
 
 @EITHER_ENGINE
