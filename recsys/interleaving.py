@@ -28,7 +28,7 @@ class Draft:
     Parameters
     ----------
     articles : positions in the catalogue, in the order shown. teams : who picked each place; empty for a pin, and from where
-        one arm had nothing left: what the other adds then has no rival.
+        one arm might have nothing left: what the other adds then has no rival.
     """
 
     articles: tuple[int, ...]
@@ -76,26 +76,29 @@ def team_draft(a: Ranking, b: Ranking, *, n: int, seed: int, pins: Mapping[int, 
     articles: list[int] = []
     teams: list[Team] = []
     turns: list[Team] = []
-    began, alone = 0, False  # where the round began; whether an arm has nothing left
+    rivals = True
     while len(articles) < n:
         if len(articles) in pinned:
             articles.append(pinned[len(articles)])
             teams.append("")
             continue
+        if not any(left.values()):
+            break
         if not turns:
-            turns, began = (["a", "b"] if rng.random() < 0.5 else ["b", "a"]), len(articles)
+            turns, rivals = (["a", "b"] if rng.random() < 0.5 else ["b", "a"]), rivals and _both_answer(left, used)
         team = turns.pop(0)
         best = _next(left[team], used)
-        if best is None:
-            if alone:
-                break
-            teams[began:] = [""] * (len(teams) - began)  # a round in which one arm could not answer
-            alone, turns = True, ["a" if team == "b" else "b"] * n
-            continue
-        used.add(best)
-        articles.append(best)
-        teams.append("" if alone else team)
+        if best is not None:
+            used.add(best)
+            articles.append(best)
+            teams.append(team if rivals else "")
     return Draft(tuple(articles), tuple(teams))
+
+
+def _both_answer(left: Mapping[Team, list[int]], used: set[int]) -> bool:
+    """Whether each arm has an article for this round whoever picks first: else the coin alone would decide who is credited."""
+    a, b = ([article for article in side if article not in used] for side in (left["a"], left["b"]))
+    return bool(a and b and set(a) - {b[-1]} and set(b) - {a[-1]})
 
 
 def _next(left: list[int], used: set[int]) -> int | None:
