@@ -16,7 +16,8 @@ from recsys import fit_als
 from recsys.comparison import compare
 from recsys.factors import Factors
 from recsys.fit_als import AlsRecipe, article_vectors
-from recsys.importers.log import parse_log, recognise
+from recsys.importers.log import LogFile
+from recsys.importers.table import Layout
 from recsys.interactions import Interactions
 from recsys.next_click import HEAT_SHARE, SMOOTHING, Clicks, Hour, clicks, hours
 from recsys.published import published
@@ -40,32 +41,40 @@ def evaluate(
     since: float | None = None,
     until: float | None = None,
     signals_minutes: int | None = None,
+    layout: Layout = Layout(),
 ) -> dict[str, Any]:
-    """Return the comparison of rankings on a log, as ``presslab evaluate --json`` prints it.
+    """Return the comparison of rankings on a log, as ``presslab evaluate --json`` prints it, and what of the log was used for it.
 
     Parameters
     ----------
     protocol : of :data:`PROTOCOLS`. arms : rankings of that protocol; None takes all it compares by default.
     since, until : evaluation hours [since, until), counted from the first click of the log; whole hours; None as the protocol has them.
     signals_minutes : protocol ``ranker`` only: how often all arms' signals are computed, 60 by default.
+    layout : how a table of reads is written.
 
     Raises
     ------
     ArmError
         A ranking is unknown.
     DataError
-        The protocol is unknown or has no such option, the file is not a log, or the log has no query in the span.
+        The protocol is unknown or has no such option, an hour is no number, the file is not a log, or the log has no query in the span.
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"no protocol is called '{protocol}'; {nearest(protocol, PROTOCOLS)}")
-    if signals_minutes is not None:
-        if protocol != "ranker":
-            raise DataError(f"protocol '{protocol}' knows no minutes between signals.", "Leave them out, or choose `ranker`.")
-        return ranker(log, arms, since, until, signals_minutes=signals_minutes)
-    return PROTOCOLS[protocol](log, arms, since, until)
+    if not all(hour is None or math.isfinite(hour) for hour in (since, until)):
+        raise DataError("--from and --to are hours counted from the first click, such as 120.")
+    file = LogFile(log, layout)
+    if signals_minutes is None:
+        told = PROTOCOLS[protocol](file, arms, since, until)
+    elif protocol == "ranker":
+        told = ranker(file, arms, since, until, signals_minutes=signals_minutes)
+    else:
+        raise DataError(f"protocol '{protocol}' knows no minutes between signals.", "Leave them out, or choose `ranker`.")
+    used = file.parsed
+    return told | {"read": used.read, "kept": used.table.num_rows, "refused": used.reasons, "notes": list(used.notes)}
 
 
-def next_click(log: Path, arms: Sequence[str] | None, since: float | None, until: float | None) -> dict[str, Any]:
+def next_click(log: LogFile, arms: Sequence[str] | None, since: float | None, until: float | None) -> dict[str, Any]:
     """Return protocol A on a log.
 
     Parameters
@@ -74,7 +83,7 @@ def next_click(log: Path, arms: Sequence[str] | None, since: float | None, until
         (k = 1) and again with the pairs that are shown to readers (k = 10).
     """
     span = (math.floor(120 if since is None else since), math.ceil(168 if until is None else until))
-    data = clicks(parse_log(recognise(log), log).table)
+    data = clicks(log.parsed.table)
     ranks, readers, seconds = next_click_ranks(data, arms or RANKINGS[:5], span=span)
     told = compare(ranks, readers)
     for row in told["arms"]:
@@ -84,7 +93,7 @@ def next_click(log: Path, arms: Sequence[str] | None, since: float | None, until
     return {**head, "queries": len(readers), **told}
 
 
-PROTOCOLS: Mapping[str, Callable[[Path, Sequence[str] | None, float | None, float | None], dict[str, Any]]] = {
+PROTOCOLS: Mapping[str, Callable[[LogFile, Sequence[str] | None, float | None, float | None], dict[str, Any]]] = {
     "next-click": next_click,
     "ranker": ranker,
     "weekly": weekly,

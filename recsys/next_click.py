@@ -6,6 +6,7 @@ earlier click in the session; candidates are the articles clicked in the last 24
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -179,8 +180,9 @@ def _often_enough(source: Ints, target: Ints, session: Ints, *, n: int, least: i
 
 
 def hours(log: Clicks, start: int, end: int, *, queries_per_hour: int = 250) -> Iterator[Hour]:
-    """Yield the hours in [start, end); at most ``queries_per_hour`` clicks each, drawn with the hour as seed."""
-    for at in range(start, end):
+    """Yield the hours in [start, end) that the log has; at most ``queries_per_hour`` clicks each, drawn with the hour as seed."""
+    last = math.floor(log.hour[-1]) if len(log.hour) else -1
+    for at in range(max(start, 0), min(end, last + 1)):
         day, now, until = np.searchsorted(log.hour, [at - 24, at, at + 1])
         queries = np.arange(now, until)
         queries = queries[log.previous[queries] >= 0]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ import pyarrow.compute as pc
 
 from experiments.errors import DataError
 from recsys.collaborative import strengths
-from recsys.importers.log import parse_log, recognise
+from recsys.importers.log import LogFile
 from recsys.published_rankings import RANKINGS, Model, Training, published_rankings
 from recsys.recall import Asked, compare_recall, places_of
 
@@ -123,7 +122,7 @@ def published_ranks(split: Split, models: Mapping[str, Model]) -> tuple[dict[str
     return ranks, Asked(np.arange(n), split.reader, np.zeros(n)), seconds
 
 
-def published(log: Path, arms: Sequence[str] | None, since: float | None, until: float | None) -> dict[str, Any]:
+def published(log: LogFile, arms: Sequence[str] | None, since: float | None, until: float | None) -> dict[str, Any]:
     """Return protocol D on a log file, as ``evaluate --json`` prints it, with its warning.
 
     Parameters
@@ -133,7 +132,7 @@ def published(log: Path, arms: Sequence[str] | None, since: float | None, until:
     if since is not None or until is not None:
         raise DataError("--protocol published splits at random and has no hours; leave --from and --to out.")
     models = published_rankings(arms or RANKINGS)
-    split = split_of(parse_log(recognise(log), log).table)
+    split = split_of(log.parsed.table)
     ranks, asked, seconds = published_ranks(split, models)
     told = compare_recall(ranks, asked)
     for row in told["arms"]:

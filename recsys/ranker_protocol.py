@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from recsys.factors import Factors
 from recsys.features import FEATURES, GROUPS, compute_features
 from recsys.fit_als import AlsRecipe, als_factors
 from recsys.fit_ranked import Examples, RankedRecipe, drawn, fit_trees
-from recsys.importers.log import parse_log, recognise
+from recsys.importers.log import LogFile
 from recsys.interactions import to_reads
 from recsys.next_click import HEAT_SHARE, Clicks, Hour, clicks, hours, moments
 from recsys.requests import KEPT_READS
@@ -105,9 +104,9 @@ class Asked:
         return float((scores > value).sum() + 0.5 * ((scores == value).sum() - 1))
 
 
-def world(log: Path) -> World:
+def world(log: LogFile) -> World:
     """Read a log; an article is published when it is first read, unless the log says when."""
-    parsed = parse_log(recognise(log), log)
+    parsed = log.parsed
     catalogue = Catalogue(parsed.articles)
     reads = to_reads(parsed.table, catalogue)
     found, article = clicks(parsed.table), reads.article.astype(np.int64)
@@ -260,7 +259,9 @@ def _served(arm: Any) -> Scorer:
     return score
 
 
-def ranker(log: Path, arms: Sequence[str] | None, since: float | None, until: float | None, *, signals_minutes: int = 60) -> dict[str, Any]:
+def ranker(
+    log: LogFile, arms: Sequence[str] | None, since: float | None, until: float | None, *, signals_minutes: int = 60
+) -> dict[str, Any]:
     """Return protocol B on a log (see :func:`recsys.evaluation.evaluate`).
 
     Raises

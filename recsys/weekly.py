@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import DataError
-from recsys.importers.log import parse_log, recognise
+from recsys.importers.log import LogFile
 from recsys.recall import Asked, at_ten, compare_recall
 from recsys.weekly_log import FIRST_CUT_H, WEEK_DAYS, Log, Ranking, log_of, weeks
 from recsys.weekly_rankings import RANKINGS, weekly_rankings
@@ -60,7 +59,7 @@ def weekly_ranks(
     return {name: np.concatenate(parts) for name, parts in found.items()}, told_of, seconds
 
 
-def weekly(log: Path, arms: Sequence[str] | None, since: float | None, until: float | None) -> dict[str, Any]:
+def weekly(log: LogFile, arms: Sequence[str] | None, since: float | None, until: float | None) -> dict[str, Any]:
     """Return protocol C on a log file, as ``evaluate --json`` prints it.
 
     Parameters
@@ -69,7 +68,7 @@ def weekly(log: Path, arms: Sequence[str] | None, since: float | None, until: fl
     since, until : hours from the first event: the first cut, and where the last week must have ended.
     """
     rankings = weekly_rankings(arms or RANKINGS)
-    data = log_of(parse_log(recognise(log), log).table)
+    data = log_of(log.parsed.table)
     since_h = FIRST_CUT_H if since is None else since
     ranks, asked, seconds = weekly_ranks(data, rankings, since_h=since_h, until_h=until)
     told = compare_recall(ranks, asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from experiments.content import add_articles
@@ -15,7 +16,7 @@ from recsys.importers.rows import Parsed
 from recsys.importers.source import column_names
 from recsys.importers.table import Layout
 
-__all__ = ["Imported", "fingerprint", "import_log", "parse_log", "recognise"]
+__all__ = ["Imported", "LogFile", "fingerprint", "import_log", "parse_log", "recognise"]
 
 MAX_REJECTED = 0.01
 
@@ -43,6 +44,38 @@ class Imported:
     def rejected(self) -> int:
         """Rows refused, for whatever reason (:attr:`refused` lists only the first 20)."""
         return sum(self.reasons.values())
+
+
+@dataclass(frozen=True)
+class LogFile:
+    """A log to be evaluated; it is read when it is asked for.
+
+    Parameters
+    ----------
+    path : file or folder, of the format its columns tell. layout : how a ``table`` is written.
+    """
+
+    path: Path
+    layout: Layout
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @cached_property
+    def parsed(self) -> Parsed:
+        """What can be used of it.
+
+        Raises
+        ------
+        DataError
+            It is no log, or has no row that can be used.
+        """
+        found = parse_log(recognise(self.path), self.path, layout=self.layout)
+        if not found.table.num_rows:
+            why = [f"{count:,} times {reason}" for reason, count in sorted(found.reasons.items())]
+            raise DataError(f"{self.name}: none of its {found.read:,} rows can be used.", faults=[*why, *found.notes])
+        return found
 
 
 def parse_log(format: str, path: Path, *, layout: Layout = Layout()) -> Parsed:

@@ -7,13 +7,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from experiments.errors import ArmError, DataError
 from recsys.comparison import compare, mcnemar, paired, share_range, wilson
 from recsys.evaluation import evaluate, next_click_ranks
 from recsys.importers import globo
+from recsys.importers.table import Layout
 from recsys.next_click import Clicks, Hour, clicks, hours
 from tests.recsys.test_importers import needs
+from web.cli import commands
+from web.cli.evaluation_table import show
+from web.cli.main import app
 
 H = 3_600_000_000
 
@@ -153,6 +158,45 @@ def test_unknown_rankings_protocols_and_empty_spans_are_refused(tmp_path: Path) 
         next_click_ranks(TINY, ["newest"], span=(5, 6))
     with pytest.raises(DataError, match="no protocol"):
         evaluate(tmp_path, protocol="random")
+
+
+def test_a_table_is_evaluated_in_the_unit_that_was_declared_and_says_what_was_left_out(tmp_path: Path) -> None:
+    """Forty readers open two articles a day for three days; every row stands there twice, and a clock was set far ahead once."""
+    starts = [1_700_000_000 + day * 86_400 + 60 * reader for day in range(3) for reader in range(40)]
+    rows = [f"r{n % 40},a{(n + step) % 7},{at + step}" for n, at in enumerate(starts) for step in (0, 1)]
+    file = tmp_path / "log.csv"
+    file.write_text("\n".join(["reader_id,article_id,ts", *rows, *rows, "r0,a0,9999999999"]) + "\n")
+    commands.install()
+    options = ["--arms", "newest,heat", "--from", "24", "--to", "1e15"]
+    assert "Give --unit" in str(CliRunner().invoke(app, ["evaluate", str(file), *options]).exception)
+    shown = CliRunner().invoke(app, ["evaluate", str(file), *options, "--unit", "s"])
+    assert shown.exit_code == 0, shown.output
+    assert "241 of 481 rows of the log could not be used: 240 times the row repeats an earlier one; 1 times the time" in shown.output
+    told = evaluate(file, arms=["heat"], since=24, until=1e15, layout=Layout(unit="s"))
+    assert (told["queries"], told["read"], told["kept"], sum(told["refused"].values())) == (80, 481, 240, 241)
+
+
+def test_a_log_of_which_no_row_can_be_used_says_why(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("reader_id,article_id,ts\n,a,2026-01-01T00:00:00Z\nr,a,soon\n")
+    with pytest.raises(DataError, match="none of its 2 rows can be used") as caught:
+        evaluate(tmp_path / "log.csv")
+    assert set(caught.value.faults) == {"1 times the reader is missing", "1 times the time is missing or not readable"}
+
+
+@pytest.mark.parametrize("hour", [float("nan"), float("inf")])
+@pytest.mark.parametrize("protocol", ["next-click", "ranker", "weekly"])
+def test_an_hour_that_is_no_number_is_refused(tmp_path: Path, protocol: str, hour: float) -> None:
+    with pytest.raises(DataError, match="are hours counted from the first click"):
+        evaluate(tmp_path, protocol=protocol, since=hour)
+
+
+def test_one_reader_is_shown_to_say_nothing_of_others_whatever_p_is(capsys: pytest.CaptureFixture[str]) -> None:
+    told = compare({"a": np.zeros(50), "b": np.full(50, np.inf)}, np.zeros(50, np.int64))
+    for row in told["arms"]:
+        row["seconds"] = 0.0
+    head = {"protocol": "next-click", "split": "time", "from": 0, "to": 1, "queries": 50, "read": 50, "refused": {}, "notes": []}
+    show(head | told)
+    assert "-1.000 to +1.000" in capsys.readouterr().out
 
 
 @pytest.mark.long

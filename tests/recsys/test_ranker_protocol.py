@@ -15,6 +15,7 @@ from recsys.evaluation import evaluate
 from recsys.features import FEATURES
 from recsys.fit_als import AlsRecipe
 from recsys.fit_ranked import RankedRecipe
+from recsys.importers.log import Layout, LogFile
 from recsys.ranker_protocol import TRAIN_H, World, asked, ranker_ranks, world
 from tests.recsys.test_importers import needs
 
@@ -47,7 +48,7 @@ def pairs_log(path: Path, extra: list[tuple[str, str, str, float]] | None = None
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return replace(world(pairs_log(tmp_path_factory.mktemp("log") / "pairs.parquet")), recipe=SMALL)
+    return replace(world(LogFile(pairs_log(tmp_path_factory.mktemp("log") / "pairs.parquet"), Layout())), recipe=SMALL)
 
 
 def test_the_ranker_learns_what_readers_open_next_and_needs_co_reads_for_it(pairs: World) -> None:
@@ -63,7 +64,7 @@ def test_the_ranker_learns_what_readers_open_next_and_needs_co_reads_for_it(pair
 
 def test_what_others_read_after_the_full_hour_changes_nothing(pairs: World, tmp_path: Path) -> None:
     later = [("z", "z", "a0", TRAIN_H + 1.001), ("z", "z", "a3", TRAIN_H + 1.002), ("y", "y", "a0", TRAIN_H + 1.5)]
-    more = replace(world(pairs_log(tmp_path / "more.parquet", later)), recipe=SMALL)
+    more = replace(world(LogFile(pairs_log(tmp_path / "more.parquet", later), Layout())), recipe=SMALL)
     readers = {pairs.log.reader[one] for one in range(len(pairs.log.reader))}
     before = list(asked(pairs, TRAIN_H + 1, TRAIN_H + 2))
     after = [one for one in asked(more, TRAIN_H + 1, TRAIN_H + 2) if one.reader in readers and one.context.article != 0]
@@ -78,7 +79,9 @@ def test_what_others_read_after_the_full_hour_changes_nothing(pairs: World, tmp_
 def test_signals_are_as_old_as_the_site_refreshes_them_and_see_no_read_at_or_after_that_moment(tmp_path: Path, minutes: int) -> None:
     on_the_grid = [("b", "b", "a0", TRAIN_H + 1.49), ("b", "b", "a7", TRAIN_H + 1.5)]
     new = [("n", f"n{hundredth}", f"n{hundredth}", TRAIN_H + 1 + hundredth / 100) for hundredth in range(100)]
-    site = replace(world(pairs_log(tmp_path / "pairs.parquet", on_the_grid + new)), recipe=SMALL, signals_minutes=minutes)
+    site = replace(
+        world(LogFile(pairs_log(tmp_path / "pairs.parquet", on_the_grid + new), Layout())), recipe=SMALL, signals_minutes=minutes
+    )
     found = list(asked(site, TRAIN_H + 1, TRAIN_H + 2))
     last = max(one.reader for one in found)
     opened = {number: (number / SESSIONS + 0.01) * 60 for number in range(SESSIONS)} | {last: 30}
@@ -100,7 +103,7 @@ def test_with_fresh_signals_a_rule_knows_what_came_up_within_the_hour(tmp_path: 
     """Article n0 first appears five minutes after the full hour; whoever opens it after a quarter of an hour finds it on top."""
     new = [(f"f{n}", f"f{n}", "n0", TRAIN_H + 1.08 + n / 10_000) for n in range(5)]
     late = [("l", "l", "a0", TRAIN_H + 1.4), ("l", "l", "n0", TRAIN_H + 1.41)]
-    site = replace(world(pairs_log(tmp_path / "pairs.parquet", [*new, *late])), recipe=SMALL)
+    site = replace(world(LogFile(pairs_log(tmp_path / "pairs.parquet", [*new, *late]), Layout())), recipe=SMALL)
     last = int(site.log.reader.max())
     places = {}
     for minutes in (60, 15):

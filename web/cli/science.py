@@ -29,15 +29,22 @@ def evaluate(
     signals_minutes: Annotated[
         int | None, typer.Option(help="With ranker: how often signals are computed for all arms; divides 60, 60 when left out.")
     ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help='TOML for a table: unit, zone, and [columns] with role = "name in the file".')
+    ] = None,
+    unit: Annotated[str, typer.Option(help="Of numeric times in a table: s, ms or us.")] = "",
+    zone: Annotated[str, typer.Option(help="Of written times without an offset in a table, such as Europe/Paris.")] = "",
     as_json: Json = False,
 ) -> None:
     """Compare rankings on a real log; by time unless the protocol says otherwise."""
     from recsys.evaluation import evaluate as run
+    from recsys.importers.table import declared
     from web.cli.evaluation_table import show
     from web.cli.output import print_json
 
     names = [name.strip() for name in arms.split(",")] if arms else None
-    found = run(log, protocol=protocol, arms=names, since=since, until=until, signals_minutes=signals_minutes)
+    layout = declared(mapping, unit=unit, zone=zone)
+    found = run(log, protocol=protocol, arms=names, since=since, until=until, signals_minutes=signals_minutes, layout=layout)
     if as_json:
         print_json(found)
         return
