@@ -88,8 +88,10 @@ def read_logged(path: Path) -> Logged:
     values = {role: _numbers(source.table[names[role]]) for role in ("reward", "propensity")}
     article, articles = _coded(source, names["article"])
     slot, slots = _coded(source, names["slot"])
-    missing = (article < 0) | (slot < 0) | ~np.isfinite(values["reward"])
-    faults = [*source.refused, *((int(source.lines[i]), "article, slot or click is missing") for i in np.flatnonzero(missing)[:SHOWN])]
+    wrong = {"article is missing": article < 0, "slot is missing": slot < 0, "click is no number": ~np.isfinite(values["reward"])}
+    missing = np.any(list(wrong.values()), axis=0)
+    said = {i: " and ".join(says for says, rows in wrong.items() if rows[i]) for i in np.flatnonzero(missing)[:SHOWN].tolist()}
+    faults = [*source.refused, *((int(source.lines[i]), says) for i, says in said.items())]
     if faults:
         told = [f"line {line}: {reason}" for line, reason in sorted(faults)[:SHOWN]]
         more = int(missing.sum()) + len(source.refused)
@@ -107,11 +109,14 @@ def read_policy(path: Path, log: Logged) -> Policy:
     Raises
     ------
     DataError
-        Probabilities are missing, negative, or do not add up to 1 in a slot.
+        Probabilities are missing, negative, or do not add up to 1 in a slot, or a log shows nothing in a slot.
     """
     roles = _found(column_names(path))
     if "probability" not in roles:
-        return share_of(_on(read_source(path, [_need(path, roles, role) for role in ("article", "slot")]), roles, log, path))
+        shown_by = _on(read_source(path, [_need(path, roles, role) for role in ("article", "slot")]), roles, log, path)
+        if absent := sorted(set(log.slots) - {log.slots[code] for code in shown_by.slot}):
+            raise DataError(f"{path.name}: shows nothing in slot {', '.join(absent)} of the log; nothing is known of the policy there.")
+        return share_of(shown_by)
     if "article" not in roles:
         shown = _numbers(read_source(path, [roles["probability"]]).table[roles["probability"]])
         if len(shown) != len(log.reward) or not ((shown >= 0) & (shown <= 1)).all():

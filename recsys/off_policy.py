@@ -31,13 +31,14 @@ class OffPolicy:
 
     Parameters
     ----------
-    rows : of the log. ess : effective sample size ``(Σw)² / Σw²``. max_weight_share : largest weight over the sum of all.
+    rows : of the log. readers : of the log, who are drawn whole; as many as rows where it names none. ess : effective sample size ``(Σw)² / Σw²``. max_weight_share : largest weight over the sum of all.
     mean_weight : about 1 when the two policies show the same things. None of the three exists without propensities.
     estimators : name -> value, low and high (95 %) in clicks per row.
     """
 
     refused: str | None
     rows: int
+    readers: int
     ess: float | None
     max_weight_share: float | None
     mean_weight: float | None
@@ -59,22 +60,22 @@ def evaluate_policy(log: Logged, target: Policy, *, seed: int = 0, draws: int = 
     >>> evaluate_policy(even, share_of(even)).estimators["snipw"]["value"]
     0.5
     """
-    rows = len(log.reward)
+    rows, readers = len(log.reward), len(np.unique(log.reader))
     bad = int((~((log.propensity > LEAST_PROPENSITY) & (log.propensity <= 1 + 1e-9))).sum())
     if bad or not rows:
         reason = f"{bad:,} of {rows:,} rows have no propensity above 0 and at most 1" if rows else "the log has no row"
-        return OffPolicy(f"not enough overlap: {reason}.", rows, None, None, None, {})
+        return OffPolicy(f"not enough overlap: {reason}.", rows, readers, None, None, None, {})
     weight = target.of(log) / log.propensity
     total = float(weight.sum())
     if total <= 0:
-        return OffPolicy("not enough overlap: the new policy shows nothing of what the log shows.", rows, 0.0, None, 0.0, {})
+        return OffPolicy("not enough overlap: the new policy shows nothing of what the log shows.", rows, readers, 0.0, None, 0.0, {})
     ess, share, mean = total**2 / float((weight**2).sum()), float(weight.max()) / total, total / rows
     reason = refusal(ess=ess, max_weight_share=share, mean_weight=mean)
     reason = reason or _too_few(log, weight)
     found = {} if reason else _estimates(log, target, weight, np.random.default_rng(seed), draws)
     if not reason and not found:
         reason = "not estimable: all readers earned the same, so nothing says how far chance reaches."
-    return OffPolicy(reason or None, rows, ess, share, mean, found)
+    return OffPolicy(reason or None, rows, readers, ess, share, mean, found)
 
 
 def _too_few(log: Logged, weight: Floats) -> str:

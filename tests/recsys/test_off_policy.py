@@ -148,7 +148,7 @@ def test_a_log_is_read_with_its_readers_and_rows_without_one_count_alone(tmp_pat
 def test_a_missing_propensity_reaches_the_refusal_and_a_missing_click_is_a_fault_by_line(tmp_path: Path) -> None:
     log = read_logged(written(tmp_path, LOG.replace("0.25", "")))
     assert "1 of 4 rows have no propensity" in (evaluate_policy(log, share_of(log)).refused or "")
-    with pytest.raises(DataError, match="line 3: article, slot or click is missing"):
+    with pytest.raises(DataError, match="line 3: click is no number"):
         read_logged(written(tmp_path, LOG.replace("b,1,0,", "b,1,soon,")))
     with pytest.raises(DataError, match="no column holds the propensity"):
         read_logged(written(tmp_path, LOG.replace("propensity", "p")))
@@ -172,6 +172,8 @@ def test_a_policy_comes_as_a_table_per_row_or_as_another_log(tmp_path: Path) -> 
         ("article,slot,probability\na,1,1.5\nb,1,-0.5\na,2,1\n", "must not be negative"),
         ("probability\n.1\n", "one probability between 0 and 1 for each of the 4 rows"),
         ("article,probability\na,1\n", "no column holds the slot"),
+        ("article,slot\n", "shows nothing in slot 1, 2 of the log"),
+        ("article,slot\na,1\na,1\n", "shows nothing in slot 2 of the log"),
     ],
 )
 def test_a_policy_that_is_none_is_refused_in_words(tmp_path: Path, text: str, says: str) -> None:
@@ -189,8 +191,8 @@ def test_the_command_refuses_with_exit_3_and_shows_no_point(tmp_path: Path) -> N
     done = presslab("off-policy", str(written(tmp_path, LOG)), "--target", str(written(tmp_path, LOG, "same.csv")), "--json")
     told = json.loads(done.stdout)
     assert done.returncode == 3
-    assert set(told) == {"refused", "rows", "ess", "max_weight_share", "mean_weight", "estimators"}
-    assert (told["rows"], told["estimators"]) == (4, {})
+    assert set(told) == {"refused", "rows", "readers", "ess", "max_weight_share", "mean_weight", "estimators"}
+    assert (told["rows"], told["readers"], told["estimators"]) == (4, 3, {})
     assert "100 are needed" in told["refused"]
 
 

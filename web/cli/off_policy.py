@@ -22,7 +22,12 @@ SAYS = {
 
 @app.command("off-policy")
 def off_policy(
-    log: Annotated[Path, typer.Argument(help="CSV or Parquet: article, slot, click and propensity per row, optionally reader.")],
+    log: Annotated[
+        Path,
+        typer.Argument(
+            help="CSV or Parquet: article, slot, click and propensity per row, optionally reader (else each row counts as a reader)."
+        ),
+    ],
     target: Annotated[
         Path, typer.Option(help="The new policy: probability per article and slot, or per row of the log; or a log that it showed.")
     ],
@@ -51,7 +56,7 @@ def _show(found: dict[str, Any]) -> None:
 
     if found["ess"] is not None and found["max_weight_share"] is not None:
         tell(
-            f"Overlap: {found['rows']:,} rows are worth {found['ess']:,.0f} shown by the new policy; the heaviest carries "
+            f"Overlap: {found['rows']:,} rows of {found['readers']:,} readers are worth {found['ess']:,.0f} shown by the new policy; the heaviest carries "
             f"{found['max_weight_share']:.1%} of the weight; the mean weight is {found['mean_weight']:.2f}."
         )
     if found["refused"]:
