@@ -13,13 +13,14 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from experiments.clock import system_clock
 from experiments.errors import ArtefactError
-from experiments.files import replace_json
-from experiments.serving.artefacts import MANIFEST, current, versions
+from experiments.files import locked_file, replace_json
+from experiments.serving.artefacts import MANIFEST, current, read_bundle, versions
 from experiments.serving.packed import ARRAYS
 
 __all__ = ["list_models", "main", "mirror", "prepare"]
@@ -59,35 +60,45 @@ def mirror(home: Path, *, at_us: int) -> dict[str, Any]:
 
     Returns
     -------
-    ``{"at", "reason", "logged", "aliases"}``; ``reason`` is empty when MLflow holds everything.
+    ``{"at", "reason", "logged", "aliases", "unreadable"}``; ``reason`` is empty when MLflow holds everything. ``unreadable``: MLflow
+    answers, but a version on disk cannot be read.
     """
-    state: dict[str, Any] = {"at": at_us, "reason": "", "logged": [], "aliases": {}}
+    state: dict[str, Any] = {"at": at_us, "reason": "", "logged": [], "aliases": {}, "unreadable": False}
+    faults: list[str] = []
     try:
         client = _client(home)
-        for folder in sorted((home / "models").glob("*")):
-            if versions(folder):
-                state["logged"] += _mirror_arm(client, home, folder)
-                state["aliases"][folder.name] = _set_aliases(client, home, folder)
+        with locked_file(home / "mlflow" / ".turn"):  # two that end together would each bring in both versions
+            for folder in sorted((home / "models").glob("*")):
+                if versions(folder):
+                    state["logged"] += _mirror_arm(client, home, folder, faults)
+                    state["aliases"][folder.name] = _set_aliases(client, home, folder)
+        state["reason"] = "; ".join(faults)
+        state["unreadable"] = bool(faults)
     except Exception as error:  # whatever MLflow, its database or its disk say: the site goes on without it
         state["reason"] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else 'no words'}"
-    replace_json(home / "mlflow" / "state.json", state)
+    with suppress(OSError):  # the reason names it, and the version serves all the same
+        replace_json(home / "mlflow" / "state.json", state)
     return state
 
 
-def _mirror_arm(client: Any, home: Path, folder: Path) -> list[dict[str, str]]:
-    known = {version.tags.get(TAG) for version in _versions(client, folder.name)}
-    missing = [(version, _sha256(folder / version)) for version in versions(folder)]
+def _mirror_arm(client: Any, home: Path, folder: Path, faults: list[str]) -> list[dict[str, str]]:
+    """Bring in what MLflow does not hold, or no longer; a version that cannot be read is told and keeps no other from it."""
+    known = {version.tags.get(TAG): version.run_id for version in _versions(client, folder.name)}
     logged = []
-    for version, sha256 in missing:
-        if sha256 not in known:
-            logged.append({"arm": folder.name, "version": version, "registry_version": _log(client, home, folder / version, sha256)})
+    for version in versions(folder):
+        try:
+            sha256 = _sha256(folder / version)
+            if sha256 not in known or not client.list_artifacts(known[sha256], "bundle"):
+                logged.append({"arm": folder.name, "version": version, "registry_version": _log(client, home, folder / version, sha256)})
+        except ArtefactError as error:
+            faults.append(str(error))
     return logged
 
 
 def _log(client: Any, home: Path, path: Path, sha256: str) -> str:
     """Log one bundle as a run and a registered version; returns the registry's version number."""
     arm = path.parent.name
-    manifest = json.loads((path / MANIFEST).read_bytes())
+    _, manifest = read_bundle(path, sha256=sha256)
     run = client.create_run(_experiment(client, home, arm), run_name=f"{arm}-{path.name}", tags={"arm": arm, TAG: sha256})
     from mlflow.entities import Metric, Param
 
@@ -131,7 +142,7 @@ def _set_aliases(client: Any, home: Path, folder: Path) -> dict[str, str]:
     told = {}
     for alias in (LIVE, PREVIOUS):
         version = wanted.get(alias, "")
-        number = by_hash.get(_sha256(folder / version)) if version else None
+        number = by_hash.get(_sha256(folder / version)) if version and (folder / version / MANIFEST).exists() else None
         if number is not None:
             client.set_registered_model_alias(folder.name, alias, number)
             told[alias] = number
@@ -141,7 +152,9 @@ def _set_aliases(client: Any, home: Path, folder: Path) -> dict[str, str]:
 
 
 def _versions(client: Any, arm: str) -> list[Any]:
-    return list(client.search_model_versions(filter_string=f"name = '{arm}'", max_results=1_000))
+    """Versions of an arm in MLflow, the newest last."""
+    found = client.search_model_versions(filter_string=f"name = '{arm}'", max_results=1_000)
+    return sorted(found, key=lambda version: int(version.version))
 
 
 def _sha256(path: Path) -> str:

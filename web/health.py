@@ -155,12 +155,11 @@ def _registry(stored: Stored) -> dict[str, str]:
         return _check("model registry", False, "", f"What MLflow said last cannot be read: {error}")
     if state is None:
         return {"name": "model registry", "state": "ok", "says": "MLflow has not been asked yet."}
-    return _check(
-        "model registry",
-        not state.get("reason"),
-        "MLflow holds every published version.",
-        f"MLflow does not answer: {state.get('reason')}. Models keep serving; versions are not recorded.",
-    )
+    reason = str(state.get("reason")).rstrip(".")
+    broken = f"MLflow does not answer: {reason}. Models keep serving; versions are not recorded."
+    if state.get("unreadable"):
+        broken = f"MLflow lacks what cannot be read here: {reason}. What is in force keeps serving."
+    return _check("model registry", not state.get("reason"), "MLflow holds every published version.", broken)
 
 
 def _worker_words(stored: Stored) -> str:

@@ -25,6 +25,7 @@ from recsys.drift import divergence, moved, profile
 from recsys.explanation import explain
 from recsys.interactions import to_reads
 from recsys.judging import judge
+from recsys.registry import list_models, mirror, prepare
 from recsys.reproduce import reproduce
 from recsys.requests import Site
 from recsys.source import Source, read_source
@@ -189,6 +190,39 @@ def test_a_broken_mlflow_does_not_keep_a_model_from_readers(site: Path) -> None:
     assert told["mlflow"]["reason"]
     assert current(site, "als") is not None
     assert json.loads((site / "mlflow" / "state.json").read_text())["reason"] == told["mlflow"]["reason"]
+
+
+@pytest.mark.long
+def test_mlflow_holds_each_version_once_and_whole(site: Path) -> None:
+    """Two trainings that ended together brought in each version twice; what was lost in MLflow was called held; one lost file stopped all."""
+    for arm in ("als", "ranked"):
+        publish(site, arm, write_bundle(site / "models" / arm, {"x": np.ones(1)}, {"arm": arm}).version, at_us=1)
+    prepare(site)
+    command = [sys.executable, "-m", "recsys.registry", "--home", str(site)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(2)]
+    assert [one.communicate()[0] != b"" and one.returncode for one in both] == [0, 0]
+    assert [(row["arm"], row["registry_version"], row["aliases"]) for row in list_models(site)] == [
+        ("als", "1", ["live"]),
+        ("ranked", "1", ["live"]),
+    ]
+    shutil.rmtree(site / "mlflow" / "artefacts" / "als")
+    assert mirror(site, at_us=2)["logged"] == [{"arm": "als", "version": "1", "registry_version": "2"}]
+    assert mirror(site, at_us=3)["logged"] == []
+    assert list_models(site)[0]["aliases"] == ["live"]
+    for arm in ("als", "ranked"):
+        publish(site, arm, write_bundle(site / "models" / arm, {"x": np.ones(2)}, {"arm": arm}).version, at_us=4)
+    (site / "models" / "als" / "1" / "manifest.json").unlink()
+    (site / "models" / "als" / "2" / "arrays.npz").write_bytes(b"cut")
+    told = mirror(site, at_us=5)
+    assert told["logged"] == [{"arm": "ranked", "version": "2", "registry_version": "2"}]
+    assert told["unreadable"]
+    assert "als/1/manifest.json cannot be read" in told["reason"]
+    assert "als/2/arrays.npz was changed" in told["reason"]
+
+
+def test_a_registry_that_cannot_even_keep_its_state_is_told_and_stops_nobody(site: Path) -> None:
+    (site / "mlflow").write_bytes(b"a file where a folder should be")
+    assert "FileExistsError" in mirror(site, at_us=1)["reason"]
 
 
 @pytest.mark.long
