@@ -128,6 +128,7 @@ def moved(histograms: Mapping[str, tuple[Floats, Floats]], *, alarm: float = ALA
     OPERATIONS §6: a day's divergence from the pooled reference; leave-one-out reference days give mean m and sd s;
     mean of the recent days over m against F(k nu, R nu); Benjamini-Hochberg. Other than there, nu = (1 - 3 / R) 2 / mean over inputs
     of (s / m)^2: the median of 2 (m / s)^2 is too large with few days and five inputs, so that chance alone rang too often.
+    An input that was the same on all reference days is judged as if one read of each had been elsewhere, and with s = m.
     """
     told: dict[str, dict[str, Any]] = {}
     normal: dict[str, Floats] = {}
@@ -136,13 +137,14 @@ def moved(histograms: Mapping[str, tuple[Floats, Floats]], *, alarm: float = ALA
         normal[name] = np.array([divergence(day, pooled - day) for day in reference])
         told[name] = {"divergence": float(np.mean([divergence(day, pooled) for day in recent])), "limit": None, "p": None, "moved": False}
     days = min((len(reference) for reference, _ in histograms.values()), default=0)
-    usable = [name for name, values in normal.items() if days >= LEAST_DAYS and values.std() > 0]
+    usable = [name for name, (reference, _) in histograms.items() if days >= LEAST_DAYS and reference.shape[1] > 1]
     if not usable:
         return told
-    scatter = float(np.mean([(normal[name].std(ddof=1) / normal[name].mean()) ** 2 for name in usable]))
-    nu = (1 - 3 / days) * 2 / scatter
+    varied = [normal[name] for name in usable if normal[name].any()]
+    scatter = float(np.mean([(values.std(ddof=1) / values.mean()) ** 2 for values in varied] or 1.0))
     for name in usable:
-        m, recent_days = float(normal[name].mean()), len(histograms[name][1])
+        nu = (1 - 3 / days) * 2 / (scatter if normal[name].any() else 1.0)
+        m, recent_days = float(normal[name].mean()) or _one_elsewhere(histograms[name][0]), len(histograms[name][1])
         told[name]["p"] = float(fdtrc(recent_days * nu, days * nu, told[name]["divergence"] / m))
         told[name]["limit"] = float(m * fdtri(recent_days * nu, days * nu, 1 - alarm))
     ordered = sorted(usable, key=lambda name: told[name]["p"])
@@ -150,6 +152,13 @@ def moved(histograms: Mapping[str, tuple[Floats, Floats]], *, alarm: float = ALA
     for name in ordered[: max(passed, default=0)]:
         told[name]["moved"] = True
     return told
+
+
+def _one_elsewhere(reference: Floats) -> float:
+    """How far a day would be from the others with one of its reads in another bin: the scatter of an input that never varied."""
+    day = reference.mean(axis=0)
+    other = day - np.eye(len(day))[day.argmax()] + np.eye(len(day))[day.argmin()]
+    return divergence(other, day)
 
 
 def profile(home: Path, *, until_us: int) -> dict[str, Any]:

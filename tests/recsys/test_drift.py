@@ -37,11 +37,17 @@ def test_where_days_differ_by_chance_alone_small_p_values_are_rare() -> None:
     assert np.mean(np.array(p) < 0.001) <= 0.002
 
 
-def test_a_plain_shift_is_told_and_an_input_without_scatter_is_not_judged() -> None:
+def test_a_plain_shift_is_told_and_one_of_an_input_that_never_varied_too() -> None:
+    """An input that was the same on all normal days had no limit: when all its reads changed, nothing was said to have moved."""
     tables = days(17, reads=2_000, seed=2)
     tables["i0"][14:] = tables["i0"][14:, ::-1]
-    tables["always"] = np.tile([500.0, 0.0], (17, 1))
+    for name, elsewhere in (("always", 0), ("stray", 4), ("turned", 500)):
+        tables[name] = np.array([[500.0, 0.0]] * 14 + [[500.0 - elsewhere, elsewhere]] * 3)
+    tables["single"] = np.full((17, 1), 500.0)
     told = moved({name: (table[:14], table[14:]) for name, table in tables.items()})
     assert told["i0"]["moved"]
     assert not any(told[f"i{i}"]["moved"] for i in range(1, 5))
-    assert (told["always"]["p"], told["always"]["moved"]) == (None, False)
+    assert [told[name]["moved"] for name in ("always", "stray", "turned")] == [False, False, True]
+    assert (told["always"]["p"], told["single"]["p"], told["single"]["moved"]) == (1.0, None, False)
+    alone = moved({"turned": (tables["turned"][:14], tables["turned"][14:])})
+    assert alone["turned"]["moved"]
