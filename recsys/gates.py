@@ -215,6 +215,9 @@ def _offline(tried: _Tried) -> Gate:
     gap = paired(name, tried.against, hits=(mine.hits(PLACES), rule.hits(PLACES)), readers=mine.readers)
     mean, low, high = gap.difference, gap.low, gap.high
     half = (high - low) / 2
+    if not any(one.hits(PLACES).any() for one in tried.replayed.values()):
+        says = f"on {len(mine.places)} later page views no arm placed the next article among ten: nothing compares them"
+        return Gate(3, "offline against the heuristic", None, "not yet", "", says)
     others = [f"{other.replace('_', ' ')} {r.hits(PLACES).mean():.1%}" for other, r in tried.replayed.items() if other != name]
     figure = f"hit rate at 10 {mine.hits(PLACES).mean():.1%} ({', '.join(others)}); {mean:+.1%}, range {low:+.1%} to {high:+.1%}"
     limit = f"at least {-half:+.1%} on {len(mine.places):,} page views"

@@ -96,7 +96,7 @@ def judge_served(
         if len(asked) >= ENOUGH_REQUESTS:
             judged = _compared({arm: recommender}, asked, source.site, arm=arm, against=against)
             who = {"version": one.version, "until": one.manifest["until"], "since": one.manifest["until"]}
-            refused = judged.reason and not getattr(kind, "waived", "")
+            refused = judged.reason and not (judged.metrics and getattr(kind, "waived", ""))
             return None if refused or _lost_ground(judged, one) else replace(judged, who=who)
     return None
 
@@ -136,6 +136,8 @@ def place_of(arm: Recommender, request: Request, context: Context) -> float:
 def verdict(ranks: Mapping[str, npt.NDArray[np.float64]], asked: Sequence[Request], arm: str, against: str) -> Judged:
     """Return the result of places on the same page views, refused when ``arm`` lies below ``against`` by more than half a range.
 
+    Refused without figures, as with too few page views, when no arm ever placed the article: all would be equally good at nothing.
+
     Parameters
     ----------
     ranks : arm -> (n,) places, 0 the first, infinite when the article opened next was not placed. asked : the n page views.
@@ -151,6 +153,10 @@ def verdict(ranks: Mapping[str, npt.NDArray[np.float64]], asked: Sequence[Reques
         metrics[f"{prefix}mrr_at_10"] = float(row["mrr_at_10"])
     half = (gap.high - gap.low) / 2
     reason = ""
+    if not any((places < PLACES).any() for places in ranks.values()):
+        return Judged(
+            {}, [], [], f"on {len(asked)} later page views no arm placed the next article among the first ten: nothing compares them."
+        )
     if gap.difference < -half:
         reason = (
             f"on {len(asked)} later page views '{arm}' places the next article among the first ten in {metrics['hit_rate_at_10']:.1%} of cases, "

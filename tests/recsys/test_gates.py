@@ -14,15 +14,18 @@ import numpy as np
 import pytest
 
 from experiments.clock import moment
+from experiments.content import add_articles
+from experiments.events import lake
 from experiments.experiment import Audience, Kind
 from experiments.serving import recommender
 from experiments.serving.artefacts import current
-from experiments.serving.recommender import Context, Ranking, register
+from experiments.serving.recommender import Catalogue, Context, Ranking, register
 from experiments.serving.signals import HOUR
 from recsys.card import AUTHORS, model_card, unfilled
 from recsys.comparison import paired
 from recsys.gates import Checked, Gate, Limits, check_arm, diversity, waited
 from recsys.replay import Replayed, variety
+from recsys.training import train
 from tests.recsys import small_site
 
 UNTIL_US = small_site.until_us()
@@ -140,6 +143,19 @@ def test_an_arm_that_raises_fails_its_gates_and_is_told_where(site: Path, kind: 
     assert [one.passed for one in done.gates] == [False] * 5
     assert ("KeyError: 'tide' (test_gates.py, line" if kind is Raises else "ModuleNotFoundError") in gate(done, 3).reason
     assert (site / "gates" / kind.name / "0001.json").exists()
+
+
+def test_where_no_arm_ever_places_the_next_article_nothing_is_compared(tmp_path: Path) -> None:
+    """All articles are weeks old, so none may be shown: 0.0 % against 0.0 % passed the gate, and a model was published on it."""
+    everything = small_site.articles(60, 0.1)
+    add_articles(tmp_path, everything)
+    lake.add_import(tmp_path, small_site.read_table(Catalogue(everything), readers=60, sessions=600), name="old", sha256="0" * 64)
+    done = check_arm("most_read", tmp_path, until_us=UNTIL_US, limits=Limits(slates=20), footprint=lambda *_: 1.0)
+    assert (gate(done, 3).passed, done.passed) == (None, False)
+    assert "no arm placed the next article among ten" in gate(done, 3).reason
+    told = train("als", tmp_path, until_us=UNTIL_US)
+    assert (told["state"], "no arm placed the next article" in told["reason"]) == ("refused", True)
+    assert current(tmp_path, "als") is None
 
 
 def test_an_arm_that_waits_is_told_apart_from_one_that_computes() -> None:
