@@ -93,6 +93,7 @@ class Trainer:
         return {{"weights": weights}}, {{"ids": self.ids, "parameters": {{"window_h": 72.0}}, "rows": {{"reads": len(recent)}}}}
 '''
 
+ENTRIES = '[project.entry-points."presslab.arms"]'
 PACKAGE = """[build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"
@@ -120,7 +121,7 @@ def write_arm(name: str, kind: Literal["heuristic", "model"], into: Path | None 
     Raises
     ------
     ConfigError
-        The name is taken or cannot name a module, or this is an installation and not a checkout.
+        The name is taken or cannot name a module, this is an installation and not a checkout, or the folder's package declares no arms.
     """
     if not name.isidentifier() or name != name.lower() or name.startswith("_") or keyword.iskeyword(name):
         raise ConfigError(f"an arm cannot be called '{name}'.", "Use small letters, digits and _, for example spring_tide.")
@@ -130,12 +131,25 @@ def write_arm(name: str, kind: Literal["heuristic", "model"], into: Path | None 
     path = folder / f"{name}.py"
     if path.exists():
         raise ConfigError(f"{path} is there already.", "Choose another name, or remove it.")
+    project = folder / "pyproject.toml"
+    package = _declared(project, name) if into is not None else ""
     folder.mkdir(parents=True, exist_ok=True)
     title = "".join(word.capitalize() for word in name.split("_"))
     path.write_text((HEURISTIC if kind == "heuristic" else MODEL).format(name=name, title=title))
-    if into is not None and not (into / "pyproject.toml").exists():
-        (into / "pyproject.toml").write_text(PACKAGE.format(name=name, dashed=name.replace("_", "-")))
+    if into is not None:
+        project.write_text(package)
     return path
+
+
+def _declared(project: Path, name: str) -> str:
+    """The ``pyproject.toml`` that makes the arm known, beside those of the folder that are known already."""
+    if not project.exists():
+        return PACKAGE.format(name=name, dashed=name.replace("_", "-"))
+    written = project.read_text()
+    if ENTRIES not in written:
+        raise ConfigError(f"{project} has no table {ENTRIES}.", "Add it, or give another folder.")
+    written = written.replace(f"{ENTRIES}\n", f'{ENTRIES}\n{name} = "{name}"\n', 1)
+    return written.replace("only-include = [", f'only-include = ["{name}.py", ', 1)
 
 
 def _checkout(package: str) -> Path:

@@ -55,6 +55,22 @@ def test_outside_the_checkout_it_is_a_package_with_an_entry_point(folder: Path) 
     assert package["project"]["entry-points"]["presslab.arms"] == {"spring_tide": "spring_tide"}
 
 
+def test_a_second_arm_in_the_same_folder_is_declared_beside_the_first(folder: Path) -> None:
+    """It was written and called installable, and no command knew it."""
+    for name in ("spring_tide", "neap_tide"):
+        write_arm(name, "heuristic", folder)
+    package = tomllib.loads((folder / "pyproject.toml").read_text())
+    assert package["project"]["entry-points"]["presslab.arms"] == {"spring_tide": "spring_tide", "neap_tide": "neap_tide"}
+    assert set(package["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]) == {"spring_tide.py", "neap_tide.py"}
+
+
+def test_a_package_that_declares_no_arms_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[project]\nname = 'own'\n")
+    with pytest.raises(ConfigError, match="has no table"):
+        write_arm("spring_tide", "heuristic", tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["pyproject.toml"]
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [("als", "already an arm called 'als'"), ("Tide", "cannot be called"), ("a-b", "cannot be called"), ("class", "cannot")],
