@@ -96,7 +96,8 @@ def judge_served(
         if len(asked) >= ENOUGH_REQUESTS:
             judged = _compared({arm: recommender}, asked, source.site, arm=arm, against=against)
             who = {"version": one.version, "until": one.manifest["until"], "since": one.manifest["until"]}
-            refused = judged.reason and not (judged.metrics and getattr(kind, "waived", ""))
+            waived: object = getattr(kind, "waived", "")
+            refused = judged.reason and not (judged.metrics and waived)
             return None if refused or _lost_ground(judged, one) else replace(judged, who=who)
     return None
 

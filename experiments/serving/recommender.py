@@ -93,6 +93,16 @@ class Catalogue:
         self.withdrawn = np.array([a.withdrawn for a in self.articles], dtype=bool)
         self.lasting = np.flatnonzero(self.evergreen & ~self.withdrawn).astype(np.int32)
         self.version = _short_hash(self.ids, self.published)
+        for array in (
+            self.published,
+            self.newest_last,
+            self.published_in_order,
+            self.section,
+            self.evergreen,
+            self.withdrawn,
+            self.lasting,
+        ):
+            array.flags.writeable = False  # shared by all requests
 
     def __len__(self) -> int:
         return len(self.articles)

@@ -90,7 +90,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Signals:
-    """One snapshot. Arrays are indexed by catalogue position.
+    """One snapshot. Arrays are indexed by catalogue position and cannot be written to.
 
     heat : (n,) float32, decayed reads as of ``at`` (one per reader, article and 24 h).
     reads_in : (5, n) float32, reads in the last 0.5, 1, 3, 24 and 120 hours (one per reader, article and day).
@@ -123,6 +123,11 @@ class Signals:
     text_rows: npt.NDArray[np.int32] = field(default_factory=lambda: Texts.none().rows)
     text_vectors: npt.NDArray[np.float32] = field(default_factory=lambda: Texts.none().vectors)
     text_stories: npt.NDArray[np.int32] = field(default_factory=lambda: Texts.none().stories)
+
+    def __post_init__(self) -> None:
+        """Let nobody write: all requests of a process share these arrays, and an arm of somebody else may try."""
+        for array in signals_to_arrays(self).values():
+            array.flags.writeable = False
 
     @property
     def texts(self) -> Texts:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +53,23 @@ def test_a_failing_or_late_arm_is_replaced_and_named(asked: Context, arm: Arm, d
     assert picked.outcome == "fallback"
     assert words in picked.reason
     assert len(picked.slate.items) == 6
+
+
+@pytest.mark.parametrize(
+    "shared", [lambda signals: signals.heat, lambda signals: signals.near.weights, lambda signals: signals.catalogue.withdrawn]
+)
+def test_an_arm_that_writes_to_what_all_requests_share_fails_alone(asked: Context, shared: Callable[[Signals], Any]) -> None:
+    """It was served, and every later page of the process ranked by what it had written: a withdrawn article came back."""
+    before = shared(asked.signals).tobytes()
+
+    class Writes(Arm):
+        def rank(self, context: Context) -> Ranking:
+            shared(context.signals)[...] = 0
+            return super().rank(context)
+
+    picked = Picker(deadline_ms=10_000).pick(Writes("writes"), asked, rules=RULES)  # type: ignore[arg-type]
+    assert (picked.outcome, "read-only" in picked.reason) == ("fallback", True)
+    assert shared(asked.signals).tobytes() == before
 
 
 def test_an_arm_without_a_model_is_replaced(asked: Context) -> None:
