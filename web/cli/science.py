@@ -127,7 +127,8 @@ def explain(
         raise NotFoundError(f"no reads of a reader '{reader}' are held here.")
     at = last_read_us(settings.home) / 1e6
     found = explain_slate(published, arm=name, article=reads[-1], reads=reads[:-1], at=at, rules=SlateRules(pool_h=settings.pool_hours))
-    worst = max((abs(sum(r["weight"] for r in item["reasons"]) - item["score"]) for item in found["items"]), default=0.0)
+    gaps = [abs(sum(r["weight"] for r in item["reasons"]) - item["score"]) for item in found["items"] if item["reasons"]]
+    worst = max(gaps, default=None)
     if as_json:
         print_json({**found, "reader": reader, "reads": reads, "largest_gap": worst})
     else:
@@ -138,10 +139,14 @@ def explain(
             positive = sum(max(r["weight"], 0.0) for r in item["reasons"])
             for reason in item["reasons"][:2]:
                 tell(
-                    f"          {reason['weight']:+.4f}  because you read “{titles[reason['article']]}” ({reason['weight'] / positive:.0%})"
+                    f"          {reason['weight']:+.4f}  because you read “{titles[reason['article']]}”"
+                    + (f" ({reason['weight'] / positive:.0%})" if positive else "")
                 )
-        tell(f"Reasons and scores differ by {worst:.1e} at most.")
-    if worst > 1e-6:
+        if worst is None:
+            tell(f"'{name}' names no read as a reason for any of them.")
+        else:
+            tell(f"Reasons and scores differ by {worst:.1e} at most.")
+    if worst is not None and worst > 1e-6:
         raise typer.Exit(4)
 
 
