@@ -12,7 +12,7 @@ from analysis.bayes import Posterior, Prior, Shrunken
 from analysis.beside import Beside, beside, quantile_of
 from analysis.effect import LEAST_READERS as LEAST_READERS_OF_A_MEAN
 from analysis.effect import Contrast, Value, arm_value, compare, interval_at, phase_shares
-from analysis.fat_tails import believe
+from analysis.fat_tails import belief_of
 from analysis.looks import Taken, plan_of, sequential_range
 from analysis.moments import Totals
 from analysis.multiplicity import exploratory, family_level
@@ -226,14 +226,9 @@ Plain = Mapping[tuple[str, str, str], Contrast]
 
 def _belief(experiment: Experiment, values: Mapping[tuple[str, str], Value], plain: Plain, prior: Prior) -> Posterior | None:
     goal, control = experiment.goal, experiment.control
-    logs: dict[str, float] = {}
-    for arm in experiment.arms:
-        contrast = plain.get((goal, arm.name, control))
-        if contrast is not None and contrast.log_variance is not None:
-            logs[arm.name] = contrast.log_variance[0]
-            logs[control] = max(logs.get(control, 0.0), contrast.log_variance[1])
-    estimates = {arm: values[goal, arm].estimate for arm in logs}
-    return believe(experiment.arms, control, estimates, log_variances=logs, prior=prior)
+    against = {arm.name: plain[goal, arm.name, control] for arm in experiment.arms if arm.name != control}
+    estimates = {arm.name: values[goal, arm.name].estimate for arm in experiment.arms}
+    return belief_of(experiment.arms, control, against, estimates=estimates, prior=prior)
 
 
 def _family_level(experiment: Experiment, values: Mapping[tuple[str, str], Value], plain: Plain) -> float:

@@ -12,10 +12,11 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import ndtr
 
 from analysis.bayes import Measured, Posterior, Prior, Shrunken, expected_gain, measured
+from analysis.effect import Contrast
 from experiments.errors import DataError
 from experiments.experiment import Arm
 
-__all__ = ["CONFLICT", "LEAST_FINISHED", "FatTailed", "believe", "fat_tailed", "learnt_prior"]
+__all__ = ["CONFLICT", "LEAST_FINISHED", "FatTailed", "belief_of", "believe", "fat_tailed", "learnt_prior"]
 
 FREEDOM = 3.0  # degrees of freedom of the fat-tailed prior (STATISTICS 9)
 SCALES = np.exp(np.arange(-18.0, 4.0, 0.5))  # of the mixture; the trapezoid rule on the logarithm, ends weigh below 1e-11
@@ -86,6 +87,24 @@ def believe(
     if found is None:
         return None
     return fat_tailed(found, prior).normal() if found.foretold(prior) < CONFLICT else found.given(prior)[0]
+
+
+def belief_of(
+    arms: Sequence[Arm], control: str, contrasts: Mapping[str, Contrast], *, estimates: Mapping[str, float], prior: Prior
+) -> Posterior | None:
+    """Return what to believe about the goal in every arm, or None where no arm has a result.
+
+    Parameters
+    ----------
+    contrasts : arm -> its comparison with the control. estimates : of the goal per arm, the control included.
+    """
+    logs: dict[str, float] = {}
+    for arm in arms:
+        contrast = contrasts.get(arm.name)
+        if contrast is not None and contrast.log_variance is not None:
+            logs[arm.name] = contrast.log_variance[0]
+            logs[control] = max(logs.get(control, 0.0), contrast.log_variance[1])
+    return believe(arms, control, {arm: estimates[arm] for arm in logs}, log_variances=logs, prior=prior)
 
 
 def fat_tailed(found: Measured, prior: Prior) -> FatTailed:

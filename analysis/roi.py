@@ -22,7 +22,7 @@ from analysis.words import money
 from experiments.experiment import Arm, Experiment
 from experiments.metric import Metric
 
-__all__ = ["Roi", "Scenario", "Stakes", "Worth", "counts_views", "expected_worth", "lognormal", "next_step", "stakes_of", "worth"]
+__all__ = ["Roi", "Scenario", "Stakes", "Worth", "around", "counts_views", "expected_worth", "lognormal", "next_step", "stakes_of", "worth"]
 
 Floats = npt.NDArray[np.float64]
 DRAWS = 14  # as a power of two
@@ -131,16 +131,26 @@ def stakes_of(experiment: Experiment, views_per_day: float) -> Stakes | None:
     """Return the stakes a plan states, or None when nobody has stated what a view is worth."""
     if experiment.value_per_view is None or views_per_day <= 0:
         return None
-    value, spread = experiment.value_per_view, experiment.value_spread
     costs: Sequence[Arm] = experiment.arms
     return Stakes(
-        value=(value / spread, value, value * spread),
+        value=around(experiment.value_per_view, experiment.value_spread),
         views_per_day=views_per_day,
         horizon_days=experiment.horizon_days,
         build={arm.name: arm.build for arm in costs},
         per_day={arm.name: arm.per_day for arm in costs},
         currency=experiment.currency,
     )
+
+
+def around(value: float, spread: float) -> tuple[float, float, float]:
+    """Return the 5 %, 50 % and 95 % point of a value that is known up to a factor.
+
+    Examples
+    --------
+    >>> around(4.0, 2.0)
+    (2.0, 4.0, 8.0)
+    """
+    return value / spread, value, value * spread
 
 
 def lognormal(points: tuple[float, float, float], z: Floats) -> Floats:

@@ -18,8 +18,10 @@ from analysis.moments import LOPSIDED, Distinct, Moments
 from analysis.own.checks import below_zero, known_before, one_arm, split_as_planned
 from analysis.own.effects import Outcome, effects_of, records, written
 from analysis.own.plan import ONE, Wanted, arms_of
+from analysis.own.price import UNPRICED, Price, check_price, priced
 from analysis.own.segments import check_segments, segments_of
 from analysis.recompute import Recomputed, again, agreement
+from analysis.roi import Roi, next_step
 from analysis.saving import as_html
 from analysis.segments import MOST_GROUPS, OTHER, Segment
 from analysis.shape_beside import of_segment
@@ -35,9 +37,6 @@ if TYPE_CHECKING:
     from experiments.events.reader_dates import Dates
 
 __all__ = ["Analysis", "analyse"]
-
-
-UNPRICED = "nobody has stated what such a change is worth"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +55,8 @@ class Analysis:
     effects: tuple[Effect, ...]
     verdict: Verdict
     segments: tuple[Segment, ...] = ()
+    roi: Roi | None = None
+    roi_reason: str = UNPRICED
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; what cannot be estimated is None beside a status and a reason."""
@@ -76,7 +77,8 @@ class Analysis:
             "checks": [shape.of_check(check) for check in self.checks],
             "effects": [shape.of_effect(effect, shown=True) for effect in self.effects],
             "segments": [of_segment(segment, shown=True) for segment in self.segments],
-            "roi": None,
+            "roi": shape.of_roi(self.roi, next_step(self.roi)) if self.roi else None,
+            "roi_reason": self.roi_reason,
             "verdict": shape.of_verdict(self.verdict),
         }
 
@@ -123,6 +125,7 @@ def analyse(
     level: float = 0.95,
     dates: Dates | None = None,
     segments: Sequence[str] = (),
+    price: Price | None = None,
 ) -> Analysis:
     """Return effects, trust checks and verdict of a finished test from a CSV or Parquet file.
 
@@ -135,6 +138,7 @@ def analyse(
     level : of every interval, 0 to 1.
     dates : columns with dates; rows after the end and covariates and segments known too late are refused.
     segments : columns with groups of readers, for which the goal is compared too; at most six.
+    price : what a view and the arms cost; without it no change has a price, and no arm is shipped.
 
     Raises
     ------
@@ -143,6 +147,7 @@ def analyse(
     """  # fmt: skip
     found = _read(path, metrics, reader=reader, arm=arm, segments=tuple(dict.fromkeys(segments)), dates=dates)
     arms = arms_of(path, found.readers, control, shares)
+    check_price(price, arms, direction=metrics[0].direction)
     pairs = [(a, control) for a in arms if a != control]
     effects = effects_of(found.outcomes, pairs, level=level)
     checks = (
@@ -150,13 +155,18 @@ def analyse(
         *known_before(metrics, dates, segments), *below_zero(found.below_zero),
     )  # fmt: skip
     checks = (*checks, _again(found, effects), *_heavy(found, effects))
-    candidates = [_candidate(e, metrics[0], found.readers, shares) for e in effects if e.role == "goal"]
+    goal = [e for e in effects if e.role == "goal"]
+    split = shares or {a: n / sum(found.readers.values()) for a, n in found.readers.items()}
+    roi, unpriced = priced(price, goal, control, shares=split)
+    candidates = [_candidate(e, metrics[0], split, roi=roi, unpriced=unpriced) for e in goal]
     verdict = decide(candidates, control=control, failed=failed(checks), progress=Progress(0, 0, ended=True))
     with path.open("rb") as file:
         snapshot = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     readers = {a: found.readers.get(a, 0) for a in arms}
     groups = segments_of(found.groups, pairs, level=level)
-    return Analysis(path.name, control, level, found.rows, found.crossed, snapshot, readers, shares or {}, checks, effects, verdict, groups)
+    return Analysis(
+        path.name, control, level, found.rows, found.crossed, snapshot, readers, shares or {}, checks, effects, verdict, groups, roi, unpriced
+    )  # fmt: skip
 
 
 def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str, segments: tuple[str, ...], dates: Dates | None) -> _Found:
@@ -262,11 +272,13 @@ def _heavy(found: _Found, effects: Sequence[Effect]) -> tuple[Check, ...]:
     return (heavy_reader(*max(figures, key=lambda pair: pair[0] / pair[1])),) if figures else ()
 
 
-def _candidate(effect: Effect, metric: Wanted, readers: Mapping[str, int], shares: Mapping[str, float] | None) -> Candidate:
+def _candidate(effect: Effect, metric: Wanted, shares: Mapping[str, float], *, roi: Roi | None, unpriced: str) -> Candidate:
     absolute, family, up = effect.contrast.absolute, effect.family, metric.direction == "up"
-    share = shares.get(effect.arm, 0.0) if shares else readers.get(effect.arm, 0) / sum(readers.values())
+    known = Candidate(effect.arm, "heuristic", share=shares.get(effect.arm, 0.0), unpriced=unpriced)
+    scenario = next((s for s in roi.scenarios if s.arm == effect.arm), None) if roi else None
+    if scenario is not None:
+        known = replace(known, worth=scenario.expected, cost=scenario.cost, earns=scenario.p_positive)
     if absolute is None or family is None:
-        return Candidate(effect.arm, "heuristic", share=share, unknown=effect.contrast.reason)
+        return replace(known, unknown=effect.contrast.reason)
     superior, harmful = (family.low > 0, absolute.high < 0) if up else (family.high < 0, absolute.low > 0)
-    alone = absolute.low > 0 if up else absolute.high < 0
-    return Candidate(effect.arm, "heuristic", share=share, superior=superior, alone=alone, harmful=harmful, unpriced=UNPRICED)
+    return replace(known, superior=superior, alone=absolute.low > 0 if up else absolute.high < 0, harmful=harmful)

@@ -197,19 +197,29 @@ def analyse(
     segment: Annotated[
         list[str] | None, typer.Option(help="Column with groups of readers, known before the test; repeat for more.")
     ] = None,
+    value_per_view: Annotated[str, typer.Option(metavar="EUR", help="Margin of one article view; the goal must count views.")] = "",
+    views_per_day: Annotated[str, typer.Option(metavar="N", help="Article views a day that the decision bears on.")] = "",
+    build: Annotated[list[str] | None, typer.Option(metavar="ARM=EUR", help="What an arm still costs to build; repeat for more.")] = None,
+    per_day: Annotated[list[str] | None, typer.Option(metavar="ARM=EUR", help="What an arm costs to run a day; repeat for more.")] = None,
+    horizon_days: Annotated[str, typer.Option(metavar="N", help="How long the decision is to hold; 365 unless said.")] = "",
+    test_days: Annotated[str, typer.Option(metavar="N", help="How long the test took; says what another test would be worth.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Analyse a finished test of your own: effects, trust checks, verdict."""
+    """Analyse a finished test of your own: effects, trust checks, verdict, and euros where the value of a view is stated."""
     from analysis.own.data import analyse as run
     from analysis.own.plan import dates_of, shares_of, wanted
+    from analysis.own.price import price_of
     from web.cli.output import print_json
     from web.cli.report_table import print_report
 
     metrics = [wanted(text) for text in metric]
     dates = dates_of(metrics, column=date, until=until, exposed_at=exposed_at, covariate_at=covariate_at or (), segments=segment or ())
-    found = run(
-        file, metrics, reader=reader, arm=arm, control=control, shares=shares_of(shares), level=level, dates=dates, segments=segment or ()
+    price = price_of(
+        value_per_view, views_per_day, build=build or (), per_day=per_day or (), horizon_days=horizon_days, test_days=test_days
     )
+    found = run(
+        file, metrics, reader=reader, arm=arm, control=control, shares=shares_of(shares), level=level, dates=dates, segments=segment or (), price=price,
+    )  # fmt: skip
     (print_json if as_json else print_report)(found.to_dict())
 
 

@@ -50,6 +50,8 @@ def print_report(report: Mapping[str, Any]) -> None:
         out.print(f"\n{spoken(belief['says'])}")
     if roi:
         _print_money(out, roi, report["control"])
+    elif report.get("roi_reason"):
+        out.print(f"\nNo amount of money: {report['roi_reason']}.")
 
 
 def _print_beside(out: Console, effects: Sequence[Mapping[str, Any]]) -> None:
@@ -72,6 +74,11 @@ def _print_money(out: Console, roi: Mapping[str, Any], control: str) -> None:
     print_table(title, ("arm", "expected ", "5 to 95 in 100", "earns money ", "worth most "),
                 [(s["arm"], amount(s["expected"]), f"{amount(s['low'])} to {amount(s['high'])}", "–" if s["arm"] == control else chance(s["p_positive"]), chance(s["p_best"]))
                  for s in roi["scenarios"]])  # fmt: skip
+    if value := roi.get("value_per_view"):
+        low, middle, high = (amount(value[key]) for key in ("low", "middle", "high"))
+        out.print(
+            f"One view is worth {middle} (nine times out of ten {low} to {high}); {number(roi['views_per_day'])} article views a day."
+        )
     out.print(f"\n{roi['next']}")
 
 
