@@ -9,7 +9,7 @@ from pathlib import Path
 
 from experiments.errors import DataError
 
-__all__ = ["CsvFile", "begins", "inside", "no_text", "open_csv", "records"]
+__all__ = ["CsvFile", "begins", "inside", "line_breaks", "line_ends", "no_text", "open_csv", "records"]
 
 DELIMITERS = ",;\t|"
 BLOCK = 500_000  # bytes without a line end are no row of a table; DuckDB leaves out lines of many megabytes without a word
@@ -117,6 +117,25 @@ def begins(file: CsvFile, *, left_out: Collection[int]) -> list[int]:
         return []
 
 
+def line_breaks(text: bytes) -> int:
+    """Return how many lines end in a text, whichever of CR LF, LF and CR they end in.
+
+    Examples
+    --------
+    >>> line_breaks(b"a\\r\\nb\\r\\n"), line_breaks(b"a\\rb\\r"), line_breaks(b"a\\nb")
+    (2, 2, 1)
+    """
+    return max(text.count(b"\n"), text.count(b"\r"))
+
+
+def line_ends(path: Path) -> list[str]:
+    """Return in which of CR LF, LF and CR lines of a file end."""
+    text = path.read_bytes()
+    both = text.count(b"\r\n")
+    found = {"CR LF": both, "LF": text.count(b"\n") - both, "CR": text.count(b"\r") - both}
+    return [name for name, n in found.items() if n]
+
+
 def _lines(path: Path) -> int:
     """How many lines a file has; each must be text and end."""
     line_feeds = returns = 0
@@ -125,7 +144,7 @@ def _lines(path: Path) -> int:
         while block := file.read(BLOCK):
             line = max(line_feeds, returns) + 1
             if b"\0" in block:
-                at = line + block[: block.index(b"\0")].count(b"\n")
+                at = line + line_breaks(block[: block.index(b"\0")])
                 raise DataError(f"{path}, line {at}: there is a zero byte.", "The file is damaged or no UTF-8 text.")
             here, back = block.count(b"\n"), block.count(b"\r")
             if not here + back and len(block) == BLOCK:

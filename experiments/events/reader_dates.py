@@ -65,7 +65,7 @@ def _faults(connection: Any, dates: Dates) -> Iterator[str]:
         yield from _found(connection, f"{_at(name)} < '{EARLIEST}'", f"'{name}' is before {EARLIEST}, as if nobody knew it,")
     if dates.until is not None:
         yield from _found(
-            connection, f"{_at(dates.column)}::DATE > DATE '{dates.until}'", f"'{dates.column}' is after the end, {dates.until},"
+            connection, f"{_at(dates.column)}::DATE > DATE '{dates.until}'", f"'{dates.column}' is after the end, {dates.until} in UTC,"
         )
     for covariate, known in dates.covariates.items():
         says = f"'{covariate}' was known at or after the reader's first exposure ('{known}' against '{dates.exposed}')"

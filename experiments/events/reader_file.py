@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from experiments.errors import DataError, listed, nearest
-from experiments.events.csv_file import begins, inside, no_text, open_csv
+from experiments.events.csv_file import begins, inside, line_breaks, line_ends, no_text, open_csv
 
 __all__ = [
     *("WHOLE", "Loaded", "check_suffix", "first_rows", "label", "literal", "load_file", "load_text", "quoted", "refuse", "unreadable"),
@@ -22,6 +23,7 @@ INTEGER = r"\s*[+-]?\d{1,18}\s*"  # a cast to BIGINT would round 1.6 to 2
 NUMBER = r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*"  # a cast to DOUBLE would read 1_000 as a thousand
 WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "HUGEINT")
 FLOATS = ("FLOAT", "DOUBLE")
+NESTED = re.compile(r"\[|^(STRUCT|MAP|UNION|VARIANT)")
 NUMBERS = (*WHOLE, *FLOATS, "DECIMAL", "BOOLEAN")
 NO_ARM = "(arm IS NULL OR lower(trim(arm)) IN ('', 'nan'))"
 NO_READER = "trim(reader) = '' OR lower(trim(reader)) IN ('nan', 'null', 'none')"  # as programs write that they know none
@@ -95,14 +97,9 @@ def unreadable(path: Path, error: Exception) -> DataError:
     """Return what is said of a file that cannot be read to its end."""
     if isinstance(error, UnicodeDecodeError):
         return no_text(path, error)
-    if path.suffix.lower() == ".csv" and _mixed_line_ends(path):
-        return DataError(f"{path}: some lines end in CR LF, others in LF.", "Save it with one kind of line end.")
+    if path.suffix.lower() == ".csv" and len(ends := line_ends(path)) > 1:
+        return DataError(f"{path}: some lines end in {ends[0]}, others in {' or '.join(ends[1:])}.", "Save it with one kind of line end.")
     return DataError(f"{path}: not readable: {str(error).splitlines()[0]}")
-
-
-def _mixed_line_ends(path: Path) -> bool:
-    ends = {line.endswith(b"\r\n") for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")}
-    return len(ends) > 1
 
 
 def _missing(path: Path, names: Sequence[str], found: Sequence[str]) -> None:
@@ -120,7 +117,10 @@ def _load_parquet(connection: Any, path: Path, who: tuple[str, str], measured: S
     described = connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
     types = {name: str(kind).partition("(")[0] for name, kind, *_ in described if name != "file_row_number"}
     _missing(path, (*who, *measured, *labels), list(types))
-    refuse(path, [f"column '{name}' holds {types[name].lower()}, not numbers." for name in measured if types[name] not in NUMBERS])
+    nested = [f"column '{name}' holds {types[name].lower()}, no names." for name in (*who, *labels) if NESTED.search(types[name])]
+    refuse(
+        path, [*nested, *(f"column '{name}' holds {types[name].lower()}, not numbers." for name in measured if types[name] not in NUMBERS)]
+    )
     booleans = {name for name in measured if types[name] == "BOOLEAN"}
     values = [f"{quoted(name)}{'::TINYINT' if name in booleans else ''} AS {quoted(name)}" for name in measured]
     kept = ", ".join([f"{quoted(who[0])} AS reader", f"{quoted(who[1])}::VARCHAR AS arm", *values, *_as_text(labels)])
@@ -131,8 +131,13 @@ def _load_parquet(connection: Any, path: Path, who: tuple[str, str], measured: S
 
 def _named_once(connection: Any, path: Path) -> None:
     """DuckDB gives the second of two columns that differ in capitals only, or not at all, another name."""
-    query = f"SELECT name FROM parquet_schema({literal(str(path))}) WHERE coalesce(num_children, 0) = 0"
-    names = [str(name) for (name,) in connection.execute(query).fetchall()]
+    root, *below = connection.execute(f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({literal(str(path))})").fetchall()
+    names, at = [], 0
+    for _ in range(int(root[1])):
+        names.append(str(below[at][0]))
+        open_ = 1
+        while open_:  # what is inside a column follows it
+            open_, at = open_ - 1 + int(below[at][1]), at + 1
     folded = [name.lower() for name in names]
     alike = {name: [other for other in names if other.lower() == name] for name in folded if folded.count(name) > 1}
     refuse(path, [f"the columns {' and '.join(map(repr, same))} have one name but for capitals." for same in alike.values()])
@@ -180,9 +185,10 @@ def _csv_as_text(connection: Any, path: Path, names: Sequence[str]) -> list[str]
 
 
 def _line_at(path: Path, position: int) -> int:
-    """The number of the line that holds a byte (counted from 1)."""
+    """The number of the line that holds a byte (counted from 1); after CR LF the byte named is the LF."""
     with path.open("rb") as file:
-        return file.read(position - 1).count(b"\n") + 1
+        before, here = file.read(position - 1), file.read(1)
+    return line_breaks(before + here if here == b"\n" else before) + 1
 
 
 def _load_csv(connection: Any, path: Path, who: tuple[str, str], measured: Sequence[str], labels: Sequence[str]) -> Loaded:

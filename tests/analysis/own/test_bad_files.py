@@ -122,3 +122,52 @@ def test_a_reader_called_nothing_is_nobody(tmp_path: Path, word: str) -> None:
 def test_what_is_no_table_of_text_is_said_to_be_none(tmp_path: Path, content: bytes, says: str) -> None:
     (tmp_path / "t.csv").write_bytes(content)
     assert says in refusal(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_lines_are_counted_alike_whatever_they_end_in(tmp_path: Path, end: str, mark: str) -> None:
+    lines = csv(tmp_path / "t.csv", readers(40)).read_text().splitlines()
+    lines[5], lines[8], lines[12] = "u4,new,3", "u7,new,x,1", ""
+    (tmp_path / "t.csv").write_bytes((mark + end.join([*lines, ""])).encode())
+    assert refusal(tmp_path / "t.csv").splitlines()[1:] == [
+        "  - column 'views' is no number in 1 row: line 9 has 'x'.",
+        "  - line 6: Expected Number of Columns: 4 Found: 3",
+    ]
+    (tmp_path / "t.csv").write_bytes(end.join([*lines[:7], "a\0,new,1,1", ""]).encode())
+    assert "line 8: there is a zero byte" in refusal(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [(("\r\n", "\n"), "CR LF, others in LF"), (("\r", "\n"), "LF, others in CR"), (("\r", "\r\n"), "CR LF, others in CR")],
+)
+def test_lines_that_end_in_two_ways_are_said_to(tmp_path: Path, ends: tuple[str, str], says: str) -> None:
+    lines = csv(tmp_path / "t.csv", readers(200)).read_text().splitlines()
+    (tmp_path / "t.csv").write_bytes("".join(line + ends[i > 100] for i, line in enumerate(lines)).encode())
+    assert f"some lines end in {says}. Save it with one kind of line end." in refusal(tmp_path / "t.csv")
+
+
+def test_a_column_inside_another_may_have_its_name(tmp_path: Path) -> None:
+    columns = readers(60)
+    inner = pa.array([{"views": "x", "arm": [1]} for _ in columns["uid"]])
+    pq.write_table(pa.table({"more": inner, **columns}), tmp_path / "t.parquet")
+    assert run(tmp_path / "t.parquet").effects == run(csv(tmp_path / "t.csv", columns)).effects
+
+
+def test_lists_and_structures_name_nobody(tmp_path: Path) -> None:
+    columns = readers(60)
+    nested = {"uid": pa.array([{"id": u} for u in columns["uid"]]), "arm": pa.array([[a] for a in columns["arm"]])}
+    pq.write_table(pa.table({**columns, **nested, "group": nested["arm"]}), tmp_path / "t.parquet")
+    assert refusal(tmp_path / "t.parquet", segments=("group",)).splitlines()[1:] == [
+        "  - column 'uid' holds struct, no names.",
+        "  - column 'arm' holds varchar[], no names.",
+        "  - column 'group' holds varchar[], no names.",
+    ]
+
+
+def test_the_day_of_a_time_with_a_zone_is_that_of_utc_and_the_refusal_says_so(tmp_path: Path) -> None:
+    columns: dict[str, list[Any]] = {**readers(40), "day": ["2026-04-01T01:30:00+02:00"] * 40}
+    columns["day"][3] = "2026-03-31T23:30:00-05:00"
+    says = refusal(csv(tmp_path / "t.csv", columns), dates=Dates("day", date(2026, 3, 31)))
+    assert "'day' is after the end, 2026-03-31 in UTC, in 1 row: line 5." in says

@@ -48,7 +48,7 @@ def test_rows_after_the_last_day_are_refused_by_number(tmp_path: Path, kind: str
     columns["day"][6], columns["day"][11] = "2026-04-01", "2026-04-01T00:00:00Z"
     path = WRITE[kind](tmp_path / f"t.{kind}", columns)
     where = {"csv": "line 8, 13", "parquet": "row 7, 12"}[kind]
-    assert f"'day' is after the end, 2026-03-31, in 2 rows: {where}." in refusal(path, column="day", until="2026-03-31")
+    assert f"'day' is after the end, 2026-03-31 in UTC, in 2 rows: {where}." in refusal(path, column="day", until="2026-03-31")
     assert run(path, column="day", until="2026-04-01").effects
 
 
