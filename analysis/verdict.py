@@ -102,7 +102,8 @@ def decide(
 
     1. a trust check fails: ``do_not_use``; 2. the planned end is not reached: ``wait``, or ``keep`` when every arm breaks
     a guardrail (guardrails may be looked at early) or was halted; 3. an arm is eligible, earns
-    more than the control and than any other eligible arm: ``ship``; 4. every range lies inside the limit of no practical difference: ``equal``, take the cheapest that hurts nothing; 5. else
+    more than the control and than any other eligible arm: ``ship``; 4. every range lies inside the limit of no practical difference: ``equal``, take the
+    cheapest that hurts nothing and had readers enough; 5. else
     ``keep`` the control. A broken guardrail takes an arm out of rule 3, and ends in ``keep`` if no other arm ships; so does a halt.
 
     Parameters
@@ -113,7 +114,7 @@ def decide(
 
     Examples
     --------
-    >>> arm = Candidate("front", "heuristic", superior=True, worth=100.0)
+    >>> arm = Candidate("front", "heuristic", superior=True, guardrails={"bounce_rate": "holds"}, worth=100.0)
     >>> decide([arm], control="status_quo", failed=[], progress=Progress(14, 14, ended=True)).sentence
     'Ship front: it brings more than it costs and hurts nothing we guard.'
     """
@@ -126,10 +127,8 @@ def decide(
     chosen = _best(candidates) if progress.long_enough else None
     if chosen is not None:
         return Verdict("ship", chosen.arm, _ship_sentence(chosen), _ship_reasons(chosen, candidates))
-    if candidates and all(c.within and not c.broken for c in candidates):
-        cheapest = min([(control_cost, 0, control), *((c.cost, i + 1, c.arm) for i, c in enumerate(candidates) if c.unharmed)])[2]
-        says = f"No practical difference: take the cheapest, {name(cheapest)}."
-        return Verdict("equal", cheapest, says, ("Every difference is smaller than the level called irrelevant.",))
+    if progress.long_enough and candidates and all(c.within and not c.broken for c in candidates):
+        return _equal(candidates, control, control_cost)
     return _keep(candidates, control, progress)
 
 
@@ -138,16 +137,26 @@ def _best(candidates: Sequence[Candidate]) -> Candidate | None:
     return max(earning, key=lambda c: (c.worth or 0.0, c.kind == "heuristic", -c.cost, c.arm), default=None)
 
 
+def _equal(candidates: Sequence[Candidate], control: str, control_cost: float) -> Verdict:
+    free = [(i + 1, c) for i, c in enumerate(candidates) if c.unharmed and c.share >= LEAST_SHARE]
+    cost, _, taken = min([(control_cost, 0, control), *((c.cost, i, c.arm) for i, c in free)])
+    cheaper = [f"{_title(c.arm)} is cheaper, but {_held(c)}." for c in candidates if c.cost < cost]
+    what = f"{name(taken)}, the cheapest that may be shipped" if cheaper else f"the cheapest, {name(taken)}"
+    reasons = ("Every difference is smaller than the level called irrelevant.", *cheaper)
+    return Verdict("equal", taken, f"No practical difference: take {what}.", reasons[:MOST_REASONS])
+
+
 def _ship_sentence(chosen: Candidate) -> str:
+    guarded = bool(chosen.guardrails)
     if chosen.earns is not None and chosen.earns < 0.5:  # a few very good outcomes carry the mean
-        says = "on average it brings more than it costs, but in most outcomes it loses money. It hurts nothing we guard."
-        return f"Ship {name(chosen.arm)}: {says}"
-    return f"Ship {name(chosen.arm)}: it brings more than it costs and hurts nothing we guard."
+        says = "on average it brings more than it costs, but in most outcomes it loses money."
+        return f"Ship {name(chosen.arm)}: {says} {'It hurts nothing we guard.' if guarded else 'No guardrail was set.'}"
+    return f"Ship {name(chosen.arm)}: it brings more than it costs{' and hurts nothing we guard' if guarded else '; no guardrail was set'}."
 
 
 def _ship_reasons(chosen: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
     more = max(candidates, key=lambda c: -math.inf if c.worth is None else c.worth) is chosen
-    than = "the other arms" if more else "the other arms that may be shipped"
+    than = "it costs" if len(candidates) == 1 else "the other arms" if more else "the other arms that may be shipped"
     reasons = [f"{_title(chosen.arm)} improves the goal and earns more than {than}."]
     if chosen.guardrails:
         reasons.append("No harm beyond the agreed limit on " + ", ".join(name(metric) for metric in chosen.guardrails) + ".")
@@ -174,19 +183,20 @@ def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> str:
     broken = next((c for c in candidates if c.broken), None)
     eligible = next((c for c in candidates if c.eligible), None)
     halted = next((c for c in candidates if c.halted), None)
-    unclear = next((c for c in candidates if c.superior and not c.unharmed), None)
-    if progress.ended and not progress.long_enough:
+    held = next((c for c in candidates if c.superior and not c.eligible), None)
+    gone = bool(candidates) and all(c.broken or c.halted for c in candidates)
+    if progress.ended and not progress.long_enough and not gone:
         return "the test was stopped before it could tell"
     if eligible is not None and eligible.worth is None:
         return f"{name(eligible.arm)} improves the goal, but {eligible.unpriced}"
     if eligible is not None:
         return f"{name(eligible.arm)} does not earn what it costs"
     if broken is not None:
-        return f"{name(broken.arm)} hurts {name(broken.broken[0])} beyond the agreed limit"
+        return f"{name(broken.arm)} {_hurts(broken.broken[:1])}"
     if halted is not None:
         return f"{name(halted.arm)} {HALTED}"
-    if unclear is not None:
-        return f"{name(unclear.arm)} improves the goal, but harm to {_open(unclear)} cannot be excluded"
+    if held is not None:
+        return f"{name(held.arm)} improves the goal, but {_held(held)}"
     if candidates and all(c.unknown for c in candidates):
         return "no other arm could be judged"
     return "no other arm is shown to be better"
@@ -196,7 +206,7 @@ def _why_not(candidate: Candidate, *, than: float = 0.0) -> str:
     """Why this arm may not be shipped; ``than`` is what the arm that is shipped instead is worth."""
     who = _title(candidate.arm)
     if candidate.broken:
-        return _hurt(candidate)
+        return f"{who} {_hurts(candidate.broken)}."
     if candidate.halted:
         return f"{who} {HALTED}; the record says why."
     if candidate.unknown:
@@ -210,23 +220,29 @@ def _why_not(candidate: Candidate, *, than: float = 0.0) -> str:
             return f"{who} would pay more on average, but chance alone may explain that."
         likely = (candidate.worth or 0.0) > 0
         return f"{who} would pay on average, but chance alone may explain that." if likely else f"{who} is not shown to improve the goal."
-    if not candidate.unharmed:
-        return f"{who} improves the goal, but harm to {_open(candidate)} cannot be excluded."
-    if candidate.share < LEAST_SHARE:
-        return f"{who} had less than the {percent(LEAST_SHARE)} of readers that a decision needs."
+    if not candidate.eligible:
+        return f"{who} improves the goal, but {_held(candidate)}."
     if candidate.worth is None:
         return f"{who} improves the goal, but costs cannot be weighed: {candidate.unpriced}."
     if candidate.worth <= 0:
         return f"{who} improves the goal, but costs more than it brings."
-    return f"{who} improves the goal."
+    return f"{who} looks better, but so short a test cannot tell."  # else it would be shipped
 
 
-def _open(candidate: Candidate) -> str:
-    return ", ".join(name(metric) for metric, state in candidate.guardrails.items() if state != "holds")
+def _held(candidate: Candidate) -> str:
+    """What keeps an arm from its readers although the goal does not: a halt, harm, or few readers."""
+    if candidate.halted:
+        return HALTED
+    if candidate.broken:
+        return _hurts(candidate.broken)
+    some = {state: [name(m) for m, found in candidate.guardrails.items() if found == state] for state in ("worse", "unclear")}
+    says = [f"hurts {', '.join(some['worse'])}, though within the agreed limit"] if some["worse"] else []
+    says += [f"harm to {', '.join(some['unclear'])} cannot be excluded"] if some["unclear"] else []
+    return ", and ".join(says) or f"had less than the {percent(LEAST_SHARE)} of readers that a decision needs"
 
 
-def _hurt(candidate: Candidate) -> str:
-    return f"{_title(candidate.arm)} hurts {', '.join(name(metric) for metric in candidate.broken)} beyond the agreed limit."
+def _hurts(metrics: Sequence[str]) -> str:
+    return f"hurts {', '.join(map(name, metrics))}, and more harm than the agreed limit cannot be excluded"
 
 
 def _title(arm: str) -> str:

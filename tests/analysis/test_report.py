@@ -370,7 +370,7 @@ def test_harm_to_a_guardrail_breaks_it_also_where_the_control_has_none(state):
     effect = found.compared.of("bounce_rate", "front", "status_quo")
     assert (effect.contrast.relative, guardrail_state(effect, early=state == "running")) == (None, "broke")
     assert guardrail_state(found.compared.of("bounce_rate", "als", "status_quo"), early=state == "running") == "holds"
-    assert "Front hurts bounce rate beyond the agreed limit." in found.verdict.reasons
+    assert "Front hurts bounce rate, and more harm than the agreed limit cannot be excluded." in found.verdict.reasons
 
 
 def test_the_range_that_decides_stands_among_the_numbers():

@@ -9,6 +9,7 @@ from analysis.verdict import Candidate, Progress, decide
 from tests.analysis.test_words import assert_plain
 
 DONE = Progress(14, 14, ended=True)
+HURTS = "hurts dwell per view, and more harm than the agreed limit cannot be excluded"
 HOLDS, BROKE = {"dwell_per_view": "holds"}, {"dwell_per_view": "broke"}
 
 
@@ -156,7 +157,7 @@ def test_a_model_that_was_shown_to_pay_is_not_held_back_by_a_rule_that_was_not()
 
 def test_a_broken_guardrail_is_named():
     found = decide([model(guardrails=BROKE)], control="status_quo", failed=[], progress=DONE)
-    assert found.sentence == "Keep status quo: als hurts dwell per view beyond the agreed limit."
+    assert found.sentence == f"Keep status quo: als {HURTS}."
 
 
 def reasons_of(*candidates):
@@ -191,7 +192,7 @@ def test_why_an_improvement_has_no_price_is_said():
 
 
 def test_a_share_just_below_the_least_is_not_rounded_up_to_it():
-    assert reasons_of(rule(share=0.0997)) == ("Front had less than the 10% of readers that a decision needs.",)
+    assert reasons_of(rule(share=0.0997)) == ("Front improves the goal, but had less than the 10% of readers that a decision needs.",)
 
 
 def test_one_day_is_a_day():
@@ -203,6 +204,87 @@ def test_one_day_is_a_day():
 def test_a_test_that_runs_on_without_its_arm_is_not_said_to_be_stopped(gone):
     early = Progress(2, 14, ended=False, long_enough=False, **gone)
     found = decide([rule() if gone else rule(guardrails=BROKE)], control="status_quo", failed=(), progress=early)
-    says = "front was taken from all its readers while the test ran" if gone else "front hurts dwell per view beyond the agreed limit"
+    says = "front was taken from all its readers while the test ran" if gone else f"front {HURTS}"
     assert found.sentence == f"Keep status quo: {says}."
     assert len(found.reasons) == 1
+
+
+def verdict_of(*candidates, **how):
+    return decide(candidates, control="status_quo", failed=[], **{"progress": DONE, **how})
+
+
+def test_harm_that_is_certain_is_not_called_one_that_cannot_be_excluded():
+    found = verdict_of(rule(guardrails={"dwell_per_view": "worse", "bounce_rate": "holds"}))
+    assert found.sentence == "Keep status quo: front improves the goal, but hurts dwell per view, though within the agreed limit."
+    assert found.reasons == ("Front improves the goal, but hurts dwell per view, though within the agreed limit.",)
+    both = verdict_of(rule(guardrails={"dwell_per_view": "worse", "bounce_rate": "unclear"}))
+    assert both.reasons == (
+        "Front improves the goal, but hurts dwell per view, though within the agreed limit, and harm to bounce rate cannot be excluded.",
+    )
+
+
+def test_an_arm_that_is_better_but_too_small_is_not_said_to_be_no_better():
+    found = verdict_of(rule(share=0.05))
+    assert found.sentence == "Keep status quo: front improves the goal, but had less than the 10% of readers that a decision needs."
+
+
+def test_a_test_stopped_early_by_harm_is_not_said_to_have_told_nothing():
+    short = Progress(3, 14, ended=True, long_enough=False)
+    assert verdict_of(rule(guardrails=BROKE), progress=short).sentence == f"Keep status quo: front {HURTS}."
+    halted = replace(short, halted=["front"])
+    assert verdict_of(rule(), progress=halted).sentence == "Keep status quo: front was taken from all its readers while the test ran."
+    one = verdict_of(rule(guardrails=BROKE), model(), progress=short)
+    assert one.sentence == "Keep status quo: the test was stopped before it could tell."
+    assert "Als looks better, but so short a test cannot tell." in one.reasons
+
+
+def test_a_test_stopped_early_changes_nothing_even_where_no_difference_is_seen():
+    short = Progress(3, 14, ended=True, long_enough=False)
+    saves = rule(superior=False, within=True, cost=-5.0)
+    assert (verdict_of(saves, progress=short).key, verdict_of(saves).key) == ("keep", "equal")
+
+
+def test_what_is_taken_is_called_the_cheapest_only_where_it_is():
+    dear = verdict_of(rule(superior=False, within=True, cost=-5.0, guardrails={"dwell_per_view": "unclear"}))
+    assert (dear.key, dear.arm) == ("equal", "status_quo")
+    assert dear.sentence == "No practical difference: take status quo, the cheapest that may be shipped."
+    assert dear.reasons[1:] == ("Front is cheaper, but harm to dwell per view cannot be excluded.",)
+    small = verdict_of(rule(superior=False, within=True, cost=-5.0, share=0.05))
+    assert (small.arm, small.reasons[1:]) == (
+        "status_quo",
+        ("Front is cheaper, but had less than the 10% of readers that a decision needs.",),
+    )
+
+
+def test_where_nothing_is_guarded_and_nothing_else_compared_nothing_is_said_of_it():
+    found = verdict_of(rule(guardrails={}))
+    assert found.sentence == "Ship front: it brings more than it costs; no guardrail was set."
+    assert found.reasons == ("Front improves the goal and earns more than it costs.",)
+
+
+@pytest.mark.parametrize(
+    "goal",
+    [
+        {},
+        {"superior": False, "alone": True},
+        {"superior": False, "harmful": True},
+        {"superior": False, "within": True},
+        {"superior": False},
+    ],
+)
+@pytest.mark.parametrize("harm", ["holds", "unclear", "worse", "broke", None])
+@pytest.mark.parametrize("share", [0.5, 0.05])
+def test_no_verdict_denies_what_it_names(goal, harm, share):
+    """Better x guardrail x few readers: the headline and its reasons say the same of every arm, in plain words."""
+    guardrails = {} if harm is None else {"dwell_per_view": harm}
+    for worth, cost, long_enough in itertools.product([None, -1.0, 150.0], [-5.0, 5.0], [True, False]):
+        progress = replace(DONE, long_enough=long_enough, days=14 if long_enough else 3)
+        found = verdict_of(rule(guardrails=guardrails, share=share, worth=worth, cost=cost, **goal), progress=progress)
+        says = " ".join([found.sentence, *found.reasons])
+        assert_plain(found.sentence, *found.reasons)
+        assert not ("improves the goal" in says and "shown to be better" in says)
+        assert not ("hurts nothing" in says and harm != "holds")
+        assert not ("take the cheapest, status quo" in says and cost < 0)
+        assert found.key not in ("ship", "equal") or long_enough
+        assert found.arm == "status_quo" or (share > 0.1 and harm in ("holds", None))
+        assert harm != "worse" or "cannot be excluded" not in says

@@ -30,7 +30,7 @@ __all__ = [
 VERDICTS = {
     "ship": ("✓", "Ready to decide", "Ship {arm}"),
     "keep": ("■", "Ready to decide", "Keep {arm}"),
-    "equal": ("=", "Ready to decide", "No practical difference: take the cheapest, {arm}"),
+    "equal": ("=", "Ready to decide", "No practical difference: take {arm}"),
     "wait": ("…", "Too early", "Keep running"),
     "do_not_use": ("✗", "Not trustworthy", "Do not use these numbers"),
 }

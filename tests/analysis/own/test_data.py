@@ -511,4 +511,4 @@ def test_a_planned_tenth_of_the_readers_is_enough_however_many_came(tmp_path: Pa
     assert found.readers["new"] < 100
     assert found.verdict.reasons == ("New improves the goal, but costs cannot be weighed: nobody has stated what such a change is worth.",)
     seen = run(csv(tmp_path / "t.csv", columns), "views=views", shares=None)
-    assert seen.verdict.reasons == ("New had less than the 10% of readers that a decision needs.",)
+    assert seen.verdict.reasons == ("New improves the goal, but had less than the 10% of readers that a decision needs.",)
