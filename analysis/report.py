@@ -86,7 +86,7 @@ class Report:
         """The verdict, what is not in order, the goal's changes and the next step, a line each."""
         wrong = [check.says for check in self.checks if check.state != "ok"]
         goal = [describe(e) for e in self.compared.effects if e.role == "goal"] if self.shown else []
-        after = next_step(self.roi) if self.roi else self.roi_reason
+        after = next_step(self.roi, trusted=not failed(self.checks)) if self.roi else self.roi_reason
         hangs = [self.belief.says] if self.belief and self.belief.says else []
         return "\n".join([self.verdict.sentence, *(wrong or ["Every trust check is in order."]), *goal, *hangs, after])
 
@@ -157,7 +157,7 @@ class Report:
             "looks": [look.to_dict() for look in self.taken],
             "evidence": dict(self.evidence),
             "dropped_phases": list(self.compared.dropped),
-            "roi": shape.of_roi(self.roi, next_step(self.roi)) if self.roi else None,
+            "roi": shape.of_roi(self.roi, next_step(self.roi, trusted=not failed(self.checks))) if self.roi else None,
             "roi_reason": self.roi_reason,
         }
 

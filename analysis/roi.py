@@ -247,8 +247,13 @@ def _costs(stakes: Stakes, names: Sequence[str]) -> dict[str, tuple[float, float
     return {arm: (stakes.cost(arm, control) if arm != control else 0.0, stakes.per_day[arm]) for arm in names}
 
 
-def next_step(roi: Roi) -> str:
-    """Say what to find out next, from the computed value of knowing and the computed price of a study."""
+def next_step(roi: Roi, *, trusted: bool = True) -> str:
+    """Say what to find out next, from the computed value of knowing and the computed price of a study.
+
+    ``trusted`` : no trust check fails; else no study of what such numbers leave open is worth its price.
+    """
+    if not trusted:
+        return "Next: find out why these numbers cannot be trusted; until then no amount here is a ground for a decision or another test."
     best = max(roi.studies, key=lambda study: study.enbs, default=None)
     if best is not None and best.enbs > 0:
         gain, price = money(best.evsi, roi.currency), money(best.cost, roi.currency)

@@ -136,15 +136,16 @@ def _amount(value: float) -> str:
 
 
 def interval(low: float | None, high: float | None, *, missing: str = MISSING) -> str:
-    """Write a range of relative effects.
+    """Write a range of relative effects; what may be positive falls by no more than 100%.
 
     Examples
     --------
-    >>> interval(0.018, 0.064), interval(None, 0.1)
-    ('+1.8% to +6.4%', 'not estimable')
+    >>> interval(0.018, 0.064), interval(None, 0.1), interval(-187.5, 583.2)
+    ('+1.8% to +6.4%', 'not estimable', '−100% to +58,320%')
     """
     if low is None or high is None:
         return missing
+    low = max(low, -1.0) if high > -1 else low  # as analysis.words.span says it
     return f"{percent(low, plus=True)} to {percent(high, plus=True)}"
 
 

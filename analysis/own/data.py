@@ -77,7 +77,7 @@ class Analysis:
             "checks": [shape.of_check(check) for check in self.checks],
             "effects": [shape.of_effect(effect, shown=True) for effect in self.effects],
             "segments": [of_segment(segment, shown=True) for segment in self.segments],
-            "roi": shape.of_roi(self.roi, next_step(self.roi)) if self.roi else None,
+            "roi": shape.of_roi(self.roi, next_step(self.roi, trusted=not failed(self.checks))) if self.roi else None,
             "roi_reason": self.roi_reason,
             "verdict": shape.of_verdict(self.verdict),
         }

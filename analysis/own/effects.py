@@ -21,9 +21,9 @@ from analysis.own.plan import ONE, Wanted
 from analysis.skew import Skew
 from analysis.small_counts import binary_counts, is_small, share_contrast
 from analysis.verdict import Verdict
-from analysis.words import change, name, rounded
+from analysis.words import change, count, name, rounded
 
-__all__ = ["Outcome", "contrast_of", "effects_of", "records", "written"]
+__all__ = ["NO_COVARIATE", "Outcome", "contrast_of", "effects_of", "records", "written"]
 
 Pair = tuple[str, str]  # (arm, against)
 NO_COVARIATE = "no covariate was named"
@@ -54,7 +54,8 @@ class Outcome:
 
     def value(self, arm: str) -> Value:
         """Return the metric in one arm; an arm without readers has a reason instead of a number."""
-        return arm_value(self.cells, arm, numerator=self.wanted.numerator, denominator=self.below, shares={0: 1.0})
+        found = arm_value(self.cells, arm, numerator=self.wanted.numerator, denominator=self.below, shares={0: 1.0})
+        return replace(found, reason=f"{arm} has {count(found.n, 'reader')}") if found.status == "insufficient" else found
 
 
 def effects_of(outcomes: Sequence[Outcome], pairs: Sequence[Pair], *, level: float) -> tuple[Effect, ...]:
@@ -159,7 +160,8 @@ def _range(contrast: Contrast) -> tuple[str, str]:
     """Change and range in percent; where only the difference can be told, in the metric's unit."""
     if contrast.relative is not None:
         found = contrast.relative
-        return change(found.estimate), f"{change(found.low)} to {change(found.high)}"
+        least = max(found.low, -1.0) if found.high > -1 else found.low  # as analysis.words.span says it
+        return change(found.estimate), f"{change(least)} to {change(found.high)}"
     if contrast.absolute is None:
         return "–", contrast.reason
     estimate, low, high = (f"{rounded(value):+,g}" for value in (contrast.absolute.estimate, contrast.absolute.low, contrast.absolute.high))

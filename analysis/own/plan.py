@@ -20,6 +20,7 @@ __all__ = ["ONE", "Wanted", "arms_of", "dates_of", "shares_of", "wanted"]
 
 ONE = "one:reader"  # the denominator of a mean; no column can be asked for by such a name
 SHARES_TOLERANCE = 1e-9
+SHARE = re.compile(r"([^,=\s][^=]*?|[^,=\s][^,]*?)=(\d*\.?\d+)\s*(?:,\s*|$)")  # a name holds commas or signs of equality
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +82,14 @@ def shares_of(text: str) -> dict[str, float] | None:
     {'control': 0.5, 'new': 0.5}
     """
     found: dict[str, float] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
-        name, _, share = part.rpartition("=")
-        if not name or name in found or re.fullmatch(r"\d*\.?\d+", share) is None:
-            raise DataError(f"--shares: '{part}' is not ARM=SHARE, or its arm is named twice.", "For instance control=.5,new=.5")
-        found[name] = float(share)
+    rest = text.strip()
+    while rest:
+        part = SHARE.match(rest)
+        if part is None or part[1] in found:
+            says = f"--shares: '{part[0].rstrip(', ') if part else rest}' is not ARM=SHARE, or its arm is named twice."
+            raise DataError(says, "For instance control=.5,new=.5")
+        found[part[1]] = float(part[2])
+        rest = rest[part.end() :]
     return found or None
 
 

@@ -380,3 +380,10 @@ def test_the_range_that_decides_stands_among_the_numbers():
     cells = [row[head.index("Range that decides")] for row in rows]
     assert cells[0] == f"{signed(family.low)} to {signed(family.high)}"
     assert cells[3] == "only for the deciding measure"
+
+
+def test_no_further_test_is_advised_from_numbers_that_are_not_to_be_used():
+    found = report(world(front=1.5, n=(1100, 400, 400)))
+    assert found.verdict.key == "do_not_use"
+    assert found.to_dict()["roi"]["next"].startswith("Next: find out why these numbers cannot be trusted")
+    assert "another test" in repr(found)

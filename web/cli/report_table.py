@@ -56,15 +56,23 @@ def print_report(report: Mapping[str, Any]) -> None:
 
 def _print_beside(out: Console, effects: Sequence[Mapping[str, Any]]) -> None:
     """What stands beside the ranges and decides nothing: what readers did before, and how many measures were looked at."""
+    from analysis.own.effects import NO_COVARIATE
+
     rows = [
-        (e["metric"], e["arm"], e["against"], *(_change(e["adjusted"]) if e["adjusted"] else ("–", "–")), number(e.get("q"), missing="–"))
+        (e["metric"], e["arm"], e["against"], *_adjusted(e, none=NO_COVARIATE), number(e.get("q"), missing="–"))
         for e in effects
-        if e.get("adjusted") or e.get("q") is not None
+        if e.get("adjusted") or e.get("q") is not None or (e["role"] == "goal" and e.get("adjusted_reason", NO_COVARIATE) != NO_COVARIATE)
     ]
     if rows:
         out.print()
         heads = ("metric", "arm", "against", "change ", "adjusted range", "q ")
         print_table("Adjusted for what readers did before; q for how many were looked at", heads, rows)
+
+
+def _adjusted(effect: Mapping[str, Any], *, none: str) -> tuple[str, str]:
+    """Adjusted change and range, or why a figure that was asked for adjusts nothing."""
+    reason = effect.get("adjusted_reason") or none
+    return _change(effect["adjusted"]) if effect["adjusted"] else ("–", "–" if reason == none else reason)
 
 
 def _print_money(out: Console, roi: Mapping[str, Any], control: str) -> None:

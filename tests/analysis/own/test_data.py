@@ -512,3 +512,39 @@ def test_a_planned_tenth_of_the_readers_is_enough_however_many_came(tmp_path: Pa
     assert found.verdict.reasons == ("New improves the goal, but costs cannot be weighed: nobody has stated what such a change is worth.",)
     seen = run(csv(tmp_path / "t.csv", columns), "views=views", shares=None)
     assert seen.verdict.reasons == ("New improves the goal, but had less than the 10% of readers that a decision needs.",)
+
+
+def test_shares_name_arms_whose_names_hold_commas_and_signs_of_equality() -> None:
+    assert shares_of("Größe ß, neu=.5, a=b=0.25,c=1") == {"Größe ß, neu": 0.5, "a=b": 0.25, "c": 1.0}
+    for bad in ("a=.5,b", "a=.5,,b=.5x", "a=.5,a=.5", "=.5", "a"):
+        with pytest.raises(DataError, match="is not ARM=SHARE"):
+            shares_of(bad)
+
+
+def test_of_a_file_nothing_is_said_of_windows(tmp_path: Path) -> None:
+    columns = {"uid": ["a", "b"], "arm": ["control", "new"], "views": [1, 2], "visits": [1, 1]}
+    found = run(csv(tmp_path / "t.csv", columns))
+    assert found.verdict.reasons == ("New could not be judged: new has 1 reader.",)
+    assert found.effects[0].contrast.reason == "new has 1 reader"
+
+
+def test_why_a_figure_known_before_narrows_nothing_is_told(tmp_path: Path) -> None:
+    columns = {**readers(), "before": [7] * 400}
+    path = csv(tmp_path / "t.csv", columns)
+    install()
+    told = CliRunner().invoke(app, command(path, metric="views=views:pre=before"), env={"COLUMNS": "200"}).stdout
+    assert "no covariate tells readers apart in every arm" in " ".join(told.split())
+    assert "Adjusted for what readers did before" not in CliRunner().invoke(app, command(path)).stdout
+
+
+def test_a_count_is_never_said_to_fall_by_more_than_all_of_it(tmp_path: Path) -> None:
+    columns = readers()
+    columns["views"][columns["arm"].index("new")] = 100_000
+    path = csv(tmp_path / "t.csv", columns)
+    relative = run(path, "views=views").effects[0].contrast.relative
+    assert relative is not None
+    assert relative.low < -1
+    install()
+    told = CliRunner().invoke(app, command(path, metric="views=views")).stdout
+    assert "−100% to +" in told
+    assert "-100% to +" in run(path, "views=views").to_markdown()
