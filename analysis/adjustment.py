@@ -25,6 +25,7 @@ OWN_SLOPES_ABOVE = 5_000  # readers; below it a slope per arm makes ranges of sk
 COLLINEAR = 1e-10  # share of a covariate's variance that the others leave; below it the covariate says nothing new
 CONSTANT = 1e-24  # sum of squares around the mean, relative to that around zero; exact for integers, rounding for floats
 NOISE = 1e-13  # of the sums of squares a residual is computed from; below it is rounding
+TELLS = "the covariates tell the outcome exactly, so they cannot have been known before"
 
 Floats = npt.NDArray[np.float64]
 Cells = Mapping[tuple[str, int], Moments]
@@ -180,7 +181,7 @@ def adjusted_contrast(found: Adjustment, pair: tuple[str, str], *, plain: Contra
     treated, control = (found.values[arm] for arm in pair)
     contrast = compare(treated, control, level=level, covariance=found.covariance(*pair))
     if contrast.absolute is None:
-        return Adjusted(None, dropped=found.dropped, reason=contrast.reason)
+        return Adjusted(None, dropped=found.dropped, reason=TELLS if contrast.status == "no_variation" else contrast.reason)
     removed = 1 - (contrast.absolute.se / plain.absolute.se) ** 2
     if not removed > 0:
         return Adjusted(None, dropped=found.dropped, reason="the covariates explain no part of the variance")

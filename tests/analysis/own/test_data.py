@@ -548,3 +548,12 @@ def test_a_count_is_never_said_to_fall_by_more_than_all_of_it(tmp_path: Path) ->
     told = CliRunner().invoke(app, command(path, metric="views=views")).stdout
     assert "−100% to +" in told
     assert "-100% to +" in run(path, "views=views").to_markdown()
+
+
+@pytest.mark.parametrize("known", [lambda v: v, lambda v: 2 * v + 3, lambda v: round(0.37 * v, 2)])
+def test_a_figure_that_tells_the_outcome_exactly_is_said_to_and_narrows_nothing(tmp_path: Path, known: Any) -> None:
+    columns = readers()
+    path = csv(tmp_path / "t.csv", {**columns, "before": [known(v) for v in columns["views"]]})
+    effect = run(path, "views=views:pre=before").to_dict()["effects"][0]
+    assert effect["adjusted"] is None
+    assert effect["adjusted_reason"] == "the covariates tell the outcome exactly, so they cannot have been known before"
