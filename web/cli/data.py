@@ -20,7 +20,7 @@ def bring(
     path: Annotated[Path, typer.Argument(help="File or folder.")],
     *,
     mapping: Annotated[
-        Path | None, typer.Option(help='TOML for `table`: unit, zone, and [columns] with role = "name in the file".')
+        Path | None, typer.Option(help='TOML for `table`: unit, zone, and \\[columns] with role = "name in the file".')
     ] = None,
     unit: Annotated[str, typer.Option(help="Of numeric times in a `table`: s, ms or us.")] = "",
     zone: Annotated[str, typer.Option(help="Of written times without an offset in a `table`, such as Europe/Paris.")] = "",

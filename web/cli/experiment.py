@@ -187,7 +187,10 @@ def analyse(
     arm: Annotated[str, typer.Option(help="Column with the arm.")],
     control: Annotated[str, typer.Option(help="The arm the others are compared with.")],
     reader: Annotated[str, typer.Option(help="Column with the reader.")],
-    metric: Annotated[list[str], typer.Option(help="NAME=NUM[/DEN][:pre=COL][:down]; the first one is the goal. Repeat for more.")],
+    metric: Annotated[
+        list[str],
+        typer.Option(help="NAME=NUM or NAME=NUM/DEN, then :pre=COL and :down where needed; the first is the goal. Repeat for more."),
+    ],
     shares: Annotated[str, typer.Option(help="Planned shares, A=.5,B=.5; without them the split cannot be checked.")] = "",
     level: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Of every interval.")] = 0.95,
     until: Annotated[str, typer.Option(help="Last day of the test; rows after it are refused. Needs --date.")] = "",

@@ -30,7 +30,7 @@ def evaluate(
         int | None, typer.Option(help="With ranker: how often signals are computed for all arms; divides 60, 60 when left out.")
     ] = None,
     mapping: Annotated[
-        Path | None, typer.Option(help='TOML for a table: unit, zone, and [columns] with role = "name in the file".')
+        Path | None, typer.Option(help='TOML for a table: unit, zone, and \\[columns] with role = "name in the file".')
     ] = None,
     unit: Annotated[str, typer.Option(help="Of numeric times in a table: s, ms or us.")] = "",
     zone: Annotated[str, typer.Option(help="Of written times without an offset in a table, such as Europe/Paris.")] = "",
