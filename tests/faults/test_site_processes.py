@@ -62,6 +62,7 @@ def check_that_children_end_with_their_master(master: subprocess.Popen[bytes], p
     kept.close()
 
 
+@pytest.mark.long
 def test_d21_reloading_replacing_and_ending_fail_no_reader_and_lose_nothing(home: Path) -> None:
     check_reloads(home, pages=50, each=50, most=30)
 
@@ -94,6 +95,7 @@ def check_reloads(home: Path, *, pages: int, each: int, most: int) -> None:
     assert (found.lost, found.exact, found.integrity) == (0, True, "ok")
 
 
+@pytest.mark.long
 def test_a_stop_reaches_every_process_also_one_that_nobody_has_asked_yet(home: Path) -> None:
     engine = with_experiment(home)
     with serving(home) as (_, port):

@@ -139,6 +139,7 @@ def check_migrations(home: Path) -> None:
         assert store.execute("SELECT count(*) FROM fresh").fetchone()[0] == 50
 
 
+@pytest.mark.long
 def test_d22_four_processes_migrate_an_old_home_at_once(home: Path) -> None:
     check_migrations(home)
 

@@ -63,6 +63,7 @@ def check_claims(home: Path, slots: int) -> None:
     assert sorted(n for some in got for n in some) == list(range(slots))
 
 
+@pytest.mark.long
 def test_d15_three_workers_claim_every_due_time_once(home: Path) -> None:
     check_claims(home, 40)
 
