@@ -35,7 +35,8 @@ class Settings(BaseSettings):
     regime : privacy rules, see /en/privacy.
     pool_hours : articles older than this are not recommended (evergreens are).
     half_life_hours : in which a read loses half its heat; None: 1 from 2,000 reads an hour on, else 24 (`presslab arm half-life`).
-    events_per_second : that ``/e`` takes of a reader in a web process, over four seconds: four times as many at once; tenfold in the demo. Below 13 no batch of 50 can pass.
+    events_per_second : that ``/e`` takes of a reader in a web process, over four seconds: four times as many at once;
+        tenfold in the demo. Below 13 no batch of 50 can pass.
     database_url : of the PostgreSQL database that holds the events (docs/postgresql.md); empty keeps them in the home folder.
     backup_folder : where the daily copies go, best on another disk; empty means ``<home>-backups`` beside the home folder.
     backup_copies : how many are kept, none for longer than 30 days.
