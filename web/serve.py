@@ -9,6 +9,7 @@ import resource
 import signal
 import socket
 import sys
+from collections import Counter
 from typing import Any
 
 from experiments.errors import BusyError, ConfigError
@@ -98,6 +99,7 @@ def server_options(settings: Settings) -> dict[str, Any]:
         "worker_tmp_dir": "/dev/shm" if os.path.isdir("/dev/shm") else None,
         "control_socket_disable": True,
         "forwarder_headers": "",  # a client's SCRIPT_NAME would move every address of the site, or end in a 500
+        "pre_fork": _choose_core,
         "post_fork": _begin,
         "post_worker_init": _watch,
         "worker_exit": _close,
@@ -110,9 +112,22 @@ def _most_connections() -> int:
     return MOST_CONNECTIONS if files == resource.RLIM_INFINITY else min(MOST_CONNECTIONS, files // 2)
 
 
+def _choose_core(arbiter: Any, worker: Any) -> None:
+    """Where there are as many web processes as cores, each keeps to one of its own.
+
+    Threads of Python run one at a time. Spread over the cores they wake one another there, and find nothing in the cache: a fifth of
+    a page's time. With fewer processes the kernel may use what is free.
+    """
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    taken = Counter(sibling.core for sibling in arbiter.WORKERS.values())
+    worker.core = min(cores, key=lambda core: (taken[core], core)) if 1 < len(cores) <= arbiter.num_workers else None
+
+
 def _begin(_arbiter: Any, worker: Any) -> None:
     """Before a web process has threads or an application."""
     _end_with_the_master(worker)
+    if worker.core is not None:
+        os.sched_setaffinity(0, {worker.core})
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(M_ARENA_MAX, 1)  # glibc gives every thread a heap of its own, and each keeps the most it ever needed
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -60,6 +61,32 @@ def check_that_children_end_with_their_master(master: subprocess.Popen[bytes], p
     master.kill()
     assert wait_until(lambda: port_is_free(port), seconds=GENTLE_S / 2)
     kept.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two cores")
+def test_as_many_processes_as_cores_keep_to_one_each_and_so_does_one_that_takes_the_place_of_another(home: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    with serving(settled(home), workers=len(cores)) as (master, _):
+        assert wait_until(lambda: kept_to(master) == [{core} for core in cores])
+        os.kill(killed := children(master.pid)[0], signal.SIGKILL)
+        assert wait_until(lambda: killed not in children(master.pid))
+        assert wait_until(lambda: kept_to(master) == [{core} for core in cores])
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two cores")
+def test_fewer_processes_than_cores_may_use_all_of_them(home: Path) -> None:
+    with serving(settled(home), workers=1) as (master, _):
+        assert kept_to(master) == [os.sched_getaffinity(0)]
+
+
+def settled(home: Path) -> Path:
+    with_experiment(home)
+    return home
+
+
+def kept_to(master: subprocess.Popen[bytes]) -> list[set[int]]:
+    """The cores that each web process may use, the lowest first."""
+    return sorted((os.sched_getaffinity(pid) for pid in children(master.pid)), key=min)
 
 
 @pytest.mark.long
