@@ -12,7 +12,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 ENTRY = struct.Struct("=dd")
 
@@ -21,6 +21,7 @@ class Timed(sqlite3.Connection):
     """Keeps how long each COMMIT took: the log is written and synced in it."""
 
     folder: Path
+    files: ClassVar[dict[int, int]] = {}  # of each process, kept open: pages are timed on this site, too
 
     def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
         if sql != "COMMIT":
@@ -28,8 +29,9 @@ class Timed(sqlite3.Connection):
         begun = time.monotonic()
         done = super().execute(sql)
         took = time.monotonic() - begun
-        with (self.folder / str(os.getpid())).open("ab") as file:
-            file.write(ENTRY.pack(begun, took))
+        if (file := self.files.get(os.getpid())) is None:
+            file = self.files[os.getpid()] = os.open(self.folder / str(os.getpid()), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.write(file, ENTRY.pack(begun, took))
         return done
 
 
