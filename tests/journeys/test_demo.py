@@ -19,6 +19,8 @@ from experiments.serving.publish import signal_versions
 from experiments.tables import control_engine
 from web.demo.archive import archived
 
+pytestmark = pytest.mark.long
+
 
 def demo(home: Path, *arguments: str) -> dict[str, Any]:
     with socket.socket() as probe:
