@@ -109,7 +109,11 @@ def test_before_the_end_there_are_counts_but_no_range(client: FlaskClient) -> No
 
 def test_an_untrusted_report_is_greyed_and_puts_the_failed_check_first(client: FlaskClient) -> None:
     page = open_page(client, "/experiment/sport-box")
-    assert len(page.all("section", "distrusted")) == 2
+    assert len(page.all("section", "distrusted")) == 3
+    assert "Not ranked: a check above failed" in page.text
+    assert "Knowing everything now" not in page.text
+    assert 'aria-label="Studies"' not in client.get("/console/en/experiment/sport-box").text
+    assert 'aria-label="Studies"' in client.get("/console/en/experiment/related").text
     first = page.one("ul", "checks").all("li")[0]
     assert "Traffic split" in first.text
     assert first.one("span", "mark").attributes["aria-label"] == "failed"
