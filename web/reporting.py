@@ -17,7 +17,7 @@ from analysis.observed import observe
 from analysis.report import Report, build_report
 from analysis.totals import totals
 from experiments.clock import moment, to_us
-from experiments.errors import ExperimentError
+from experiments.errors import BusyError, ExperimentError
 from experiments.events.store import balance, last_seq, read_store, store_path
 from experiments.experiment import Experiment, Phase
 from experiments.files import read_json, replace_json
@@ -32,7 +32,14 @@ ASSIGNMENT = Path("checks") / "assignment.json"  # what the monthly job of assig
 
 
 def current_report(home: Path, record: Record, *, until_us: int, source: str) -> Report:
-    """Return the report of an experiment as of now, or as of its stop."""
+    """Return the report of an experiment as of now, or as of its stop; begun anew once when sealed events are rewritten meanwhile."""
+    try:
+        return _report(home, record, until_us=until_us, source=source)
+    except BusyError:
+        return _report(home, record, until_us=until_us, source=source)
+
+
+def _report(home: Path, record: Record, *, until_us: int, source: str) -> Report:
     if record.started_at is None:
         raise ExperimentError(f"experiment '{record.experiment.name}' is a draft; it has no readers yet.", "Start it first.")
     cut = until_us if record.stopped_at is None else min(until_us, to_us(record.stopped_at))

@@ -13,7 +13,7 @@ import ibis
 import pyarrow as pa
 
 from experiments.errors import DataError
-from experiments.events.sealed import DAY_US, SHARDS, damaged, shard_of, spill_folder
+from experiments.events.sealed import DAY_US, SHARDS, shard_of, spill_folder
 from experiments.events.tail import FACTS, SLOT_KINDS, Tail
 
 __all__ = ["arrow", "bound", "compiled", "evaluate", "query", "run", "sql"]
@@ -135,7 +135,7 @@ def _engine(tail: Tail, needs: Mapping[str, Collection[str]], *, sharded: bool =
             yield engine
         except duckdb.Error as error:
             _opened.cache_clear()  # some errors leave an engine that answers nothing any more
-            damaged(tail.partitions)
+            tail.unreadable()
             raise DataError(f"the events could not be read: {error}", "Free memory or disk space, then try again.") from error
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.errors import BusyError, DataError
 from experiments.events.engine import Store
 from experiments.events.reading import WHOLE_STORE_S
-from experiments.events.sealed import DAY_US, Partition, partitions, present
+from experiments.events.sealed import DAY_US, Partition, damaged, partitions, present
 from experiments.events.store import last_seq, read_store, store_path
 
 __all__ = ["FACTS", "Column", "Tail", "open_tail"]
@@ -75,6 +76,25 @@ class Tail:
     experiment: str = ""
     kept: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
+    def unreadable(self) -> None:
+        """Say why a sealed file could not be read.
+
+        Raises
+        ------
+        BusyError
+            A file was written anew, or went, since this snapshot was taken: a reader was erased, or a day is past its time.
+        DataError
+            The content of a file is not what was sealed.
+        """
+        if self.store:
+            with closing(read_store(store_path(self.home))) as store:
+                named = {partition.path for partition in partitions(store, self.home)}
+            if not named.issuperset(partition.path for partition in self.partitions):
+                raise BusyError(
+                    "sealed events were written anew while they were read (a reader was erased, or a day is past its time).", "Ask again."
+                )
+        damaged(self.partitions)
+
     @property
     def last_seq(self) -> int:
         """Number of the last event that was stored, 0 for an empty store."""
@@ -116,6 +136,8 @@ def open_tail(home: Path, *, until_us: int, source: str | None, experiment: str 
     ------
     DataError
         A file of sealed events is missing or was cut.
+    BusyError
+        A file was written anew at this moment.
     """
     if not store_path(home).exists():
         yield Tail(home, None, (), until_us, source, experiment)
@@ -123,5 +145,11 @@ def open_tail(home: Path, *, until_us: int, source: str | None, experiment: str 
     with closing(read_store(store_path(home), longest_s=WHOLE_STORE_S)) as store:
         store.snapshot()
         sealed = [one for one in partitions(store, home) if one.day * DAY_US < until_us]
-        chosen = present([one for one in sealed if (one.source == source if source else one.source != "canary")])
-        yield Tail(home, store, chosen, until_us, source, experiment)
+        chosen = tuple(one for one in sealed if (one.source == source if source else one.source != "canary"))
+        tail = Tail(home, store, chosen, until_us, source, experiment)
+        try:
+            present(chosen)
+        except DataError:
+            tail.unreadable()
+            raise
+        yield tail

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from experiments.errors import DataError
+from experiments.errors import BusyError, DataError
 from experiments.events import lake, sealed_days, sealed_files, sealing
 from experiments.events.engine import ADD_OUTCOME
 from experiments.events.erase import erase_reader
@@ -399,6 +399,17 @@ def damage(path: Path, how: str) -> None:
         "cut": lambda: path.write_bytes(data[:-9]),
         "overwritten": lambda: path.write_bytes(b"\0" * len(data)),
     }[how]()
+
+
+def test_events_that_are_written_anew_while_they_are_read_are_told_from_damaged_ones(tmp_path: Path) -> None:
+    send(tmp_path, a_week(5)[:100])
+    sealed_until(tmp_path, 2)
+    with open_tail(tmp_path, until_us=LATER, source="live") as tail:
+        with Loader(tmp_path, clock=lambda: START) as loader:
+            expire(tmp_path, until_us=START + 9 * DAY, days=4, loader=loader)
+        with pytest.raises(BusyError, match="written anew while they were read"):
+            query(tail, 'SELECT count(*) FROM "view"', {"view": ("issued_at",)})
+    lake.reads(tmp_path, until_us=LATER)
 
 
 @pytest.mark.parametrize("how", ["gone", "cut", "overwritten", "replaced"])

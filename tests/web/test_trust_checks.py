@@ -14,6 +14,10 @@ import pytest
 from flask.testing import FlaskClient
 
 from experiments.clock import moment
+from experiments.events import lake
+from experiments.events.erase import erase_reader
+from experiments.events.loader import Loader
+from experiments.events.sealing import seal
 from experiments.experiment import Arm, Experiment
 from experiments.files import read_json, replace_json
 from experiments.lifecycle import Step, draft, ramp, start, stop
@@ -255,3 +259,18 @@ def test_what_assigning_anew_found_stands_on_the_health_page(tmp_path: Path) -> 
 def test_the_monthly_run_is_on_the_timetable() -> None:
     job = job_named(timetable(Settings()), "assignment")
     assert (job.schedule(), job.command[0]) == ("every 30 days", "web.assignment_job")
+
+
+@pytest.mark.long  # an erasure waits ten seconds for whoever reads
+def test_a_report_begins_anew_when_a_reader_is_erased_while_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loader(world(tmp_path), clock=lambda: START) as loader:
+        seal(tmp_path, until_us=START + 12 * DAY, loader=loader)
+    evaluate, gone = lake.evaluate, next(iter(readers_of(PLAN, "front")))
+
+    def meanwhile(*asked: Any) -> Any:
+        monkeypatch.setattr(lake, "evaluate", evaluate)
+        erase_reader(tmp_path, gone, until_us=START + 13 * DAY)
+        return evaluate(*asked)
+
+    monkeypatch.setattr(lake, "evaluate", meanwhile)
+    assert [arm["readers"] for arm in report(tmp_path)["arms"]] == [150, 149]
