@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,6 +98,8 @@ class Line:
         with self.changed:
             if not self.waiting and not self.closing:
                 self.changed.wait(tick_s)
+        time.sleep(0)  # threads that are about to append do so first: one commit for several pages
+        with self.changed:
             batches, self.waiting, self.events, self.size = self.waiting, [], 0, 0
             return None if self.closing and not batches else batches
 
