@@ -24,6 +24,7 @@ check: install-test      ## lint, types, layers, doctests
 
 bench: install-test      ## ratios to peers and to the machine's limits (ARGS=PYTHON of an environment with growthbook)
 	$(BIN)/python -m tests.benchmarks $(ARGS)
+	$(BIN)/python -m tests.benchmarks.serving
 	$(BIN)/python -m tests.benchmarks.arms
 
 soak: install-test       ## an hour of load: memory flat, nothing lost (ARGS=minutes)

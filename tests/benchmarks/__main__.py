@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from flask import Flask, render_template_string
 from rich.console import Console
 from rich.table import Table
 
@@ -19,13 +18,9 @@ from experiments.events.ids import PageViews, event_id
 from experiments.events.outbox import Outbox
 from tests.benchmarks.assigning import assign_rows
 from tests.benchmarks.events_to_effects import event_rows
-from tests.benchmarks.loading import ingest_rows, loading_rows
+from tests.benchmarks.loading import loading_rows
 from tests.benchmarks.moments import moment_rows, statistics_row
 from tests.benchmarks.visible import visible_rows
-from tests.web.site_fixture import PHONE, Stand
-
-AGENT = {"User-Agent": PHONE["User-Agent"]}
-
 
 Timed = tuple[Callable[[], object], int, int]  # a call, how often per round, and how many things one call does
 
@@ -66,29 +61,14 @@ def appends(folder: Path, *, batch: int) -> tuple[float, float]:
         os.close(descriptor)
 
 
-def pages(folder: Path) -> tuple[float, float]:
-    """Article pages with a heuristic slate and durable exposures, and a bare Flask page of the same size."""
-    stand = Stand(folder / "home")
-    client = stand.reader_in("front")
-    path = f"/en/article/{stand.article}"
-    text = client.get(path, headers=AGENT).text
-    bare = Flask("bare")
-    bare.add_url_rule("/", "page", lambda: render_template_string("{{ text|safe }}", text=text))
-    other = bare.test_client()
-    rates = side_by_side((lambda: client.get(path, headers=AGENT), 40, 1), (lambda: other.get("/"), 120, 1))
-    stand.site.close()
-    return rates
-
-
 def main(growthbook: Path | None = None) -> None:
     """Print the table; ``growthbook`` is the interpreter of an environment with that SDK (``make bench ARGS=PYTHON``)."""
     table = Table("what", "per second", "limit or peer", "per second ", "ratio", box=None, header_style="bold")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [_row(f"durable append, {n} event(s) a call", appends(folder, batch=n), "fdatasync of 512 B") for n in (1, 50)]
-        rows.append(_row("article page, slate, durable exposure", pages(folder), "bare Flask page of the same size"))
         rows += assign_rows(growthbook)
-        rows += [*loading_rows(), *ingest_rows(), *visible_rows()]
+        rows += [*loading_rows(), *visible_rows()]
         rows += moment_rows(folder)
         rows += event_rows()
     rows.append(statistics_row())

@@ -18,6 +18,7 @@ from experiments.lifecycle import Step, publish_plan, stop
 from tests.faults.harness import ROOT, verdict
 from tests.faults.site import ARTICLES, Visitor, begin, children, enrolled, serving, wait_until, with_experiment
 
+TWO_CORES = pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two cores")
 GENTLE_S = 10  # what gunicorn grants connections that are merely kept open
 
 
@@ -62,7 +63,7 @@ def check_that_children_end_with_their_master(master: subprocess.Popen[bytes], p
     kept.close()
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two cores")
+@TWO_CORES
 def test_as_many_processes_as_cores_keep_to_one_each_and_so_does_one_that_takes_the_place_of_another(home: Path) -> None:
     cores = sorted(os.sched_getaffinity(0))
     with serving(settled(home), workers=len(cores)) as (master, _):
@@ -72,7 +73,7 @@ def test_as_many_processes_as_cores_keep_to_one_each_and_so_does_one_that_takes_
         assert wait_until(lambda: kept_to(master) == [{core} for core in cores])
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="needs Linux and two cores")
+@TWO_CORES
 def test_fewer_processes_than_cores_may_use_all_of_them(home: Path) -> None:
     with serving(settled(home), workers=1) as (master, _):
         assert kept_to(master) == [os.sched_getaffinity(0)]
