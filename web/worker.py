@@ -239,6 +239,8 @@ class Worker:
             if asked:
                 erased = erase_readers(self.home, asked.values(), until_us=self.clock(), loader=self.loader)
                 log.info("readers were erased: %s, with %s events", len(asked), erased.rows)
+                if not erased.wiped:
+                    raise BusyError("somebody who reads the events keeps old pages from being overwritten.", "It is tried again.")
             for path, reader in asked.items():
                 self.operations.forget(reader)
                 path.unlink()

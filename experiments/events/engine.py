@@ -79,7 +79,10 @@ class Store(Protocol):
         """Yield a SQLite connection whose table ``event`` holds (at least) these events; ``folder`` may be used for it."""
 
     def wipe(self) -> bool:
-        """Rewrite what was deleted; False when something kept old pages from being overwritten."""
+        """Rewrite what was deleted; False when somebody who reads kept old pages from being overwritten: who writes does not wait long."""
+
+    def empty_log(self, *, wait_ms: int = 0) -> bool:
+        """Copy a log beside the store into it and empty it, so far as nobody reads it; False when somebody does."""
 
     def check(self) -> str:
         """Return what is wrong with the store, in words; "ok" if nothing is."""

@@ -37,7 +37,7 @@ class Erased:
     ----------
     rows : events deleted from the store and from sealed files. dead_letters : payloads deleted. imported : rows deleted from partitions.
     outboxes_left : files that may still hold the reader, because their owner did not start a new one in time.
-    wiped : False when a long-running reader of the store kept old pages from being overwritten; run it again.
+    wiped : False when somebody who reads the store kept old pages from being overwritten; run it again.
     """
 
     rows: int

@@ -57,8 +57,9 @@ CREATE TABLE erased(key BLOB PRIMARY KEY, at INTEGER NOT NULL);
 {SEALED}
 PRAGMA user_version={VERSION};
 """
+WAIT_MS, WIPE_WAIT_MS = 5_000, 500  # of a writer for another one; for whoever reads what an erasure overwrites
 WRITER_PRAGMAS = (
-    *("journal_mode=WAL", "synchronous=FULL", "busy_timeout=5000", "foreign_keys=ON", "trusted_schema=OFF", "cell_size_check=ON"),
+    *("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={WAIT_MS}", "foreign_keys=ON", "trusted_schema=OFF", "cell_size_check=ON"),
     *("mmap_size=0", "secure_delete=ON", "wal_autocheckpoint=0", "fullfsync=1"),
 )
 READER_PRAGMAS = ("query_only=ON", "trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0")
@@ -109,7 +110,14 @@ class SqliteStore(sqlite3.Connection):
     def wipe(self) -> bool:
         # secure_delete alone leaves copies of cells that moved between pages before they were deleted
         self.execute("VACUUM")
-        return bool(self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+        return self.empty_log(wait_ms=WIPE_WAIT_MS)
+
+    def empty_log(self, *, wait_ms: int = 0) -> bool:
+        self.execute(f"PRAGMA busy_timeout={wait_ms}")
+        try:
+            return bool(self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+        finally:
+            self.execute(f"PRAGMA busy_timeout={WAIT_MS}")
 
     def check(self) -> str:
         return str(self.execute("PRAGMA quick_check").fetchone()[0])

@@ -102,6 +102,19 @@ def test_outboxes_of_living_processes_are_emptied_too(tmp_path: Path) -> None:
     assert [(row.stored, row.erased, row.exact) for row in balance(tmp_path)] == [(2, 1, True)]
 
 
+def test_what_somebody_still_reads_is_said_and_wiped_when_the_erasure_is_repeated(tmp_path: Path, either_engine: str) -> None:
+    send(tmp_path, [view(1, READER), view(2, "other-1")])
+    reading = read_store(store_path(tmp_path))
+    reading.snapshot()
+    assert reading.execute("SELECT count(*) FROM event").fetchone() == (2,)
+    assert not erase_reader(tmp_path, READER, until_us=START).wiped
+    assert bool(hits(tmp_path, READER)) == (either_engine == "sqlite")
+    reading.close()
+    erased = erase_reader(tmp_path, READER, until_us=START)
+    assert (erased.rows, erased.wiped) == (0, True)
+    assert hits(tmp_path, READER) == []
+
+
 class CountingLoader(Loader):
     """Counts how often the store was written anew."""
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -347,6 +348,26 @@ def test_what_a_killed_process_left_unfinished_is_swept(tmp_path: Path, loader: 
         (folder / name).write_bytes(b"")
     loader.drain()
     assert list(folder.iterdir()) == []
+
+
+def test_passes_do_not_wait_for_somebody_who_reads_the_store(tmp_path: Path, loader: Loader) -> None:
+    """A report reads for half a minute, and every pass that found nothing waited five seconds for it."""
+    send_to = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)
+    send_to.append([view(0)])
+    loader.drain()
+    reading = read_store(store_path(tmp_path))
+    reading.snapshot()
+    assert reading.execute("SELECT count(*) FROM event").fetchone() == (1,)
+    passes = threading.Thread(target=lambda: [(send_to.append([view(n)]), loader.drain()) for n in range(1, 21)])
+    passes.start()
+    passes.join(timeout=20)
+    assert not passes.is_alive()
+    reading.close()
+    assert rows(tmp_path, "SELECT count(*) FROM event") == [(21,)]
+    send_to.close()
+    loader.drain()
+    log = tmp_path / "events.db-wal"
+    assert not log.exists() or log.stat().st_size == 0
 
 
 def test_late_events_are_stored_and_counted(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from analysis.failing import Met
+from experiments.errors import BusyError
 from experiments.events.backup import back_up
-from experiments.events.store import open_store, store_path
+from experiments.events.store import open_store, read_store, store_path
 from experiments.ladder import ladder_of
 from tests.events.story import START, send
 from tests.web.test_ladder import engine as engine  # a fixture
@@ -98,6 +99,17 @@ def test_a_reader_who_is_erased_without_a_worker_is_forgotten_too(tmp_path: Path
     done = CliRunner().invoke(app, ["data", "erase", "r3", "--yes", "--home", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert kept(tmp_path, engine) == 8
+
+
+def test_whoever_erases_by_hand_is_told_that_old_pages_are_still_read(tmp_path: Path) -> None:
+    send(tmp_path, pages(readers=range(9)))
+    erase = ["data", "erase", "r3", "--yes", "--home", str(tmp_path)]
+    with closing(read_store(store_path(tmp_path))) as reading:
+        reading.snapshot()
+        assert reading.execute("SELECT count(*) FROM event").fetchone()
+        told = CliRunner().invoke(app, erase)
+        assert isinstance(told.exception, BusyError), told.output
+    assert CliRunner().invoke(app, erase).exit_code == 0
 
 
 def test_copies_do_not_carry_what_can_be_counted_again(tmp_path: Path, engine: Engine, operations: Operations) -> None:

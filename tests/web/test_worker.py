@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +18,7 @@ from experiments.errors import BusyError, PresslabError
 from experiments.events.outbox import Outbox
 from experiments.events.sealed import sealed_folder
 from experiments.events.sealing import seal
-from experiments.events.store import balance
+from experiments.events.store import balance, read_store, store_path
 from experiments.files import replace_json
 from experiments.migrate import migrate
 from experiments.settings import Settings
@@ -223,6 +224,19 @@ def test_jobs_that_wait_for_each_other_leave_room_for_looks_and_requests(worker:
         over.set()
         worker.stopping.set()
         thread.join(timeout=10)
+
+
+def test_an_erasure_is_not_done_before_old_pages_are_overwritten(worker: Worker) -> None:
+    with closing(read_store(store_path(worker.home))) as reading:
+        reading.snapshot()
+        assert reading.execute("SELECT count(*) FROM event").fetchone()
+        replace_json(worker.home / "erase" / "one.json", {"reader": "r", "asked_us": 0})
+        worker._erase()
+        assert "old pages" in worker.faults["erasure"]
+        assert (worker.home / "erase" / "one.json").exists()
+    worker._erase_from = 0.0
+    worker._erase()
+    assert (worker.faults, list((worker.home / "erase").iterdir())) == ({}, [])
 
 
 def test_an_erasure_that_cannot_be_done_is_told_and_events_go_on(worker: Worker) -> None:
