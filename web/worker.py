@@ -237,10 +237,8 @@ class Worker:
         try:
             asked = {path: read_json(path)["reader"] for path in sorted((self.home / "erase").glob("*.json"))[:MOST_ERASED]}
             if asked:
-                erased = erase_readers(self.home, asked.values(), until_us=self.clock(), loader=self.loader)
+                erased = erase_readers(self.home, asked.values(), until_us=self.clock(), loader=self.loader).sure()
                 log.info("readers were erased: %s, with %s events", len(asked), erased.rows)
-                if not erased.wiped:
-                    raise BusyError("somebody who reads the events keeps old pages from being overwritten.", "It is tried again.")
             for path, reader in asked.items():
                 self.operations.forget(reader)
                 path.unlink()

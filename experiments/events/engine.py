@@ -81,8 +81,8 @@ class Store(Protocol):
     def wipe(self) -> bool:
         """Rewrite what was deleted; False when somebody who reads kept old pages from being overwritten: who writes does not wait long."""
 
-    def empty_log(self, *, wait_ms: int = 0) -> bool:
-        """Copy a log beside the store into it and empty it, so far as nobody reads it; False when somebody does."""
+    def copy_log(self, *, empty: bool, wait_ms: int = 0) -> bool:
+        """Copy a log beside the store into it, and empty it if asked to, so far as nobody reads it; False when somebody does."""
 
     def check(self) -> str:
         """Return what is wrong with the store, in words; "ok" if nothing is."""

@@ -46,6 +46,12 @@ class Erased:
     outboxes_left: int
     wiped: bool
 
+    def sure(self) -> Erased:
+        """Return this, or raise BusyError when old pages may still hold the readers."""
+        if not self.wiped:
+            raise BusyError("somebody who reads the events keeps old pages from being overwritten.", "A worker tries again after a minute; without one, erase again.")
+        return self
+
 
 def erase_reader(home: Path, reader: str, *, until_us: int, loader: Loader | None = None) -> Erased:
     """Delete a reader everywhere and refuse their later events; as :func:`erase_readers`."""

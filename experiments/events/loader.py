@@ -296,7 +296,5 @@ class Loader:
     def _checkpoint(self, *, idle: bool) -> None:
         log = self._home / "events.db-wal"
         size = log.stat().st_size if log.exists() else 0
-        if size and idle:
-            self._store.empty_log()
-        elif size > CHECKPOINT_BYTES:
-            self._store.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        if size and (idle or size > CHECKPOINT_BYTES):
+            self._store.copy_log(empty=idle)

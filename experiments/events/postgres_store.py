@@ -162,7 +162,7 @@ class PostgresStore:
             self.execute(WRITER)
         return True
 
-    def empty_log(self, *, wait_ms: int = 0) -> bool:  # noqa: ARG002 - the server does it
+    def copy_log(self, *, empty: bool, wait_ms: int = 0) -> bool:  # noqa: ARG002 - the server does it
         return True
 
     def check(self) -> str:

@@ -92,7 +92,7 @@ def adopt(home: Path, loader: Loader) -> list[str]:
 
 
 def clear(loader: Loader) -> int:
-    """Delete rows that are in sealed files, in chunks; returns how many."""
+    """Delete rows that are in sealed files, in chunks, and load what arrives between them; returns how many."""
     deleted = 0
     while True:
         with loader.transaction() as store:
@@ -105,6 +105,7 @@ def clear(loader: Loader) -> int:
             if gone < CHUNK:
                 store.execute("UPDATE sealed SET cleared = 1 WHERE day = ? AND source = ?", row[:2])
             deleted += gone
+        loader.load()  # events that came meanwhile do not wait for the last chunk
 
 
 def _write_here(home: Path, until_us: int) -> None:

@@ -110,12 +110,12 @@ class SqliteStore(sqlite3.Connection):
     def wipe(self) -> bool:
         # secure_delete alone leaves copies of cells that moved between pages before they were deleted
         self.execute("VACUUM")
-        return self.empty_log(wait_ms=WIPE_WAIT_MS)
+        return self.copy_log(empty=True, wait_ms=WIPE_WAIT_MS)
 
-    def empty_log(self, *, wait_ms: int = 0) -> bool:
+    def copy_log(self, *, empty: bool, wait_ms: int = 0) -> bool:
         self.execute(f"PRAGMA busy_timeout={wait_ms}")
         try:
-            return bool(self.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
+            return bool(self.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if empty else 'PASSIVE'})").fetchone()[0] == 0)
         finally:
             self.execute(f"PRAGMA busy_timeout={WAIT_MS}")
 

@@ -28,7 +28,8 @@ from experiments.events.event import Event
 from experiments.events.export import export_reader
 from experiments.events.lake_shown import clicks_without_exposure, exposure_groups, exposures_left_out
 from experiments.events.lake_tables import _cursor, arrow, evaluate, query
-from experiments.events.loader import Loader
+from experiments.events.loader import MOST, Loaded, Loader
+from experiments.events.outbox import Outbox
 from experiments.events.retention import expire
 from experiments.events.sealed import Partition, partitions, sealed_folder
 from experiments.events.sealing import seal
@@ -36,7 +37,7 @@ from experiments.events.store import balance, read_store, store_path
 from experiments.events.tail import FACTS, open_tail
 from experiments.experiment import Arm, Experiment
 from experiments.metric import built_in
-from tests.events.story import DAY, MINUTE, START, Story, send
+from tests.events.story import DAY, MINUTE, SMALL, START, Story, send, view
 from tests.events.test_erase import hits
 from tests.events.test_tail import degrade
 
@@ -137,6 +138,30 @@ def files(home: Path) -> tuple[Partition, ...]:
 def kept(home: Path) -> int:
     with closing(read_store(store_path(home))) as store:
         return int(store.execute("SELECT count(*) FROM event").fetchone()[0])
+
+
+@EITHER_ENGINE
+def test_events_that_come_while_a_day_is_cleared_do_not_wait_for_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    send(tmp_path, [view(n) for n in range(90)])
+    monkeypatch.setattr(sealing, "CHUNK", 20)
+    outbox, cleared = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL), []
+
+    class Visited(Loader):
+        """Somebody opens a page whenever events are loaded."""
+
+        def load(self, *, most: int = MOST) -> Loaded:
+            outbox.append([view(1_000 + len(cleared))])
+            loaded = super().load(most=most)
+            cleared.append(loaded.stored)
+            return loaded
+
+    with Visited(tmp_path, clock=lambda: START) as loader:
+        sealed_folder(tmp_path).mkdir(parents=True)
+        sealed_days.write_days(tmp_path, LATER)
+        assert len(sealing.adopt(tmp_path, loader)) == 1
+        assert sealing.clear(loader) == 90
+    outbox.close()
+    assert cleared == [1] * 5  # after each chunk
 
 
 @settings(max_examples=1, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -83,7 +83,6 @@ def erase(
 ) -> None:
     """Erase everything held about one reader."""
     from experiments.clock import system_clock
-    from experiments.errors import BusyError
     from experiments.events.erase import erase_reader
     from experiments.events.export import export_reader
     from experiments.settings import load_settings
@@ -97,8 +96,7 @@ def erase(
     erased = erase_reader(folder, reader, until_us=system_clock())
     forget(folder, reader)  # no worker has the counts open: it would have the store
     say(f"{erased.rows:,} events erased; later events of this reader are refused.")
-    if not erased.wiped:
-        raise BusyError("somebody who reads the events keeps old pages from being overwritten.", "Erase the reader again in a minute.")
+    erased.sure()
 
 
 @data.command("replay")
