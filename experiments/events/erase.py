@@ -49,7 +49,10 @@ class Erased:
     def sure(self) -> Erased:
         """Return this, or raise BusyError when old pages may still hold the readers."""
         if not self.wiped:
-            raise BusyError("somebody who reads the events keeps old pages from being overwritten.", "A worker tries again after a minute; without one, erase again.")
+            raise BusyError(
+                "somebody who reads the events keeps old pages from being overwritten.",
+                "A worker tries again after a minute; without one, erase again.",
+            )
         return self
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from experiments.errors import BusyError
+from experiments.errors import BusyError, PresslabError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
 from experiments.events.outbox_file import OutboxFile, copy_outbox, outbox_files
@@ -279,6 +280,23 @@ def test_a_second_loader_is_refused_while_the_first_lives(tmp_path: Path, loader
         assert second.drain().moved == 0
     loader._store = open_store(store_path(tmp_path))
     loader._lock = os.open(tmp_path / "loader.lock", os.O_RDWR)
+
+
+def test_a_loader_that_could_not_open_the_store_keeps_no_other_out(
+    tmp_path: Path, either_engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = os.environ.get("PRESSLAB_DATABASE_URL")
+    if good is None:
+        store_path(tmp_path).write_bytes(b"no database" * 1_000)
+    else:
+        monkeypatch.setenv("PRESSLAB_DATABASE_URL", "postgresql://127.0.0.1:1/none")
+    with pytest.raises((PresslabError, sqlite3.DatabaseError)):
+        Loader(tmp_path, clock=lambda: START)
+    if good is None:
+        store_path(tmp_path).unlink()
+    else:
+        monkeypatch.setenv("PRESSLAB_DATABASE_URL", good)
+    Loader(tmp_path, clock=lambda: START).close()
 
 
 def test_a_loader_that_lost_the_lease_writes_nothing(tmp_path: Path, loader: Loader) -> None:

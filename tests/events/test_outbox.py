@@ -3,12 +3,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
@@ -17,7 +21,7 @@ from experiments.errors import OutboxError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits, request_rotation
 from experiments.events.outbox_file import OutboxFile, outbox_files, owner_alive, read_part
-from experiments.events.outbox_queue import in_words
+from experiments.events.outbox_queue import Batch, in_words
 from tests.events.story import SMALL, START, view
 from tests.faults import harness
 
@@ -157,6 +161,46 @@ def test_three_failed_commits_within_a_minute_give_up(folder: Path) -> None:
     assert not outbox.ready
     with pytest.raises(OutboxError, match="closed"):
         outbox.append([view(9)])
+
+
+def test_only_failures_within_one_minute_give_up(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1e6]
+    monkeypatch.setattr("experiments.events.outbox.time", SimpleNamespace(monotonic=lambda: now[0]))
+    gone = threading.Event()
+    outbox = Outbox(folder, clock=lambda: START, limits=SMALL, give_up=gone.set)
+    folder.rmdir()
+
+    def fails(at_s: float) -> None:
+        now[0] = 1e6 + at_s
+        with pytest.raises(OutboxError, match="commit failed"):
+            outbox.append([view(1)])
+
+    for at_s in (0, 30, 61, 119):  # any two of them within a minute, no three
+        fails(at_s)
+    assert not gone.is_set()
+    fails(121)  # 61, 119, 121
+    assert gone.wait(5)
+
+
+def test_whoever_waits_when_an_outbox_gives_up_is_refused_and_not_acknowledged(folder: Path) -> None:
+    outbox = Outbox(folder, clock=lambda: START, limits=SMALL)
+    line, failed = outbox._line(), OutboxFailed("commit", "a commit failed.", "")
+    waiting = [Batch([b"1"], Counter(), 1), Batch([b"2"], Counter(), 1)]
+    with line.changed:
+        for batch in waiting:
+            line.admit(batch, SMALL)
+    line.error = failed
+    outbox._stop(line)
+    assert [(batch.done.is_set(), batch.error) for batch in waiting] == [(True, failed)] * 2
+
+
+def test_a_process_that_forgets_to_close_its_outbox_still_ends(folder: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from experiments.events.outbox import Outbox; from tests.events.story import START, view;"
+        "Outbox(Path(sys.argv[1]), clock=lambda: START).append([view(1)])"
+    )
+    subprocess.run([sys.executable, "-c", program, str(folder)], check=True, timeout=60)
+    assert entries(folder) == 1
 
 
 @pytest.mark.parametrize("n", [1, 3, 255, 256, 257, 600])
