@@ -21,6 +21,7 @@ __all__ = [
     "OutboxError",
     "PresslabError",
     "StoreDownError",
+    "as_sentence",
     "listed",
     "nearest",
 ]
@@ -140,6 +141,22 @@ def nearest(word: str, known: Iterable[str]) -> str:
     close = get_close_matches(word, names, n=1)
     start = f"did you mean '{close[0]}'? Known" if close else "known"  # goes on behind a semicolon
     return f"{start}: {', '.join(names) or 'none'}."
+
+
+def as_sentence(error: Exception) -> str:
+    """Return an error as a page shows it: what a person can act on begins like a sentence, its code comes last.
+
+    Examples
+    --------
+    >>> as_sentence(BusyError("another loader took over.", "This one must stop."))
+    'Another loader took over. This one must stop. (P090)'
+    >>> as_sentence(ValueError("no number"))
+    'ValueError: no number'
+    """
+    if not isinstance(error, PresslabError):
+        return f"{type(error).__name__}: {error}"
+    said = str(error).removeprefix(f"{error.code} ")
+    return f"{said[:1].upper()}{said[1:]} ({error.code})"
 
 
 def listed(faults: Sequence[str]) -> list[str]:

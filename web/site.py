@@ -15,7 +15,7 @@ from flask import Request, Response
 
 from experiments.assignment import Assignment, assign, reader_key
 from experiments.clock import Clock, clock_of, moment
-from experiments.errors import OutboxError
+from experiments.errors import OutboxError, as_sentence
 from experiments.events.ids import PageClaims, PageViews, TokenError
 from experiments.events.outbox import Outbox
 from experiments.experiment import Experiment
@@ -117,7 +117,7 @@ class NewsSite:
                 self.serving.tell(self.published.plan, self.published.bundles)
             except Exception as error:  # the health page names it; the next look that succeeds takes it away
                 log.exception("looking for published changes failed; the last good state stays in use")
-                self.published = replace(self.published, faults={**self.published.faults, "published": f"{type(error).__name__}: {error}"})
+                self.published = replace(self.published, faults={**self.published.faults, "published": as_sentence(error)})
 
     def close(self) -> None:
         self._stop.set()

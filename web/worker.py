@@ -21,7 +21,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy import Engine
 
 from experiments.clock import Clock, FileClock, clock_of, moment
-from experiments.errors import BusyError, DataError
+from experiments.errors import BusyError, DataError, as_sentence
 from experiments.events.asking import answer_requests
 from experiments.events.erase import erase_readers
 from experiments.events.loader import Loader
@@ -171,7 +171,7 @@ class Worker:
         except Exception as error:  # the run table is where a failing job is seen; the worker goes on
             if not self.stopping.is_set():
                 log.exception("job %s failed", job.name)
-            return Outcome("failed", f"{type(error).__name__}: {error}", 1)
+            return Outcome("failed", as_sentence(error), 1)
 
     def _outside(self, job: Job, until_us: int | None = None) -> Outcome:
         """Run a job in a fresh process, niced, with a limit of memory, killed after its longest time; up to the moment it begins, if none is given."""
@@ -278,7 +278,7 @@ class Worker:
 
     def _tell_of(self, part: str, error: Exception) -> None:
         """Keep a fault for the heartbeat, and log it once: a database may be away for hours."""
-        said = f"{type(error).__name__}: {error}"
+        said = as_sentence(error)
         if self.faults.get(part) != said:
             log.exception("%s failed", part)
         self.faults[part] = said
