@@ -299,6 +299,13 @@ def test_a_loader_that_could_not_open_the_store_keeps_no_other_out(
     Loader(tmp_path, clock=lambda: START).close()
 
 
+def test_a_closed_loader_writes_nothing_and_says_so(tmp_path: Path, loader: Loader) -> None:
+    loader.close()
+    loader.close()
+    with Loader(tmp_path, clock=lambda: START), pytest.raises(BusyError, match="closed"), loader.transaction():
+        pytest.fail("a closed loader began to write")
+
+
 def test_a_loader_that_lost_the_lease_writes_nothing(tmp_path: Path, loader: Loader) -> None:
     abandoned(tmp_path, 1)._connection.close()
     usurper = open_store(store_path(tmp_path))
