@@ -51,7 +51,7 @@ class Erased:
         if not self.wiped:
             raise BusyError(
                 "somebody who reads the events keeps old pages from being overwritten.",
-                "A worker tries again after a minute; without one, erase again.",
+                "Erase again in a minute; what readers asked for themselves, the worker repeats.",
             )
         return self
 
