@@ -18,28 +18,28 @@ WELL = b"HTTP/1.1 202 Accepted\r\nSet-Cookie: a=1; Path=/\r\nset-cookie: b=2\r\n
 @contextmanager
 def answering(*answers: bytes, close: bool = False) -> Iterator[tuple[int, Callable[[], int]]]:
     """A server that gives these answers in turn; yields its port and how many connections it has seen."""
-    seen, left = [], iter(answers)
+    seen, left = 0, iter(answers)
     with closing(socket.create_server(("127.0.0.1", 0))) as server:
 
         def serve() -> None:
+            nonlocal seen
             while True:
                 try:
                     connection, _ = server.accept()
                 except OSError:
                     return
-                seen.append(connection)
-                with suppress(ConnectionError):  # a client that leaves bytes unread resets the connection
+                seen += 1
+                with connection, suppress(ConnectionError):  # a client that leaves bytes unread resets the connection
                     while connection.recv(65_536):
                         connection.sendall(next(left))
                         if close:
-                            connection.close()
                             break
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield server.getsockname()[1], lambda: len(seen)
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1], lambda: seen
         server.shutdown(socket.SHUT_RDWR)
-    for connection in seen:
-        connection.close()
+        thread.join(10)  # only it closes what it reads from: closed under its hands, reading would raise in a thread
 
 
 def test_two_requests_share_a_connection_and_every_cookie_is_seen() -> None:
