@@ -191,7 +191,6 @@ class _Files:
         self._folder, self._incarnation, self._limits, self._synchronous = folder, incarnation, limits, synchronous
         self._number = 0
         self._current: OutboxFile | None = None
-        self._poisoned: list[OutboxFile] = []  # after EIO the next fdatasync says 0: not even closing is safe
         self._opened = self._checked = self._tended = -1e9
         self._mark = 0
 
@@ -238,7 +237,7 @@ class _Files:
             self._opened, self._mark = now, mark
         except Exception as error:
             if self._current is not old:
-                self._poisoned.append(old)
+                old.abandon()
             return self._poison(error)
         return None
 
@@ -257,7 +256,7 @@ class _Files:
 
     def _poison(self, error: Exception) -> OutboxError:
         if self._current is not None:
-            self._poisoned.append(self._current)
+            self._current.abandon()
             self._current = None
         no_room = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         if no_room or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):

@@ -7,12 +7,13 @@ SQLite's POSIX locks.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import sqlite3
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -81,7 +82,7 @@ class OutboxFile:
         Raises
         ------
         OSError, sqlite3.Error
-            Whatever it was, the file is in doubt: write no more to it.
+            Whatever it was, the file is in doubt: :meth:`abandon` it.
         """
         values: list[int | bytes] = []
         seq, chain = self.last_seq, self._chain
@@ -100,6 +101,11 @@ class OutboxFile:
         self.check_names()
         os.pwrite(self._lock, COUNT % seq, 0)
 
+    def abandon(self) -> None:
+        """Leave all as it is, the lock held, until the process ends: after EIO the next fdatasync says 0, and closing copies the log."""
+        # Python closes a connection that nothing refers to any more: this reference is never given back
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._connection))
+
     def check_names(self) -> None:
         """Raise OSError unless a loader finds what is written: under its names, and under the lock that says it is not finished."""
         if os.stat(self.lock).st_ino != self._held:
@@ -117,12 +123,10 @@ class OutboxFile:
         self._connection.execute("INSERT INTO sealed VALUES (?)", (self.last_seq,))
         self._connection.execute("COMMIT")
         # the last connection to close copies the log into the database, which holds up every page; a reading one cannot
-        try:
-            with Reading(self.path) as last:
-                last.execute("SELECT last_seq FROM sealed").fetchone()
-                self._connection.close()
-        except (OSError, sqlite3.Error):  # somebody has removed the file
+        with suppress(OSError, sqlite3.Error), Reading(self.path) as last:  # unless somebody has removed the file
+            last.execute("SELECT last_seq FROM sealed").fetchone()
             self._connection.close()
+        self._connection.close()
         os.close(self._lock)
 
 

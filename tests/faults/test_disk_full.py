@@ -141,7 +141,6 @@ def test_d06_on_a_disk_without_reserve_pages_go_on_and_nothing_else(disk: Disk) 
     check_healed(reading)
 
 
-@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")  # a file whose commit failed is never touched again
 def test_d06_a_disk_without_a_free_block_keeps_nothing_and_loses_nothing(disk: Disk) -> None:
     reading = Reading(Stand(disk.folder / "home"))
     said: set[str] = set()

@@ -20,10 +20,7 @@ from tests.faults.harness import injected, strace, verdict
 from tests.faults.test_disk_full import Reading, check_full, check_healed, wait_for
 from tests.web.site_fixture import Stand
 
-pytestmark = [
-    pytest.mark.skipif(bool(strace()), reason=strace() or "available"),
-    pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),  # a file whose commit failed is never touched again
-]
+pytestmark = pytest.mark.skipif(bool(strace()), reason=strace() or "available")
 SLOW = "fdatasync,fsync:delay_exit=200000"
 
 

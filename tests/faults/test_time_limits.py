@@ -36,7 +36,6 @@ NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 
 
 @pytest.mark.skipif(bool(strace()), reason=strace() or "available")
-@pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning")
 def test_d05_a_site_keeps_events_again_soon_after_there_is_room(home: Path) -> None:
     reading = Reading(Stand(home))
     reading.open()
