@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +42,10 @@ class Desk:
 
     def pins_at(self, catalogue: Catalogue) -> Sequence[Pin]:
         """Return the pins whose article the catalogue has."""
-        return _pins(self.pins, catalogue)
+        return catalogue.derived(_pins, self.pins)
 
 
-@lru_cache(maxsize=4)
-def _pins(pins: tuple[tuple[str, int, float, float], ...], catalogue: Catalogue) -> tuple[Pin, ...]:
+def _pins(catalogue: Catalogue, pins: tuple[tuple[str, int, float, float], ...]) -> tuple[Pin, ...]:
     found = ((catalogue.position(article), place, since, until) for article, place, since, until in pins)
     return tuple(Pin(position, place, since, until) for position, place, since, until in found if position is not None)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from experiments.serving.slate import Item, SlateRules, pool_at
 from web.identity import short_id
 from web.site_protocol import MostRead
 
-__all__ = ["because", "most_read", "positions_of", "sentence", "short_ids"]
+__all__ = ["because", "most_read", "positions_of", "sentence"]
 
 SENTENCES = {
     "editors": "Chosen by the editors",
@@ -27,15 +26,14 @@ SENTENCES = {
 OTHERWISE = "Chosen by this site's rules"
 
 
-@lru_cache(maxsize=4)
-def short_ids(catalogue: Catalogue) -> dict[str, int]:
+def _short_ids(catalogue: Catalogue) -> dict[str, int]:
     """Return short article id -> position (see :func:`web.identity.short_id`)."""
     return {short_id(identity): position for position, identity in enumerate(catalogue.ids)}
 
 
 def positions_of(catalogue: Catalogue, articles: Sequence[str]) -> tuple[int, ...]:
     """Return the positions of short ids, in their order; unknown ones are dropped."""
-    known = short_ids(catalogue) if articles else {}
+    known = catalogue.derived(_short_ids) if articles else {}
     return tuple(known[a] for a in articles if a in known)
 
 

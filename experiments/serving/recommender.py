@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import entry_points
@@ -21,21 +21,13 @@ from experiments.errors import ArmError, nearest
 from experiments.experiment import Audience, Kind
 
 __all__ = [
-    "Article",
-    "Catalogue",
-    "Context",
-    "Explainable",
-    "Ranking",
-    "Recommender",
-    "Trainable",
-    "arm_class",
-    "broken_arms",
-    "discover",
-    "register",
+    *("Article", "Catalogue", "Context", "Explainable", "Ranking", "Recommender", "Trainable"),
+    *("arm_class", "broken_arms", "discover", "register"),
 ]
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
+Derived = TypeVar("Derived")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +85,9 @@ class Catalogue:
         self.withdrawn = np.array([a.withdrawn for a in self.articles], dtype=bool)
         self.lasting = np.flatnonzero(self.evergreen & ~self.withdrawn).astype(np.int32)
         self.version = _short_hash(self.ids, self.published)
-        for array in (
-            self.published,
-            self.newest_last,
-            self.published_in_order,
-            self.section,
-            self.evergreen,
-            self.withdrawn,
-            self.lasting,
-        ):
+        self._derived: dict[Callable[..., Any], tuple[tuple[Any, ...], Any]] = {}
+        times, flags = (self.published, self.newest_last, self.published_in_order), (self.evergreen, self.withdrawn, self.lasting)
+        for array in (*times, *flags, self.section):
             array.flags.writeable = False  # shared by all requests
 
     def __len__(self) -> int:
@@ -110,6 +96,17 @@ class Catalogue:
     def position(self, identity: str) -> int | None:
         """Return the position of an article, or None for an unknown id."""
         return self.positions.get(identity)
+
+    def derived(self, make: Callable[..., Derived], *of: Any) -> Derived:
+        """Return ``make(self, *of)``, kept until it is asked for of something else; what is derived goes with its catalogue.
+
+        A cache of a module would keep catalogues that were replaced long ago, with every article.
+        """
+        kept = self._derived.get(make)
+        if kept is None or kept[0] != of:
+            kept = self._derived[make] = (of, make(self, *of))
+        found: Derived = kept[1]
+        return found
 
     def known(self, identities: Sequence[str]) -> Ints:
         """Return the positions of the known ids, in the given order; unknown ids are dropped."""

@@ -95,18 +95,25 @@ def slate_seed(salt: str, page_view: str) -> int:
 
 def pool_at(catalogue: Catalogue, at: float, *, article: int | None = None, rules: SlateRules = SlateRules()) -> Ints:
     """Return the positions that may be shown at ``at`` (unix seconds): out, not withdrawn, fresh or evergreen, not the open one."""
-    fresh = _published(catalogue, at, rules.busy_pool_h)
-    if len(fresh) < rules.busy_pool:
-        fresh = _published(catalogue, at, rules.pool_h)
-    lasting = catalogue.lasting[catalogue.published[catalogue.lasting] <= at]
-    pool = ascending(np.concatenate([fresh, lasting]) if len(lasting) else fresh)
+    times = catalogue.published_in_order
+    since = (int(times.searchsorted(at - hours * HOUR)) for hours in (rules.busy_pool_h, rules.pool_h))
+    pool = catalogue.derived(_pool, rules.busy_pool, *since, int(times.searchsorted(at, side="right")))
     return pool if article is None else pool[pool != article]
 
 
-def _published(catalogue: Catalogue, at: float, hours: float) -> Ints:
-    """Positions of what was published in the last ``hours`` and not withdrawn."""
-    times = catalogue.published_in_order
-    found = catalogue.newest_last[times.searchsorted(at - hours * HOUR) : times.searchsorted(at, side="right")]
+def _pool(catalogue: Catalogue, enough: int, busy: int, since: int, until: int) -> Ints:
+    """The same for all requests until an article comes or leaves; ``busy``, ``since``, ``until`` count articles in order of publication."""
+    fresh = _published(catalogue, busy, until)
+    if len(fresh) < enough:
+        fresh = _published(catalogue, since, until)
+    last = catalogue.published_in_order[until - 1] if until else -np.inf
+    pool = ascending(np.concatenate([fresh, catalogue.lasting[catalogue.published[catalogue.lasting] <= last]]))
+    pool.flags.writeable = False
+    return pool
+
+
+def _published(catalogue: Catalogue, since: int, until: int) -> Ints:
+    found = catalogue.newest_last[since:until]
     return np.asarray(found[~catalogue.withdrawn[found]])
 
 

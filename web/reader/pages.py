@@ -38,7 +38,9 @@ def front() -> Response:
     """The lead, six sections, and what is read most."""
     page = site().open_page(request, "front")
     data = as_script_text(collection_data(site().desk.name, url_for("reader.front", _external=True)))
-    still = _still_front(site().catalogue, site().now().replace(second=0, microsecond=0), site().most_read(MOST_READ), site().desk.name)
+    still = site().catalogue.derived(
+        _still_front, site().now().replace(second=0, microsecond=0), site().most_read(MOST_READ), site().desk.name
+    )
     return reply("reader/front.html", page, still=still, data=data)
 
 
@@ -50,7 +52,6 @@ class StillFront:
     shelves: Markup
 
 
-@lru_cache(maxsize=8)
 def _still_front(catalogue: Catalogue, minute: datetime, most_read: MostRead, _desk: str) -> StillFront:
     """Lay out and render the front page of a minute, once for everybody."""
     values = {"front": front_page(catalogue, site().desk, minute), "most_read": most_read, "desk": site().desk, "now": minute}
@@ -79,7 +80,7 @@ def article(article_id: str) -> Response:
     """One article, and the slot when this reader's arm fills it."""
     found = _article(article_id)
     page = site().open_page(request, "article", article=found)
-    return reply("reader/article.html", page, article=found, still=_still(site().catalogue, article_id, (request.scheme, request.host)))
+    return reply("reader/article.html", page, article=found, still=_still(found, (request.scheme, request.host), site().desk.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +92,8 @@ class Still:
 
 
 @lru_cache(maxsize=2_048)
-def _still(catalogue: Catalogue, article_id: str, _root: tuple[str, str]) -> Still:
-    """Render the parts of an article's page that no reader and no arm changes, once per catalogue and address of the site."""
-    found = catalogue.articles[catalogue.positions[article_id]]
+def _still(found: Article, _root: tuple[str, str], _desk: str) -> Still:
+    """Render the parts of an article's page that no reader and no arm changes, once per article and address of the site."""
     author = author_of(site().desk, found.author)
     name = section_name(site().desk, found.section)
     values = {

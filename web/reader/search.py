@@ -7,7 +7,6 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
-from functools import lru_cache
 
 from experiments.serving.recommender import Article, Catalogue
 from web.reader.shelf import published
@@ -46,9 +45,12 @@ class Index:
     postings: dict[str, dict[int, float]]
 
 
-@lru_cache(maxsize=2)
 def index_of(catalogue: Catalogue) -> Index:
-    """Index every article once per catalogue (catalogues are immutable and compared by identity)."""
+    """Index every article once per catalogue."""
+    return Index(catalogue, catalogue.derived(_postings))
+
+
+def _postings(catalogue: Catalogue) -> dict[str, dict[int, float]]:
     postings: defaultdict[str, dict[int, float]] = defaultdict(dict)
     for position, article in enumerate(catalogue.articles):
         weights: defaultdict[str, float] = defaultdict(float)
@@ -62,7 +64,7 @@ def index_of(catalogue: Catalogue) -> Index:
                 weights[word] += weight
         for word, total in weights.items():
             postings[word][position] = 1 + math.log(total)
-    return Index(catalogue, dict(postings))
+    return dict(postings)
 
 
 def search(index: Index, query: str, *, now: datetime, section: str = "", author: str = "", n: int = 20) -> Results:
