@@ -16,6 +16,7 @@ from experiments.errors import ConfigError, PresslabError
 from experiments.experiment import Experiment
 from experiments.files import read_json
 from experiments.serving.artefacts import current, read_bundle
+from experiments.serving.carried import carried
 from experiments.serving.publish import current_signals, read_signals
 from experiments.serving.recommender import Catalogue, Recommender, broken_arms, discover
 from experiments.serving.signals import Signals
@@ -96,8 +97,7 @@ def _content(home: Path, now: Published) -> Published:
     catalogue = load_catalogue(home)
     if catalogue.version == now.catalogue.version:
         return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue), content=version)
-    empty = Signals.empty(catalogue, now.signals.at)
-    return replace(now, catalogue=catalogue, signals=empty, content=version, signal_version="", arms={}, bundles={})
+    return replace(now, catalogue=catalogue, signals=carried(now.signals, catalogue), content=version, arms={}, bundles={})
 
 
 def _plan(home: Path, now: Published) -> Published:

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from experiments.content import add_articles
-from tests.web.site_fixture import PHONE, Stand
+from tests.web.markup import links, parse
+from tests.web.site_fixture import NOW, PHONE, Stand
 from web.published import refresh
+from web.signal_job import SignalJob
 
 
 @pytest.fixture
@@ -44,3 +46,23 @@ def test_a_newspaper_that_changes_often_takes_no_more_memory(stand: Stand) -> No
             assert client.get(address, headers=PHONE).status_code == 200
     gc.collect()
     assert [catalogue() is not None for catalogue in published] == [False] * 4 + [True]
+
+
+def test_readers_go_on_getting_what_is_read_when_an_article_comes_out(stand: Stand) -> None:
+    out = (article for article in stand.site.catalogue.articles if article.published_at < NOW)
+    read = sorted(out, key=lambda article: article.published_at)[-3]
+    for _ in range(4):
+        stand.reader_in("front").get(f"/en/article/{read.id}", headers=PHONE)
+    stand.advance(60)
+    stand.events()
+    SignalJob(stand.site.settings).run(stand.clock())
+    before = stand.site.published = refresh(stand.home, stand.site.published)
+    add_articles(stand.home, [replace(read, id="0-new", title="Just out", published_at=NOW)])
+    after = stand.site.published = refresh(stand.home, before)
+    heat = [published.signals.heat[published.catalogue.positions[read.id]] for published in (before, after)]
+    assert heat[0] > 1
+    assert heat[1] == heat[0]
+    page = parse(stand.reader_in("front").get("/en/article/0-new", headers=PHONE).text)
+    assert links(page.one("ol"))[0].startswith(f"/en/article/{read.id}?via=")
+    SignalJob(stand.site.settings).run(stand.clock() + 1)
+    assert refresh(stand.home, after).signal_version > after.signal_version == before.signal_version
