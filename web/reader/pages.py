@@ -17,7 +17,7 @@ from web.reader.art import picture
 from web.reader.blueprint import reader
 from web.reader.head import article_data, as_script_text, breadcrumb_data, collection_data
 from web.reader.lookup import author_of, section_name, section_of
-from web.reader.search import index_of, search
+from web.reader.search import search
 from web.reader.shelf import front_page, latest, published, section_page
 from web.site_protocol import MostRead, PageView, site
 
@@ -114,7 +114,7 @@ def search_page() -> Response:
     query, section, author = (request.args.get(name, "")[:MOST_QUERY] for name in ("q", "section", "author"))
     results = None
     if query.strip() or section or author:
-        results = search(index_of(site().catalogue), query, now=site().now(), section=section, author=author)
+        results = search(site().catalogue, query, now=site().now(), section=section, author=author)
     page = site().open_page(request, "search")
     return reply("reader/search.html", page, query=query, results=results, section=section, author=author)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+import sqlite3
+import threading
+import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
+from typing import Any
 
 from experiments.serving.recommender import Article, Catalogue
 from web.reader.shelf import published
@@ -16,7 +19,7 @@ __all__ = ["Found", "Index", "Results", "index_of", "search"]
 
 TITLE_WEIGHT, DEK_WEIGHT, TAG_WEIGHT = 4.0, 2.0, 3.0
 SNIPPET = 180
-MOST_SPELLED = 20_000
+MOST_SPELLED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,37 +40,57 @@ class Results:
     spellings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
 class Index:
-    """word -> {position in the catalogue: weight}."""
+    """The words of all articles, in memory: SQLite builds it and looks words up while other requests go on."""
 
-    catalogue: Catalogue
-    postings: dict[str, dict[int, float]]
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._lock = threading.Lock()  # of one connection
+        self._words = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        weakref.finalize(self, self._words.close)
+        run = self._words.execute
+        run("CREATE VIRTUAL TABLE article USING fts5(title, dek, tags, body, content='', tokenize='unicode61 remove_diacritics 2')")
+        run("CREATE VIRTUAL TABLE temp.word USING fts5vocab(main, article, row)")
+        run("BEGIN")
+        rows = ((place, a.title, a.dek, " ".join(a.tags), a.body) for place, a in enumerate(catalogue.articles))
+        self._words.executemany("INSERT INTO article(rowid, title, dek, tags, body) VALUES (?, ?, ?, ?, ?)", rows)
+        run("COMMIT")
+
+    def scores(self, terms: Sequence[str]) -> dict[int, float]:
+        """Return the positions of articles that hold every term (also as the beginning of a word), the higher the better.
+
+        References
+        ----------
+        BM25 as SQLite's FTS5 computes it, with a weight per column.
+        """
+        query = f"SELECT rowid, -bm25(article, {TITLE_WEIGHT}, {DEK_WEIGHT}, {TAG_WEIGHT}) FROM article WHERE article MATCH ?"
+        return dict(self._rows(query, " AND ".join(f'"{term}"*' for term in terms)))
+
+    def close_to(self, term: str) -> list[str]:
+        """Return at most three words that begin alike, best first; none when the term is a word itself."""
+        if self._rows("SELECT 1 FROM article WHERE article MATCH ? LIMIT 1", f'"{term}"'):
+            return []
+        query = """
+            SELECT term FROM word WHERE term >= ? AND term < ? AND length(term) > 3 AND abs(length(term) - ?) <= 2
+            ORDER BY doc DESC, term LIMIT ?
+        """
+        known = [word for (word,) in self._rows(query, term[0], chr(ord(term[0]) + 1), len(term), MOST_SPELLED) if word.isalpha()]
+        return get_close_matches(term, known, n=3, cutoff=0.6)
+
+    def _rows(self, query: str, *values: str | int) -> list[Any]:
+        with self._lock:
+            return self._words.execute(query, values).fetchall()
+
+
+BUILDING = threading.Lock()
 
 
 def index_of(catalogue: Catalogue) -> Index:
-    """Index every article once per catalogue."""
-    return Index(catalogue, catalogue.derived(_postings))
+    """Index every article once per catalogue; whoever asks meanwhile waits."""
+    with BUILDING:
+        return catalogue.derived(Index)
 
 
-def _postings(catalogue: Catalogue) -> dict[str, dict[int, float]]:
-    postings: defaultdict[str, dict[int, float]] = defaultdict(dict)
-    for position, article in enumerate(catalogue.articles):
-        weights: defaultdict[str, float] = defaultdict(float)
-        for text, weight in (
-            (article.title, TITLE_WEIGHT),
-            (article.dek, DEK_WEIGHT),
-            (" ".join(article.tags), TAG_WEIGHT),
-            (article.body, 1.0),
-        ):
-            for word in words(text):
-                weights[word] += weight
-        for word, total in weights.items():
-            postings[word][position] = 1 + math.log(total)
-    return dict(postings)
-
-
-def search(index: Index, query: str, *, now: datetime, section: str = "", author: str = "", n: int = 20) -> Results:
+def search(catalogue: Catalogue, query: str, *, now: datetime, section: str = "", author: str = "", n: int = 20) -> Results:
     """Return articles that hold every word of the query (a word also matches longer words that begin with it).
 
     Parameters
@@ -77,8 +100,8 @@ def search(index: Index, query: str, *, now: datetime, section: str = "", author
     n : most hits to return.
     """
     terms = list(dict.fromkeys(words(query)))
-    scores = _scores(index, terms)
-    articles = index.catalogue.articles
+    articles = catalogue.articles
+    scores = index_of(catalogue).scores(terms) if terms else dict.fromkeys(range(len(articles)), 0.0)
     kept = [
         (score, position)
         for position, score in scores.items()
@@ -86,29 +109,13 @@ def search(index: Index, query: str, *, now: datetime, section: str = "", author
     ]
     kept.sort(key=lambda pair: (-pair[0], -articles[pair[1]].published_at.timestamp(), pair[1]))
     hits = tuple(_found(articles[position], terms) for _, position in kept[:n])
-    return Results(hits, len(kept), () if kept else _spellings(index, terms))
+    return Results(hits, len(kept), () if kept else _spellings(index_of(catalogue), terms))
 
 
-def _scores(index: Index, terms: list[str]) -> dict[int, float]:
-    everything = dict.fromkeys(range(len(index.catalogue)), 0.0)
-    for term in terms:
-        matched: dict[int, float] = {}
-        for word, postings in index.postings.items():
-            if word.startswith(term):
-                rarity = math.log(1 + len(index.catalogue) / len(postings)) * (1.0 if word == term else 0.6)
-                for position, weight in postings.items():
-                    matched[position] = max(matched.get(position, 0.0), weight * rarity)
-        everything = {position: everything[position] + score for position, score in matched.items() if position in everything}
-    return everything
-
-
-def _spellings(index: Index, terms: list[str]) -> tuple[str, ...]:
-    known = [word for word in index.postings if word.isalpha() and len(word) > 3][:MOST_SPELLED]
-    unknown = [term for term in terms if term not in index.postings]
-    if not unknown:
-        return ()
-    close = get_close_matches(unknown[0], known, n=3, cutoff=0.6)
-    return tuple(" ".join(word if term == unknown[0] else term for term in terms) for word in close)
+def _spellings(index: Index, terms: Sequence[str]) -> tuple[str, ...]:
+    """The query with its first unknown word replaced by one that is known."""
+    unknown, close = next(((term, close) for term in terms if (close := index.close_to(term))), ("", []))
+    return tuple(" ".join(word if term == unknown else term for term in terms) for word in close)
 
 
 def _found(article: Article, terms: list[str]) -> Found:

@@ -1,0 +1,72 @@
+"""What readers find by words."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from experiments.serving.recommender import Catalogue
+from tests.conftest import NOW, article
+from web.reader.search import Results, index_of, search
+
+TEXTS = {
+    "bridge": ("The bridge is open", "Trams cross it again", "Mayor O’Brien cut the ribbon. They didn't wait for rain."),
+    "ferry": ("A ferry for the bridge", "", "Crossing takes a quarter of an hour."),
+    "cafe": ("Night at the café", "", "Bridges of sugar, and Brannoc's best cake."),
+}
+
+
+@pytest.fixture
+def catalogue() -> Catalogue:
+    made = enumerate(TEXTS.items(), start=1)
+    return Catalogue([article(hours, id=identity, title=title, dek=dek, body=body) for hours, (identity, (title, dek, body)) in made])
+
+
+def found(catalogue: Catalogue, query: str) -> list[str]:
+    return [hit.article.id for hit in results(catalogue, query).hits]
+
+
+def results(catalogue: Catalogue, query: str) -> Results:
+    return search(catalogue, query, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("bridge", ["bridge", "ferry", "cafe"]),
+        ("bridges", ["cafe"]),
+        ("bridge ferry", ["ferry"]),
+        ("ferry sugar", []),
+        ("cafe", ["cafe"]),
+        ("CAFÉ", ["cafe"]),
+        ("o’brien", ["bridge"]),
+        ("didn't", ["bridge"]),
+        ("brannoc’s", ["cafe"]),
+        ("trams cross", ["bridge"]),
+    ],
+)
+def test_every_word_must_occur_and_may_be_the_beginning_of_a_longer_one(catalogue: Catalogue, query: str, ids: list[str]) -> None:
+    assert sorted(found(catalogue, query)) == sorted(ids)
+
+
+def test_a_title_counts_for_more_than_a_text(catalogue: Catalogue) -> None:
+    assert found(catalogue, "bridge")[-1] == "cafe"
+
+
+@pytest.mark.parametrize(
+    "query", ['"', "AND", "bridge AND", "NEAR(a b)", "a*", "title:bridge", "^a", "-bridge", "²³½", "北京", "\0", "'", "’", "{", "🌉"]
+)
+def test_no_query_is_a_command(catalogue: Catalogue, query: str) -> None:
+    results(catalogue, query)
+
+
+def test_a_word_that_is_nowhere_is_replaced_by_one_that_is(catalogue: Catalogue) -> None:
+    assert results(catalogue, "trams briige").spellings[0] == "trams bridge"
+    assert results(catalogue, "ferry sugar").spellings == ()  # both are known, only not together
+
+
+def test_many_who_search_first_at_once_wait_for_one_index(catalogue: Catalogue) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(index) for index in pool.map(index_of, [catalogue] * 8)}) == 1
+        assert len({tuple(ids) for ids in pool.map(lambda _: found(catalogue, "bridge"), range(50))}) == 1
