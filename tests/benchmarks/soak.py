@@ -1,5 +1,7 @@
 """Hours of load on a real site and worker: does a web worker's memory grow, is anything lost? ``make soak ARGS=60`` (minutes).
 
+Readers open articles, the front page, a section and a search, while an article is corrected every half minute.
+
 Runs on a finished demo (PRESSLAB_BENCH_HOME names one; without it a small one is made first).
 """
 
@@ -10,11 +12,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.content import add_articles, load_catalogue
 from experiments.events.store import balance
 from tests.benchmarks.serving import articles, demo_home, free_port, page, reader_cookie, served, site_process
 
@@ -35,7 +40,8 @@ def main(minutes: float) -> int:
             served(port, "/-/ready")
             job = Path(name) / "job.json"
             cookies = [reader_cookie(home, port, arm) for arm in ("front", "ranked")]
-            requests = [page(path, cookie) for path in articles(home) for cookie in cookies]
+            paths = [*articles(home), "/en/", "/en/section/city", "/en/search?q=council"]
+            requests = [page(path, cookie) for path in paths for cookie in cookies]
             job.write_text(json.dumps({"port": port, "requests": requests, **FIRST}))
             subprocess.run([sys.executable, "-m", "tests.benchmarks.client", str(job)], stdout=subprocess.DEVNULL, check=True)
             job.write_text(
@@ -48,6 +54,7 @@ def main(minutes: float) -> int:
                 samples.append(((time.monotonic() - begun) / 3600, _megabytes(web)))
                 sys.stdout.write(f"{60 * samples[-1][0]:6.1f} min {samples[-1][1]:7.2f} MB, {_threads(web)} threads\n")
                 sys.stdout.flush()
+                _publish(home, len(samples))
                 time.sleep(EVERY_S)
             answered = json.loads(client.communicate()[0])
         exact = all(row.exact for row in balance(home))
@@ -57,6 +64,12 @@ def main(minutes: float) -> int:
     sys.stdout.write(f"slope {slope:+.2f} MB/h over the last three quarters ({by_quarter} by quarter); ")
     sys.stdout.write(f"balance {'exact' if exact else 'off'}; {json.dumps(answered)}\n")
     return 0 if slope < 1.0 and exact and set(answered["codes"]) == {"200"} else 1
+
+
+def _publish(home: Path, number: int) -> None:
+    """Correct one article, and move the time it came out: with that, the catalogue has another version."""
+    article = load_catalogue(home).articles[0]
+    add_articles(home, [replace(article, title=f"Edition {number}", published_at=article.published_at + timedelta(seconds=1))])
 
 
 def _slope(samples: npt.NDArray[np.float64]) -> float:
