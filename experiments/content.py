@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from experiments.errors import ConfigError
+from experiments.errors import BusyError, ConfigError
 from experiments.serving.recommender import Article, Catalogue
+from experiments.turns import in_turns
 
 __all__ = ["add_articles", "content_version", "load_catalogue", "withdrawn_articles"]
 
+WAIT_S = 5.0
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS article (
     id TEXT PRIMARY KEY, title TEXT NOT NULL, dek TEXT NOT NULL, body TEXT NOT NULL, section TEXT NOT NULL, author TEXT NOT NULL,
@@ -27,10 +29,17 @@ CREATE TABLE IF NOT EXISTS article (
 @contextmanager
 def _written(home: Path) -> Iterator[sqlite3.Connection]:
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with closing(sqlite3.connect(home / "content.db", timeout=5, isolation_level=None)) as connection:
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute(SCHEMA)
-        yield connection
+    path = home / "content.db"
+    try:
+        with closing(sqlite3.connect(path, timeout=WAIT_S, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode=WAL")  # a site that reads a million articles holds up nobody who writes one
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(SCHEMA)
+            yield connection
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        raise BusyError(f"{path} is being written by another process; nothing was changed.", "Try again.") from None
 
 
 @contextmanager
@@ -41,7 +50,7 @@ def _read(home: Path) -> Iterator[sqlite3.Connection | None]:
         if not path.exists() or not path.stat().st_size:
             yield None
             return
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=5, isolation_level=None)) as connection:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=WAIT_S, isolation_level=None)) as connection:
             yield connection
     except sqlite3.Error as error:
         raise ConfigError(
@@ -77,11 +86,16 @@ def add_articles(home: Path, articles: Sequence[Article]) -> int:
     return len(rows)
 
 
-def load_catalogue(home: Path) -> Catalogue:
-    """Return all articles of the site, also those whose publication time lies ahead (the pool leaves them out)."""
+def load_catalogue(home: Path, *, gently: bool = False) -> Catalogue:
+    """Return all articles of the site, also those whose publication time lies ahead (the pool leaves them out).
+
+    Parameters
+    ----------
+    gently : other threads of the process answer requests meanwhile.
+    """
     with _read(home) as connection:
-        rows = connection.execute("SELECT * FROM article").fetchall() if connection and _version(connection) else []
-    return Catalogue([_article(row) for row in rows])
+        rows: Iterable[tuple[Any, ...]] = connection.execute("SELECT * FROM article") if connection and _version(connection) else ()
+        return Catalogue([_article(row) for row in (in_turns(rows) if gently else rows)])
 
 
 def content_version(home: Path) -> int:

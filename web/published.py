@@ -20,6 +20,7 @@ from experiments.serving.carried import carried
 from experiments.serving.publish import current_signals, read_signals
 from experiments.serving.recommender import Catalogue, Recommender, broken_arms, discover
 from experiments.serving.signals import Signals
+from web.reasons import prepare
 from web.shadow import Asked
 
 __all__ = ["Live", "Published", "refresh"]
@@ -85,6 +86,7 @@ def _not_loaded(now: Published) -> dict[str, str]:
 
 def _first(home: Path) -> Published:
     catalogue = load_catalogue(home)
+    prepare(catalogue)
     return Published(catalogue, Signals.empty(catalogue, 0.0), content=content_version(home))
 
 
@@ -94,7 +96,8 @@ def _content(home: Path, now: Published) -> Published:
         return now
     if not version:
         raise ConfigError(f"{home / 'content.db'} holds no articles any more.", "Restore it from a backup or import the articles again.")
-    catalogue = load_catalogue(home)
+    catalogue = load_catalogue(home, gently=True)
+    prepare(catalogue)
     if catalogue.version == now.catalogue.version:
         return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue), content=version)
     return replace(now, catalogue=catalogue, signals=carried(now.signals, catalogue), content=version, arms={}, bundles={})

@@ -9,10 +9,11 @@ import numpy as np
 from experiments.serving.recommender import Catalogue, Context, Explainable
 from experiments.serving.signals import HOUR, Signals
 from experiments.serving.slate import Item, SlateRules, pool_at
+from experiments.turns import in_turns
 from web.identity import short_id
 from web.site_protocol import MostRead
 
-__all__ = ["because", "most_read", "positions_of", "sentence"]
+__all__ = ["because", "most_read", "positions_of", "prepare", "sentence"]
 
 SENTENCES = {
     "editors": "Chosen by the editors",
@@ -28,7 +29,12 @@ OTHERWISE = "Chosen by this site's rules"
 
 def _short_ids(catalogue: Catalogue) -> dict[str, int]:
     """Return short article id -> position (see :func:`web.identity.short_id`)."""
-    return {short_id(identity): position for position, identity in enumerate(catalogue.ids)}
+    return {short_id(identity): position for position, identity in enumerate(in_turns(catalogue.ids))}
+
+
+def prepare(catalogue: Catalogue) -> None:
+    """Work out what every request needs of a catalogue, before the first one asks for it."""
+    catalogue.derived(_short_ids)
 
 
 def positions_of(catalogue: Catalogue, articles: Sequence[str]) -> tuple[int, ...]:

@@ -15,7 +15,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
+from experiments.content import add_articles, load_catalogue
 from experiments.serving.artefacts import current
 from tests.benchmarks.arms_site import ARMS, FRESH, ManyArticles
 from tests.benchmarks.serving import SECONDS, free_port, get, load, page, site_process
@@ -32,7 +34,7 @@ from tests.recsys.test_importers import DATA
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as in web processes; on a busy machine threads wait for each other
 Row = tuple[str, str, str]
-ROUNDS = 3
+ROUNDS, NEWS_S = 3, 2.0
 GLOBO = "globo/globo_clicks_h000_191.parquet"
 
 
@@ -79,6 +81,8 @@ def slates(folder: Path, sizes: tuple[int, ...] = (46_000, 1_000_000)) -> Iterat
             found = [load(folder, port, requests, connections=32, per_second=200) for _ in range(ROUNDS)]
             ran = on_cores(server.pid) - ran
             waits = slate_waits(site.home, begun)
+            with newsroom(site.home):
+                busy = load(folder, port, requests, connections=32, per_second=200)
         for file in folder.glob("peer-*.txt"):
             file.unlink()
         with site_process("tests.benchmarks.arms_peer", "serve", str(folder), str(other), str(articles)):
@@ -97,6 +101,25 @@ def slates(folder: Path, sizes: tuple[int, ...] = (46_000, 1_000_000)) -> Iterat
         cpu_ms, waited_ms = ran / codes.total() / 1e6
         beside = f"{cpu_ms:.2f} ms of CPU and {waited_ms:.2f} ms of waiting for a core a request; status {dict(codes)}"
         yield f"whole page, {articles:,} articles", f"p99 {statistics.median(one['p99'] for one in found):.1f} ms", beside
+        yield "", f"p99 {busy['p99']:.1f} ms", f"while an article comes out every {NEWS_S:.0f} s; status {busy['codes']}"
+
+
+@contextmanager
+def newsroom(home: Path) -> Iterator[None]:
+    """Let an article come out at once, and one every two seconds after it."""
+    over, (*_, last) = threading.Event(), load_catalogue(home).articles
+
+    def write() -> None:
+        number = 0
+        while not number or not over.wait(NEWS_S):
+            number += 1
+            add_articles(home, [replace(last, id=f"news-{number}", published_at=datetime.now(UTC))])
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    yield
+    over.set()
+    writer.join()
 
 
 def on_cores(server: int) -> npt.NDArray[np.int64]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import gc
+import sqlite3
 import weakref
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from experiments.content import add_articles
+from experiments.content import add_articles, load_catalogue
+from experiments.errors import BusyError
+from tests.conftest import article
 from tests.web.markup import links, parse
 from tests.web.site_fixture import NOW, PHONE, Stand
 from web.published import refresh
@@ -66,3 +70,22 @@ def test_readers_go_on_getting_what_is_read_when_an_article_comes_out(stand: Sta
     assert links(page.one("ol"))[0].startswith(f"/en/article/{read.id}?via=")
     SignalJob(stand.site.settings).run(stand.clock() + 1)
     assert refresh(stand.home, after).signal_version > after.signal_version == before.signal_version
+
+
+def test_an_article_comes_out_while_somebody_reads_them_all(home: Path) -> None:
+    first = add_articles(home, [article(1)])
+    with closing(sqlite3.connect(home / "content.db", isolation_level=None)) as reading:
+        reading.execute("BEGIN")
+        assert reading.execute("SELECT count(*) FROM article").fetchone() == (first,)
+        add_articles(home, [article(2)])
+    assert load_catalogue(home).ids == ("a001", "a002")
+
+
+def test_who_cannot_write_because_somebody_else_does_is_told_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.content.WAIT_S", 0.01)
+    add_articles(home, [article(1)])
+    with closing(sqlite3.connect(home / "content.db", isolation_level=None)) as writing:
+        writing.execute("BEGIN IMMEDIATE")
+        with pytest.raises(BusyError, match=r"content\.db is being written by another process; nothing was changed"):
+            add_articles(home, [article(2)])
+    assert load_catalogue(home).ids == ("a001",)
