@@ -50,6 +50,20 @@ def test_every_word_must_occur_and_may_be_the_beginning_of_a_longer_one(catalogu
     assert sorted(found(catalogue, query)) == sorted(ids)
 
 
+def test_only_what_is_out_is_found(catalogue: Catalogue) -> None:
+    hidden = article(-1, id="tomorrow", title="Bridge"), article(1, id="withdrawn", title="Bridge", withdrawn=True)
+    assert sorted(found(Catalogue([*catalogue.articles, *hidden]), "bridge")) == ["bridge", "cafe", "ferry"]
+
+
+def test_without_words_a_section_or_an_author_lists_the_newest_first() -> None:
+    catalogue = Catalogue([article(number, author=f"author{number % 2}") for number in range(12)])
+    in_section = search(catalogue, "", now=NOW, section="s1")
+    assert [hit.article.id for hit in in_section.hits] == ["a001", "a005", "a009"]
+    assert [hit.article.id for hit in search(catalogue, "", now=NOW, section="s1", author="author0").hits] == []
+    assert search(catalogue, "title", now=NOW, section="none").total == 0
+    assert search(catalogue, "title", now=NOW, n=2).total == 12
+
+
 def test_a_title_counts_for_more_than_a_text(catalogue: Catalogue) -> None:
     assert found(catalogue, "bridge")[-1] == "cafe"
 

@@ -11,8 +11,10 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from experiments.serving.recommender import Article, Catalogue
-from web.reader.shelf import published
+import numpy as np
+import numpy.typing as npt
+
+from experiments.serving.recommender import Article, Catalogue, Ints
 from web.reader.text import curly, pieces, words
 
 __all__ = ["Found", "Index", "Results", "index_of", "search"]
@@ -55,15 +57,16 @@ class Index:
         self._words.executemany("INSERT INTO article(rowid, title, dek, tags, body) VALUES (?, ?, ?, ?, ?)", rows)
         run("COMMIT")
 
-    def scores(self, terms: Sequence[str]) -> dict[int, float]:
-        """Return the positions of articles that hold every term (also as the beginning of a word), the higher the better.
+    def scores(self, terms: Sequence[str]) -> tuple[Ints, npt.NDArray[np.float64]]:
+        """Return (k,) positions of articles that hold every term (also as the beginning of a word), and (k,) scores: the higher the better.
 
         References
         ----------
         BM25 as SQLite's FTS5 computes it, with a weight per column.
         """
         query = f"SELECT rowid, -bm25(article, {TITLE_WEIGHT}, {DEK_WEIGHT}, {TAG_WEIGHT}) FROM article WHERE article MATCH ?"
-        return dict(self._rows(query, " AND ".join(f'"{term}"*' for term in terms)))
+        rows = np.array(self._rows(query, " AND ".join(f'"{term}"*' for term in terms)), np.float64).reshape(-1, 2)
+        return rows[:, 0].astype(np.int32), rows[:, 1]
 
     def close_to(self, term: str) -> list[str]:
         """Return at most three words that begin alike, best first; none when the term is a word itself."""
@@ -101,15 +104,16 @@ def search(catalogue: Catalogue, query: str, *, now: datetime, section: str = ""
     """
     terms = list(dict.fromkeys(words(query)))
     articles = catalogue.articles
-    scores = index_of(catalogue).scores(terms) if terms else dict.fromkeys(range(len(articles)), 0.0)
-    kept = [
-        (score, position)
-        for position, score in scores.items()
-        if published(articles[position], now) and section in ("", articles[position].section) and author in ("", articles[position].author)
-    ]
-    kept.sort(key=lambda pair: (-pair[0], -articles[pair[1]].published_at.timestamp(), pair[1]))
-    hits = tuple(_found(articles[position], terms) for _, position in kept[:n])
-    return Results(hits, len(kept), () if kept else _spellings(index_of(catalogue), terms))
+    found, scores = index_of(catalogue).scores(terms) if terms else (np.arange(len(articles), dtype=np.int32), np.zeros(len(articles)))
+    kept = (catalogue.published[found] <= now.timestamp()) & ~catalogue.withdrawn[found]
+    if section:
+        kept &= catalogue.section[found] == (catalogue.sections.index(section) if section in catalogue.sections else -1)
+    if author:
+        kept &= np.array([articles[position].author == author for position in found.tolist()], bool)
+    found, scores = found[kept], scores[kept]
+    best = found[np.lexsort((found, -catalogue.published[found], -scores))][:n]
+    hits = tuple(_found(articles[position], terms) for position in best.tolist())
+    return Results(hits, len(found), () if len(found) else _spellings(index_of(catalogue), terms))
 
 
 def _spellings(index: Index, terms: Sequence[str]) -> tuple[str, ...]:
