@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -23,8 +26,9 @@ from experiments.serving.signals import Signals
 from web.reasons import prepare
 from web.shadow import Asked
 
-__all__ = ["Live", "Published", "refresh"]
+__all__ = ["Live", "Published", "ReadingAside", "read_content", "refresh"]
 
+AT_ONCE_S = 0.2
 log = logging.getLogger("presslab.published")
 UNREADABLE = (PresslabError, OSError, ValueError, KeyError, TypeError, AttributeError)  # the last two: JSON of another shape
 
@@ -55,17 +59,60 @@ class Published:
     faults: Mapping[str, str] = field(default_factory=dict)
 
 
-def refresh(home: Path, before: Published | None) -> Published:
-    """Return what is published now; unchanged parts are the same objects as ``before``."""
+def read_content(home: Path) -> tuple[int, Catalogue]:
+    """Return the articles and their version, while other threads answer requests."""
+    version = content_version(home)  # first: what changes meanwhile is read once more
+    catalogue = load_catalogue(home, gently=True)
+    prepare(catalogue)
+    return version, catalogue
+
+
+class ReadingAside:
+    """Reads articles on a thread of its own: what else is published, a stop above all, does not wait for a long read."""
+
+    def __init__(self) -> None:
+        self._reading: Future[tuple[int, Catalogue]] | None = None
+
+    def __call__(self, home: Path) -> tuple[int, Catalogue] | None:
+        """Return what has been read, or None while it goes on; few articles are there at once."""
+        if self._reading is None:
+            self._reading = Future()
+            threading.Thread(target=self._read, args=(home, self._reading), daemon=True, name="articles").start()
+        if not wait([self._reading], timeout=AT_ONCE_S).done:
+            return None
+        read, self._reading = self._reading, None
+        return read.result()
+
+    @staticmethod
+    def _read(home: Path, reading: Future[tuple[int, Catalogue]]) -> None:
+        try:
+            reading.set_result(read_content(home))
+        except BaseException as error:  # whoever asks for the result is told
+            reading.set_exception(error)
+
+
+def refresh(home: Path, before: Published | None, *, read: Callable[[Path], tuple[int, Catalogue] | None] = read_content) -> Published:
+    """Return what is published now; unchanged parts are the same objects as ``before``.
+
+    Parameters
+    ----------
+    read : returns the articles and their version, or None when they are to be asked for again later.
+    """
     now = before or _first(home)
     faults: dict[str, str] = {}
-    for part in (_content, _plan, _signals, _arms):
+    parts: dict[str, Callable[[Path, Published], Published]] = {
+        "content": partial(_content, read=read),
+        "plan": _plan,
+        "signals": _signals,
+        "arms": _arms,
+    }
+    for name, part in parts.items():
         try:
             now = part(home, now)
         except UNREADABLE as error:
-            faults[part.__name__.strip("_")] = str(error)
-            if now.faults.get(part.__name__.strip("_")) != str(error):
-                log.error("%s not taken over, the last good version stays: %s", part.__name__.strip("_"), error)
+            faults[name] = str(error)
+            if now.faults.get(name) != str(error):
+                log.error("%s not taken over, the last good version stays: %s", name, error)
     faults.update({f"arm module {name}": reason for name, reason in broken_arms().items()})
     faults.update({name: reason for name, reason in now.faults.items() if name.startswith("model ") and name not in faults})
     faults.update(_not_loaded(now))
@@ -85,19 +132,16 @@ def _not_loaded(now: Published) -> dict[str, str]:
 
 
 def _first(home: Path) -> Published:
-    catalogue = load_catalogue(home)
-    prepare(catalogue)
-    return Published(catalogue, Signals.empty(catalogue, 0.0), content=content_version(home))
+    version, catalogue = read_content(home)
+    return Published(catalogue, Signals.empty(catalogue, 0.0), content=version)
 
 
-def _content(home: Path, now: Published) -> Published:
-    version = content_version(home)
-    if version == now.content:
+def _content(home: Path, now: Published, *, read: Callable[[Path], tuple[int, Catalogue] | None]) -> Published:
+    if content_version(home) == now.content or (found := read(home)) is None:
         return now
+    version, catalogue = found
     if not version:
         raise ConfigError(f"{home / 'content.db'} holds no articles any more.", "Restore it from a backup or import the articles again.")
-    catalogue = load_catalogue(home, gently=True)
-    prepare(catalogue)
     if catalogue.version == now.catalogue.version:
         return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue), content=version)
     return replace(now, catalogue=catalogue, signals=carried(now.signals, catalogue), content=version, arms={}, bundles={})

@@ -209,8 +209,8 @@ def decode_all(entries: Sequence[bytes]) -> Columns:
 
 
 def payload(row: StoredRow) -> StoredRow:
-    """The part of a row that must be equal when an event is sent again: everything but when it arrived."""
-    return (*row[1:7], *row[10:15], row[16])
+    """What must be equal when an event is sent again: all but when it arrived; of a click, whose link may be opened again, time and plan."""
+    return (*row[1:6], *row[10:13], row[16]) if row[1] == "click" else (*row[1:7], *row[10:15], row[16])
 
 
 def kind_and_arm(entry: bytes) -> tuple[str, str]:

@@ -105,6 +105,15 @@ def test_the_same_event_again_is_a_duplicate_and_another_payload_a_conflict(tmp_
     assert (row.received, row.stored, row.duplicate, row.conflict, row.exact) == (7, 2, 3, 2, True)
 
 
+def test_a_link_opened_again_is_the_same_click_unless_somebody_else_opens_it(tmp_path: Path) -> None:
+    click = structs.replace(view(1), kind="click", arm="als", experiment="related", body={"slot": "s", "article": "a1", "position": 0})
+    later = structs.replace(click, issued_at=click.issued_at + 5, received_at=click.received_at + 5, config="another plan")
+    others = [structs.replace(click, reader="another"), structs.replace(click, body={**click.body, "position": 1})]
+    loaded = send(tmp_path, [click, later, *others])
+    assert (loaded.stored, loaded.duplicate, loaded.conflict) == (1, 1, 2)
+    assert rows(tmp_path, "SELECT issued_at, config FROM event") == [(click.issued_at, "")]
+
+
 def test_dead_letters_keep_reason_and_payload_and_are_balanced(tmp_path: Path) -> None:
     bad = structs.replace(view(1), kind="click", arm="als", body={"slot": "s"})
     send(tmp_path, [bad, view(2)])

@@ -198,7 +198,7 @@ def test_a_demo_whose_processes_are_killed_again_and_again_loses_and_doubles_not
     rows = balance(demo.home)
     assert (found.lost, found.exact, found.integrity) == (0, True, "ok")
     assert len(set(demo.wire.acknowledged)) == len(demo.wire.acknowledged)
-    assert sum(row.duplicate for row in rows) <= demo.wire.retries  # a beacon sent again because its answer was cut off
+    assert sum(row.duplicate for row in rows) <= demo.wire.retries  # what was sent again because its answer was cut off
     assert not [row for row in rows if row.conflict or row.dead or row.pending]
     assert fate.killed == Counter(VICTIMS)
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import sqlite3
+import threading
+import time
 import weakref
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +15,10 @@ from pathlib import Path
 import pytest
 
 from experiments.content import add_articles, load_catalogue
-from experiments.errors import BusyError
+from experiments.errors import BusyError, ConfigError
+from experiments.lifecycle import Step, publish_plan, stop
+from experiments.serving.recommender import Catalogue
+from experiments.tables import control_engine
 from tests.conftest import article
 from tests.web.markup import links, parse
 from tests.web.site_fixture import NOW, PHONE, Stand
@@ -89,3 +95,45 @@ def test_who_cannot_write_because_somebody_else_does_is_told_so(home: Path, monk
         with pytest.raises(BusyError, match=r"content\.db is being written by another process; nothing was changed"):
             add_articles(home, [article(2)])
     assert load_catalogue(home).ids == ("a001",)
+
+
+def test_a_stop_does_not_wait_until_all_articles_are_read(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, may_go_on = threading.Event(), threading.Event()
+
+    def slowly(home: Path, *, gently: bool) -> Catalogue:
+        reading.set()
+        assert may_go_on.wait(20)
+        return load_catalogue(home, gently=gently)
+
+    monkeypatch.setattr("web.published.load_catalogue", slowly)
+    stand.site.watch(0.01)
+    add_articles(stand.home, [article(1, title="Slow to come")])
+    assert reading.wait(20)
+    engine, step = control_engine(stand.home), Step("test", NOW, "a test")
+    stop(engine, "related", step)
+    publish_plan(stand.home, engine, at=NOW)
+    until(lambda: stand.site.published.experiments == ())
+    assert stand.client().get("/en/article/a001", headers=PHONE).status_code == 404
+    may_go_on.set()
+    until(lambda: stand.client().get("/en/article/a001", headers=PHONE).status_code == 200)
+
+
+def test_articles_that_cannot_be_read_aside_are_a_fault_until_they_can(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(home: Path, *, gently: bool) -> Catalogue:
+        raise ConfigError("the disk is gone.", "Bring it back.")
+
+    with monkeypatch.context() as context:
+        context.setattr("web.published.load_catalogue", broken)
+        stand.site.watch(0.01)
+        add_articles(stand.home, [article(1)])
+        until(lambda: "the disk is gone" in stand.site.published.faults.get("content", ""))
+    until(lambda: stand.site.published.faults == {} and stand.site.catalogue.position("a001") is not None)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for a thread of the site."""
+    for _ in range(1_000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come")

@@ -69,8 +69,11 @@ def test_opening_a_clicked_link_twice_counts_one_click(stand: Stand) -> None:
     client = stand.reader_in("newest")
     link = SLOT.findall(read(client, f"/en/article/{stand.article}"))[0]
     read(client, link)
+    stand.advance(60)
     read(client, link)
     assert sum(e["kind"] == "click" for e in stand.events()) == 1
+    (clicks,) = [row for row in balance(stand.home) if row.kind == "click"]
+    assert (clicks.received, clicks.stored, clicks.duplicate, clicks.conflict) == (2, 1, 1, 0)
 
 
 def test_a_link_copied_to_another_reader_is_a_view_and_no_click(stand: Stand) -> None:
