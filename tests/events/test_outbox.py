@@ -23,7 +23,7 @@ from experiments.errors import OutboxError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox, OutboxFailed, OutboxFull, OutboxLate, OutboxLimits, request_rotation
 from experiments.events.outbox_file import OutboxFile, outbox_files, owner_alive, read_part
-from experiments.events.outbox_queue import Batch, in_words
+from experiments.events.outbox_queue import Batch, Line, in_words
 from tests.events.story import SMALL, START, view
 from tests.faults import harness
 
@@ -131,6 +131,18 @@ def test_a_full_quota_refuses_and_room_makes_ready_again(folder: Path) -> None:
     outbox.append([view(1)])
     outbox.close()
     assert entries(folder) == 1
+
+
+def test_what_is_withdrawn_leaves_its_room_in_the_queue_to_others() -> None:
+    line, limits = Line(), replace(SMALL, queue_events=4, queue_bytes=400)
+    first, second, third, fourth = (Batch([b"x" * 100] * 2, Counter(), 200) for _ in range(4))
+    line.admit(first, limits)
+    line.admit(second, limits)
+    assert line.withdraw(second)
+    line.admit(third, limits)
+    with pytest.raises(OutboxFull, match="queue"):
+        line.admit(fourth, limits)
+    assert (line.events, line.size) == (4, 400)
 
 
 def test_the_disk_reserve_is_kept(folder: Path) -> None:
