@@ -136,12 +136,13 @@ def test_a_full_quota_refuses_and_room_makes_ready_again(folder: Path) -> None:
 def test_what_is_withdrawn_leaves_its_room_in_the_queue_to_others() -> None:
     line, limits = Line(), replace(SMALL, queue_events=4, queue_bytes=400)
     first, second, third, fourth = (Batch([b"x" * 100] * 2, Counter(), 200) for _ in range(4))
-    line.admit(first, limits)
-    line.admit(second, limits)
-    assert line.withdraw(second)
-    line.admit(third, limits)
-    with pytest.raises(OutboxFull, match="queue"):
-        line.admit(fourth, limits)
+    with line.changed:
+        line.admit(first, limits)
+        line.admit(second, limits)
+        assert line.withdraw(second)
+        line.admit(third, limits)
+        with pytest.raises(OutboxFull, match="queue"):
+            line.admit(fourth, limits)
     assert (line.events, line.size) == (4, 400)
 
 
