@@ -78,7 +78,8 @@ class ReadingAside:
         if self._reading is None:
             self._reading = Future()
             threading.Thread(target=self._read, args=(home, self._reading), daemon=True, name="articles").start()
-        if not wait([self._reading], timeout=AT_ONCE_S).done:
+            wait([self._reading], timeout=AT_ONCE_S)
+        if not self._reading.done():
             return None
         read, self._reading = self._reading, None
         return read.result()

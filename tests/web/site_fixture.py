@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -82,3 +84,12 @@ class Stand:
             if given is not None and given.arm == arm:
                 return client
         raise AssertionError(f"no reader got {arm}")
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait for a thread of a site."""
+    for _ in range(1_000):
+        if holds():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not come")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from recsys.explanation import explain
 from recsys.training import train
 from recsys.trees import Trees
 from tests.recsys.small_site import build, until_us
-from tests.web.site_fixture import PHONE, Stand
+from tests.web.site_fixture import PHONE, Stand, until
 from web.app import create_app
 from web.jobs import last_runs
 from web.published import refresh
@@ -128,11 +127,3 @@ def test_a_broken_content_store_does_not_hold_up_a_change_of_the_plan(home: Path
     assert "file is not a database" in now.faults["content"]
     assert now.plan == stand.site.published.plan
     stand.site.close()
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for a thread of the site; what is then asserted says what is missing."""
-    for _ in range(1000):
-        if holds():
-            return
-        time.sleep(0.01)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import gc
 import sqlite3
 import threading
-import time
 import weakref
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +19,7 @@ from experiments.serving.recommender import Catalogue
 from experiments.tables import control_engine
 from tests.conftest import article
 from tests.web.markup import links, parse
-from tests.web.site_fixture import NOW, PHONE, Stand
+from tests.web.site_fixture import NOW, PHONE, Stand, until
 from web.published import refresh
 from web.signal_job import SignalJob
 
@@ -128,12 +126,3 @@ def test_articles_that_cannot_be_read_aside_are_a_fault_until_they_can(stand: St
         add_articles(stand.home, [article(1)])
         until(lambda: "the disk is gone" in stand.site.published.faults.get("content", ""))
     until(lambda: stand.site.published.faults == {} and stand.site.catalogue.position("a001") is not None)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    """Wait for a thread of the site."""
-    for _ in range(1_000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come")
