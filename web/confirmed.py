@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -24,30 +25,43 @@ class Serving:
     def __init__(self, home: Path) -> None:
         self._folder = home / FOLDER
         self._path: Path | None = None
+        self._lock = threading.Lock()  # never write to a number that another file may have by then
         self._file, self._told, self._closed = -1, b"", False
 
     def tell(self, plan: str, bundles: Mapping[str, str]) -> None:
         """Say which plan and which versions of models (arm -> version) serve now."""
         content = json.dumps({"plan": plan, "bundles": dict(bundles)}, sort_keys=True).encode()
-        if content == self._told or self._closed:
-            return
-        if self._path is None:  # not before the first call: a process may be forked
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            hidden, self._path = self._folder / uuid4().hex, self._folder / f"{uuid4().hex}.lock"
-            self._file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
+        with self._lock:
+            if content == self._told or self._closed:
+                return
+            if self._path is None:  # not before the first call: a process may be forked
+                self._file, self._path = self._begin(content)
             os.pwrite(self._file, content, 0)
-            hidden.rename(self._path)
-        os.pwrite(self._file, content, 0)
-        os.ftruncate(self._file, len(content))
-        self._told = content
+            os.ftruncate(self._file, len(content))
+            self._told = content
+
+    def _begin(self, content: bytes) -> tuple[int, Path]:
+        """Open the file and lock it before anyone can see it."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        hidden, path = self._folder / uuid4().hex, self._folder / f"{uuid4().hex}.lock"
+        file = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            os.pwrite(file, content, 0)
+            hidden.rename(path)
+        except OSError:
+            os.close(file)
+            hidden.unlink(missing_ok=True)
+            raise
+        return file, path
 
     def close(self) -> None:
-        self._closed = True
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
-            os.close(self._file)
-            self._path = None
+        with self._lock:
+            self._closed = True
+            if self._path is not None:
+                self._path.unlink(missing_ok=True)
+                os.close(self._file)
+                self._path = None
 
 
 @dataclass(frozen=True, slots=True)

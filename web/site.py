@@ -108,9 +108,8 @@ class NewsSite:
             self._watcher.start()
 
     def _watch(self, every_s: float) -> None:
-        self.serving.tell(self.published.plan, self.published.bundles)
         read = ReadingAside()
-        while not self._stop.wait(every_s):
+        while not self._stop.is_set():
             try:
                 self.arm_health.tell(now=False)
                 self.edge.tell(now=False)
@@ -119,6 +118,7 @@ class NewsSite:
             except Exception as error:  # the health page names it; the next look that succeeds takes it away
                 log.exception("looking for published changes failed; the last good state stays in use")
                 self.published = replace(self.published, faults={**self.published.faults, "published": as_sentence(error)})
+            self._stop.wait(every_s)
 
     def close(self) -> None:
         self._stop.set()
