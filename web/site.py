@@ -237,7 +237,7 @@ class NewsSite:
             return []
         experiment, arm = _test_of(slot)
         try:
-            link = self.tokens.read_link(token, linked(visit.article, visit.identity.reader, experiment))
+            link = self.tokens.read_link(token, linked(visit.article, visit.identity.reader, experiment), now_us=visit.at_us)
         except TokenError:
             return []
         return [click(visit, page_view=link.page_view, slot=link.slot, position=link.position, experiment=experiment, arm=arm)]

@@ -24,6 +24,7 @@ __all__ = ["SLOTS", "LinkClaims", "PageClaims", "PageViews", "TokenError", "Toke
 
 SLOTS = ("article.related",)  # well-known slots take one byte in a link; others are spelled out
 TOKEN_LIFE_US = 7 * 86_400_000_000
+LINK_LIFE_US = 86_400_000_000  # what comes later counts for no arm (EVENTS 6), and the first click's day may be sealed by then
 KEY_ID = re.compile(r"[A-Za-z0-9]{1,8}")
 PAGE_VIEW = re.compile(r"[0-9a-f]{32}")
 LINK_MAC_BYTES = 10
@@ -218,8 +219,14 @@ class Tokens:
         mac = self._mac(self._current, "link", payload + b"\0" + article.encode())[:LINK_MAC_BYTES]
         return f"{self._current}.{_text(mac + payload)}"
 
-    def read_link(self, token: str, article: str) -> LinkClaims:
-        """Return where the click on ``article`` came from; raises :class:`TokenError` (``bad``) for any other article."""
+    def read_link(self, token: str, article: str, *, now_us: int) -> LinkClaims:
+        """Return where the click on ``article`` came from.
+
+        Raises
+        ------
+        TokenError
+            ``bad``: not signed by us, or for another article; ``expired``: its page is older than 24 hours.
+        """
         key, _, rest = token.partition(".")
         data = _data(rest)
         if key not in self._keys or data is None or len(data) < LINK_MAC_BYTES + 18:
@@ -227,6 +234,8 @@ class Tokens:
         mac, payload = data[:LINK_MAC_BYTES], data[LINK_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(key, "link", payload + b"\0" + article.encode())[:LINK_MAC_BYTES]):
             raise TokenError("bad")
+        if now_us - int.from_bytes(payload[:6], "big") * 1000 > LINK_LIFE_US:
+            raise TokenError("expired")
         slot = SLOTS[payload[17] - 1] if payload[17] else payload[18:].decode()
         return LinkClaims(payload[:16].hex(), slot, payload[16])
 

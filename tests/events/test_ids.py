@@ -102,7 +102,7 @@ def test_any_text_as_a_token_is_bad_and_nothing_worse(text: str) -> None:
     with pytest.raises(TokenError):
         tokens.read_page(text, reader="r", now_us=NOW)
     with pytest.raises(TokenError):
-        tokens.read_link(text, "a")
+        tokens.read_link(text, "a", now_us=NOW)
     assert tokens.unsign("cookie", text) is None
 
 
@@ -111,7 +111,7 @@ def test_tokens_of_the_former_key_are_read_until_it_is_removed() -> None:
     token, link, cookie = before.page(claims(before)), before.link(PAGE, "article.related", 2, "a"), before.sign("id", "reader-1")
     both = Tokens({"k1": OLD, "k2": NEW}, "k2")
     assert both.read_page(token, reader="reader-1", now_us=NOW).arm == "als"
-    assert both.read_link(link, "a").position == 2
+    assert both.read_link(link, "a", now_us=NOW).position == 2
     assert both.unsign("id", cookie) == "reader-1"
     with pytest.raises(TokenError, match="bad"):
         Tokens({"k2": NEW}, "k2").read_page(token, reader="reader-1", now_us=NOW)
@@ -121,9 +121,17 @@ def test_tokens_of_the_former_key_are_read_until_it_is_removed() -> None:
 def test_a_link_token_names_page_slot_and_position_for_its_article_only(slot: str) -> None:
     tokens = Tokens({"k1": NEW}, "k1")
     link = tokens.link(PAGE, slot, 5, "article-9")
-    assert tokens.read_link(link, "article-9") == LinkClaims(PAGE, slot, 5)
+    assert tokens.read_link(link, "article-9", now_us=NOW) == LinkClaims(PAGE, slot, 5)
     with pytest.raises(TokenError, match="bad"):
-        tokens.read_link(link, "article-8")
+        tokens.read_link(link, "article-8", now_us=NOW)
+
+
+def test_a_link_token_is_read_for_a_day() -> None:
+    tokens = Tokens({"k1": NEW}, "k1")
+    link = tokens.link(PageViews()(NOW), "article.related", 5, "a")
+    assert tokens.read_link(link, "a", now_us=NOW + DAY).position == 5
+    with pytest.raises(TokenError, match="expired"):
+        tokens.read_link(link, "a", now_us=NOW + DAY + 1)
 
 
 def test_a_link_token_of_the_known_slot_has_about_forty_characters() -> None:
@@ -143,7 +151,7 @@ def test_a_page_token_is_no_signed_text_and_no_link() -> None:
     token = tokens.page(claims(tokens))
     assert tokens.unsign("page", token) is None
     with pytest.raises(TokenError):
-        tokens.read_link(token, "a")
+        tokens.read_link(token, "a", now_us=NOW)
 
 
 @pytest.mark.parametrize(("keys", "current"), [({}, "a"), ({"a": b"short"}, "a"), ({"a.b": NEW}, "a.b")])
@@ -172,7 +180,7 @@ def test_what_a_former_version_signed_and_named_is_known_to_this_one() -> None:
     )
     assert tokens.link(view, "article.related", 255, "a1") == "a.A0QCX0XATNIFPAGTpbDA3nq8je8BI0Vniav_AQ"
     assert tokens.link(view, "home.rail", 0, "a1") == "a.BRRn19XRHVTdigGTpbDA3nq8je8BI0VniasAAGhvbWUucmFpbA"
-    assert tokens.read_link("a.A0QCX0XATNIFPAGTpbDA3nq8je8BI0Vniav_AQ", "a1") == LinkClaims(view, "article.related", 255)
+    assert tokens.read_link("a.A0QCX0XATNIFPAGTpbDA3nq8je8BI0Vniav_AQ", "a1", now_us=0) == LinkClaims(view, "article.related", 255)
     assert tokens.sign("cookie", "hello \N{LATIN SMALL LETTER E WITH ACUTE}") == "a.aGVsbG8gw6k.K-R7_Vz6dg2IP-pw6WQObg"
     assert event_id(view, "click", "article.related|a1").hex() == "0193a5b0c0ded2001fba05bd3c21d35a"
     assert conversion_id(1_760_000_000_000_000, "subscription", "A-17").hex() == "0199c82cc00040c948ae3f07098c15a1"

@@ -71,7 +71,7 @@ class Listening(Wire):
             self.acknowledged.append(event_id(claimed(told["token"]).page_view, "dwell", f"{told['active_ms']}:{told['depth']}"))
         elif path != "/e" and status == 200 and (token := TOKEN.search(text)):
             page = claimed(token[1])
-            self.acknowledged += [*promised(page, path), *self._click(path, reader, page.experiment)]
+            self.acknowledged += [*promised(page, path), *self._click(path, reader, page)]
         return status, text
 
     def _patiently(self, browser: Browser, method: str, path: str, body: bytes | None, **more: Any) -> tuple[int, str]:
@@ -83,11 +83,11 @@ class Listening(Wire):
                 if time.monotonic() > until:
                     raise
 
-    def _click(self, path: str, reader: str, experiment: str) -> list[bytes]:
+    def _click(self, path: str, reader: str, page: PageClaims) -> list[bytes]:
         address = urlsplit(path)
         article = address.path.rpartition("/")[2]
-        covered = linked(article, reader, experiment)
-        links = [self.tokens.read_link(token, covered) for token in parse_qs(address.query).get("via", ())]
+        covered = linked(article, reader, page.experiment)
+        links = [self.tokens.read_link(token, covered, now_us=page.issued_at) for token in parse_qs(address.query).get("via", ())]
         return [event_id(link.page_view, "click", f"{link.slot}:{article}") for link in links]
 
 

@@ -76,6 +76,16 @@ def test_opening_a_clicked_link_twice_counts_one_click(stand: Stand) -> None:
     assert (clicks.received, clicks.stored, clicks.duplicate, clicks.conflict) == (2, 1, 1, 0)
 
 
+def test_a_link_opened_more_than_a_day_later_is_a_view_and_no_click(stand: Stand) -> None:
+    """A tab may be restored when the day of its first click is sealed: the second one would count again."""
+    client = stand.reader_in("newest")
+    links = SLOT.findall(read(client, f"/en/article/{stand.article}"))
+    for link, hours in zip(links, (23.9, 0.2), strict=False):
+        stand.advance(3_600 * hours)
+        read(client, link)
+    assert [e["body"]["position"] for e in stand.events() if e["kind"] == "click"] == [0]
+
+
 def test_a_link_copied_to_another_reader_is_a_view_and_no_click(stand: Stand) -> None:
     link = SLOT.findall(read(stand.reader_in("newest"), f"/en/article/{stand.article}"))[0]
     read(stand.reader_in("newest"), link)
