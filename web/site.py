@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property, partial
@@ -79,8 +80,7 @@ class NewsSite:
     def __init__(self, settings: Settings, *, give_up: Callable[[], None] | None = None) -> None:
         self.settings, self.home = settings, Path(settings.home)
         self.clock: Clock = clock_of(self.home, settings.profile)
-        self.tokens = tokens_of(self.home)
-        self.rules = SlateRules(pool_h=settings.pool_hours)
+        self.tokens, self.rules = tokens_of(self.home), SlateRules(pool_h=settings.pool_hours)
         self.published: Published = refresh(self.home, None)
         self.picker = Picker(deadline_ms=settings.deadline_ms)
         self.page_views = PageViews()
@@ -97,8 +97,7 @@ class NewsSite:
         self.start, self.stop, self.decide, self.record = stored.start, stored.stop, stored.decide, stored.record
         self.models, self.drift, self.explanation = stored.models, stored.drift, stored.explanation
         self._stored, self.standing = stored, partial(standing, stored)
-        self.serving = Serving(self.home)
-        self._stop = threading.Event()
+        self.serving, self._stop = Serving(self.home), threading.Event()
         self._watcher: threading.Thread | None = None
 
     def watch(self, every_s: float = 0.5) -> None:
@@ -108,8 +107,10 @@ class NewsSite:
             self._watcher.start()
 
     def _watch(self, every_s: float) -> None:
+        with suppress(OSError):  # each look says it again
+            self.serving.tell(self.published.plan, self.published.bundles)
         read = ReadingAside()
-        while not self._stop.is_set():
+        while not self._stop.wait(every_s):
             try:
                 self.arm_health.tell(now=False)
                 self.edge.tell(now=False)
@@ -118,7 +119,6 @@ class NewsSite:
             except Exception as error:  # the health page names it; the next look that succeeds takes it away
                 log.exception("looking for published changes failed; the last good state stays in use")
                 self.published = replace(self.published, faults={**self.published.faults, "published": as_sentence(error)})
-            self._stop.wait(every_s)
 
     def close(self) -> None:
         self._stop.set()
