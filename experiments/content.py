@@ -14,7 +14,7 @@ from experiments.errors import BusyError, ConfigError
 from experiments.serving.recommender import Article, Catalogue
 from experiments.turns import in_turns
 
-__all__ = ["add_articles", "content_version", "load_catalogue", "withdrawn_articles"]
+__all__ = ["add_articles", "content_version", "load_catalogue", "withdraw_article", "withdrawn_articles"]
 
 WAIT_S = 5.0
 SCHEMA = """
@@ -24,6 +24,12 @@ CREATE TABLE IF NOT EXISTS article (
     language TEXT NOT NULL, imported INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID
 """
+OTHERS = "title, dek, body, section, author, published_us, tags, story, evergreen, withdrawn, language, imported"
+NEW = ", ".join(f"excluded.{name}" for name in OTHERS.split(", "))
+WRITE = (
+    f"INSERT INTO article (id, {OTHERS}) VALUES (?{', ?' * 12}) "
+    f"ON CONFLICT (id) DO UPDATE SET ({OTHERS}) = ({NEW}) WHERE ({OTHERS}) IS NOT ({NEW})"
+)
 
 
 @contextmanager
@@ -59,31 +65,37 @@ def _read(home: Path) -> Iterator[sqlite3.Connection | None]:
 
 
 def add_articles(home: Path, articles: Sequence[Article]) -> int:
-    """Write articles in one transaction (an article of the same id is replaced); returns how many."""
-    rows = [
-        (
-            a.id,
-            a.title,
-            a.dek,
-            a.body,
-            a.section,
-            a.author,
-            round(a.published_at.timestamp() * 1000000.0),
-            json.dumps(a.tags),
-            a.story,
-            int(a.evergreen),
-            int(a.withdrawn),
-            a.language,
-            int(a.imported),
-        )
-        for a in articles
-    ]
+    """Write articles in one transaction (an article of the same id is replaced); returns how many are new or changed.
+
+    While none is, the version stays, and no process reads the articles anew.
+    """
+    with _changed(home) as connection:
+        return connection.executemany(WRITE, map(_row, articles)).rowcount
+
+
+def withdraw_article(home: Path, identity: str) -> bool:
+    """Show an article to nobody any more, until it is written anew; False when there is none of this id."""
+    with _changed(home) as connection:
+        connection.execute("UPDATE article SET withdrawn = 1 WHERE id = ? AND NOT withdrawn", (identity,))
+        return connection.execute("SELECT 1 FROM article WHERE id = ?", (identity,)).fetchone() is not None
+
+
+@contextmanager
+def _changed(home: Path) -> Iterator[sqlite3.Connection]:
+    """A transaction; what was changed in it makes a new version."""
     with _written(home) as connection:
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany("INSERT OR REPLACE INTO article VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?)", rows)
-        connection.execute(f"PRAGMA user_version = {_version(connection) + 1}")
+        yield connection
+        if connection.total_changes:
+            connection.execute(f"PRAGMA user_version = {_version(connection) + 1}")
         connection.execute("COMMIT")
-    return len(rows)
+
+
+def _row(article: Article) -> tuple[Any, ...]:
+    a = article
+    at_us = round(a.published_at.timestamp() * 1e6)
+    flags = int(a.evergreen), int(a.withdrawn), a.language, int(a.imported)
+    return a.id, a.title, a.dek, a.body, a.section, a.author, at_us, json.dumps(a.tags), a.story, *flags
 
 
 def load_catalogue(home: Path, *, gently: bool = False) -> Catalogue:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException, SecurityError
 
 from experiments.errors import PresslabError
 from experiments.settings import Settings
+from web.api.articles import articles
 from web.api.beacon import beacon, events_sent
 from web.api.conversions import conversions
 from web.api.window import Window
@@ -44,6 +45,7 @@ def create_app(settings: Settings, *, give_up: Callable[[], None] | None = None)
     protect(app, console_port=settings.console_at if settings.console_at != settings.port else None)
     app.register_blueprint(beacon)
     app.register_blueprint(conversions)
+    app.register_blueprint(articles)
     install_pages(app)
     _errors(app, site)
     _probes(app, site)

@@ -7,6 +7,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Disk:
 
     def power_on(self) -> None:
         """Mount it again; nobody may have a file of it open."""
-        subprocess.run(["umount", str(self.folder)], check=True)
+        _unmount(self)
         _mount(self)
 
 
@@ -61,7 +62,17 @@ def small_disk(folder: Path, *, megabytes: int = 48) -> Iterator[Disk]:
     try:
         yield disk
     finally:
-        subprocess.run(["umount", str(disk.folder)], check=True)
+        _unmount(disk)
+
+
+def _unmount(disk: Disk) -> None:
+    """A few tries: the kernel closes the files of a killed process a little after its end."""
+    for _ in range(100):
+        done = subprocess.run(["umount", str(disk.folder)], capture_output=True, text=True, check=False)
+        if not done.returncode:
+            return
+        time.sleep(0.1)
+    raise ConfigError(f"the disk cannot be unmounted: {done.stderr.strip()}.", "End what has a file of it open.")
 
 
 def _mount(disk: Disk) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
@@ -103,16 +104,17 @@ def answers(port: int) -> bool:
 class Visitor(threading.Thread):
     """Reads one article after the other, each request tried at most twice, and remembers what was acknowledged."""
 
-    def __init__(self, port: int, *, cookie: str = "") -> None:
+    def __init__(self, port: int, *, cookie: str = "", pause_s: float = 0.0) -> None:
         super().__init__(daemon=True)
-        self.port, self.cookie = port, cookie
+        self.port, self.cookie, self.pause_s = port, cookie, pause_s
+        self.statuses = Counter[int]()  # 0: no answer
         self.acknowledged: list[bytes] = []
         self.pages = self.failed = self.errors = 0
         self.last_slot_s = 0.0
         self.over = threading.Event()
 
     def run(self) -> None:
-        while not self.over.is_set():
+        while not self.over.wait(self.pause_s):
             self.read(ARTICLES[self.pages % len(ARTICLES)])
 
     def read(self, article: str) -> str:
@@ -135,8 +137,10 @@ class Visitor(threading.Thread):
             try:
                 status, text = self._once(method, path, body)
             except (HTTPException, OSError):
+                self.statuses[0] += 1
                 time.sleep(0.1)
             else:
+                self.statuses[status] += 1
                 self.errors += status >= 500
                 return status, text
         self.failed += not self.over.is_set()

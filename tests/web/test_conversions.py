@@ -61,7 +61,7 @@ def test_a_token_that_was_revoked_stays_revoked_when_an_older_copy_comes_back(st
     restore(first, tmp_path / "one", at_us=at_us)
     restore(first, tmp_path / "two", at_us=at_us, erased_in=stand.home)
     holds = {
-        home: [name for name, token in tokens.items() if allowed(tmp_path / home, f"Bearer {token}", now_s=NOW_S)]
+        home: [name for name, token in tokens.items() if allowed(tmp_path / home, f"Bearer {token}", "conversions", now_s=NOW_S)]
         for home in ("one", "two")
     }
     assert holds == {"one": ["kept", "late"], "two": ["kept"]}

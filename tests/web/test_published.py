@@ -21,6 +21,7 @@ from tests.conftest import article
 from tests.web.markup import links, parse
 from tests.web.site_fixture import NOW, PHONE, Stand, until
 from web.published import refresh
+from web.reader.pages import Still
 from web.signal_job import SignalJob
 
 
@@ -54,6 +55,18 @@ def test_a_newspaper_that_changes_often_takes_no_more_memory(stand: Stand) -> No
             assert client.get(address, headers=PHONE).status_code == 200
     gc.collect()
     assert [catalogue() is not None for catalogue in published] == [False] * 4 + [True]
+
+
+def test_an_article_that_is_corrected_again_and_again_is_rendered_anew_and_kept_once(stand: Stand) -> None:
+    """A newspaper that corrects an article every half minute would keep each edition until two thousand others were read."""
+    client, address = stand.client(), f"/en/article/{stand.article}"
+    found = []
+    for number in range(5):
+        publish(stand, stand.article, title=f"Edition {number}")
+        assert f"Edition {number}" in client.get(address, headers=PHONE).text
+        gc.collect()
+        found.append(sum(type(one) is Still for one in gc.get_objects()))
+    assert found == [found[0]] * 5
 
 
 def test_readers_go_on_getting_what_is_read_when_an_article_comes_out(stand: Stand) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify
 
 from experiments.clock import moment
 from experiments.errors import OutboxError
 from experiments.events.event import Event
 from experiments.events.ids import conversion_id
-from web.access import allowed
+from web.api.posted import Refused, check_token, refuse, rows_named, taken
 from web.identity import known_reader
 from web.site import NewsSite
 
@@ -44,49 +43,17 @@ class Conversion(msgspec.Struct, forbid_unknown_fields=True):
     currency: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
 
 
-class Refused(ValueError):
-    """This one cannot be taken; sending it again would not help."""
-
-
 @conversions.post("/api/conversions")
 def receive() -> tuple[Response, int]:
     """Take up to 50 conversions; each is accepted or refused with its reason, and the accepted ones are durable."""
     site: NewsSite = current_app.extensions["presslab"]
+    check_token(site, "conversions")
     now = site.clock()
-    if not allowed(site.home, request.headers.get("Authorization", ""), now_s=now // 1_000_000):
-        answer = jsonify(error="this needs a token: Authorization: Bearer pl_... (presslab token new)")
-        answer.headers["WWW-Authenticate"] = "Bearer"
-        return answer, 401
-    if request.mimetype != "application/json":
-        return jsonify(error="the body must be application/json"), 415
-    body = request.get_data(cache=False)
-    request.stream.read(1)  # a body in chunks ends at the limit in silence; one byte more is refused
-    try:
-        rows = json.loads(body)
-    except (ValueError, RecursionError):
-        return jsonify(error="the body is not JSON"), 400
-    rows = rows.get("conversions") if isinstance(rows, dict) else None
-    if not isinstance(rows, list) or not rows:
-        return jsonify(error=f"'conversions' must be a list of 1 to {MOST}"), 422
-    if len(rows) > MOST:
-        return jsonify(error=f"{len(rows)} conversions in one request; at most {MOST}"), 413
-    return _kept(site, rows, now)
-
-
-def _kept(site: NewsSite, rows: list[Any], now: int) -> tuple[Response, int]:
-    events: list[Event] = []
-    rejected: list[dict[str, Any]] = []
-    for place, row in enumerate(rows):
-        try:
-            events.append(_event(site, msgspec.convert(row, Conversion), now))
-        except (msgspec.ValidationError, Refused) as reason:
-            rejected.append({"i": place, "reason": str(reason)})
+    events, rejected = taken(rows_named("conversions", most=MOST), lambda row: _event(site, msgspec.convert(row, Conversion), now))
     try:
         site.outbox.append(events)
     except OutboxError as error:
-        answer = jsonify(error=error.what)
-        answer.headers["Retry-After"] = "1"
-        return answer, 503
+        refuse(503, error.what, Retry_After="1")
     return jsonify(accepted=len(events), rejected=rejected), 202 if events else 422
 
 

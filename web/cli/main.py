@@ -20,7 +20,7 @@ jobs = typer.Typer(no_args_is_help=True, help="The timetable and its runs.")
 model = typer.Typer(no_args_is_help=True, help="Train, list, roll back.")
 arm = typer.Typer(no_args_is_help=True, help="The arms this installation knows.")
 audit = typer.Typer(no_args_is_help=True, help="The record of every change.")
-token = typer.Typer(no_args_is_help=True, help="Who may report conversions from another server.")
+token = typer.Typer(no_args_is_help=True, help="Who may publish articles or report conversions from another server.")
 drift = typer.Typer(no_args_is_help=True, help="Are readers and articles still what the models saw?")
 for name, group in (
     ("experiment", experiment),

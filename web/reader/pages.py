@@ -91,9 +91,22 @@ class Still:
     story: Markup
 
 
+def _still(found: Article, root: tuple[str, str], desk: str) -> Still:
+    """Return the parts of an article's page that no reader and no arm changes, rendered once per article and address of the site."""
+    kept = _kept(found.id, root, desk)
+    last = kept[0]
+    still = last[1] if last and last[0] == found else _rendered(found)
+    kept[0] = found, still  # both at once; what is equal, of a catalogue that was replaced, goes with it
+    return still
+
+
 @lru_cache(maxsize=2_048)
-def _still(found: Article, _root: tuple[str, str], _desk: str) -> Still:
-    """Render the parts of an article's page that no reader and no arm changes, once per article and address of the site."""
+def _kept(_article: str, _root: tuple[str, str], _desk: str) -> list[tuple[Article, Still] | None]:
+    """One place for an article as it was rendered last: a correction takes it from what it corrects."""
+    return [None]
+
+
+def _rendered(found: Article) -> Still:
     author = author_of(site().desk, found.author)
     name = section_name(site().desk, found.section)
     values = {
