@@ -4,7 +4,7 @@ BIN := .venv/bin
 unexport PYTHONDONTWRITEBYTECODE  # jobs are fresh processes: without compiled modules each would start seconds later
 INSTALL := $(if $(shell command -v uv),uv pip install --compile-bytecode --python $(BIN)/python,$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off)
 
-.PHONY: demo test test-long check bench soak calibrate mutants install install-test lock clean
+.PHONY: demo test test-long check bench soak storm calibrate mutants install install-test lock clean
 
 demo: install            ## build the newspaper, simulate readers, write the report, keep serving (ARGS="--exit" stops)
 	$(BIN)/presslab demo $(ARGS)
@@ -29,6 +29,9 @@ bench: install-test      ## ratios to peers and to the machine's limits (ARGS=PY
 
 soak: install-test       ## an hour of load: memory flat, nothing lost (ARGS=minutes)
 	$(BIN)/python -m tests.benchmarks.soak $(ARGS)
+
+storm: install-test      ## an hour of load with faults at random: kills, failing and full disks, power cuts (root; ARGS="minutes seed")
+	$(BIN)/python -m tests.faults.storm $(ARGS)
 
 calibrate: install-test  ## simulation gates of the statistics (slow)
 	$(BIN)/presslab calibrate --requests $(ARGS)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from web.access import Use
 from web.cli.main import Home, Json, token
 
 __all__ = ["new", "revoke", "show"]
@@ -16,7 +15,9 @@ __all__ = ["new", "revoke", "show"]
 @token.command("new")
 def new(
     days: Annotated[int, typer.Option(help="Until it ends, at most 90.")] = 90,
-    use: Annotated[Use, typer.Option("--for", help="The one thing a server may do with it.")] = "conversions",
+    use: Annotated[
+        Literal["conversions", "articles"], typer.Option("--for", help="The one thing a server may do with it.")
+    ] = "conversions",
     home: Home = None,
 ) -> None:
     """Make a token and print it once; only its hash is kept."""

@@ -16,7 +16,6 @@ OPENING = re.compile(r"(^|[\s(\[—–/])([\"'])")
 WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
-@lru_cache(maxsize=512)
 def body_html(markdown: str) -> Markup:
     """Return Markdown as HTML; raw HTML in it stays text, images and links are not made.
 
