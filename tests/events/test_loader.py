@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -191,6 +192,21 @@ def test_a_gap_stops_the_file_raises_an_alarm_and_keeps_it(tmp_path: Path, loade
     assert (loaded.stored, loaded.alarms) == (2, 1)
     assert rows(tmp_path, "SELECT state, alarm FROM outbox_offset") == [("kept", "entry 3 is missing or damaged")]
     assert len(outbox_files(tmp_path / "outbox")) == 1
+    owner._connection.close()
+
+
+def test_a_file_that_cannot_be_opened_for_now_is_an_alarm_of_this_pass_and_loaded_by_the_next(tmp_path: Path, loader: Loader) -> None:
+    owner = abandoned(tmp_path, 1, 2)
+    most, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, hard))  # as many as are open, without the one for looking
+    try:
+        loaded = loader.load()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    assert (loaded.stored, loaded.alarms) == (0, 1)
+    assert rows(tmp_path, "SELECT count(*) FROM outbox_offset") == [(0,)]
+    assert (loaded := loader.drain()).stored == 2
+    assert loaded.alarms == 0
     owner._connection.close()
 
 

@@ -19,6 +19,8 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from random import Random
 
+import pytest
+
 from experiments.events.power import Disk, small_disk
 from tests.faults.harness import ROOT, Verdict, injected, verdict
 from tests.faults.site import Visitor, children, free_port, wait_until, with_experiment
@@ -146,8 +148,10 @@ class Storm:
         self._injected("fdatasync,fsync:delay_exit=200000")
 
     def _injected(self, fault: str) -> None:
-        with injected(fault, process=self.victim()):
-            time.sleep(self.random.uniform(1, 5))
+        for _ in range(5):
+            with suppress(pytest.skip.Exception), injected(fault, process=self.victim()):  # skipped: that process has just ended
+                time.sleep(self.random.uniform(1, 5))
+                return
 
     def full_disk(self) -> None:
         ballast, taken, part = self.disk.folder / "ballast", 0, DISK_MB << 20
