@@ -61,7 +61,7 @@ class Catalogue:
         the times in that order. With them a request looks at the articles of its window, not at all of them.
     section : (n,) int32, codes into ``sections``.
     evergreen, withdrawn : (n,) bool. lasting : (m,) int32, evergreens that are not withdrawn.
-    version : short hash of ids and publication times; bundles and signals carry it.
+    version : short hash of ids, publication times and sections; bundles and signals carry it.
 
     Examples
     --------
@@ -84,7 +84,7 @@ class Catalogue:
         self.evergreen = np.array([a.evergreen for a in self.articles], dtype=bool)
         self.withdrawn = np.array([a.withdrawn for a in self.articles], dtype=bool)
         self.lasting = np.flatnonzero(self.evergreen & ~self.withdrawn).astype(np.int32)
-        self.version = _short_hash(self.ids, self.published)
+        self.version = _short_hash(self.ids, self.published, self.sections, self.section)
         self._derived: dict[Callable[..., Any], tuple[tuple[Any, ...], Any]] = {}
         times, flags = (self.published, self.newest_last, self.published_in_order), (self.evergreen, self.withdrawn, self.lasting)
         for array in (*times, *flags, self.section):
@@ -114,11 +114,11 @@ class Catalogue:
         return np.array([p for p in found if p is not None], dtype=np.int32)
 
 
-def _short_hash(ids: Sequence[str], published: npt.NDArray[np.float64]) -> str:
+def _short_hash(ids: Sequence[str], published: npt.NDArray[np.float64], sections: Sequence[str], section: Ints) -> str:
     from hashlib import blake2b
 
-    digest = blake2b("\n".join(ids).encode(), digest_size=8)
-    digest.update(published.tobytes())
+    digest = blake2b("\n".join((*ids, "", *sections)).encode(), digest_size=8)
+    digest.update(published.tobytes() + section.tobytes())
     return digest.hexdigest()
 
 

@@ -69,6 +69,18 @@ def test_an_article_that_is_corrected_again_and_again_is_rendered_anew_and_kept_
     assert found == [found[0]] * 5
 
 
+@pytest.mark.parametrize("section", ["a-new-first", "zz-new-last"])
+def test_an_article_that_moves_to_a_section_nobody_had_yet_leaves_signals_as_they_were(stand: Stand, section: str) -> None:
+    SignalJob(stand.site.settings).run(stand.clock())
+    stand.site.published = refresh(stand.home, stand.site.published)
+    before = stand.site.published.signals
+    publish(stand, stand.article, section=section)
+    now = stand.site.published
+    named = dict(zip(before.catalogue.sections, before.typical.tolist(), strict=True))
+    assert dict(zip(now.catalogue.sections, now.signals.typical.tolist(), strict=True)) == {section: min(named.values()), **named}
+    assert 'class="slot"' in stand.reader_in("front").get(f"/en/article/{stand.article}", headers=PHONE).text
+
+
 def test_readers_go_on_getting_what_is_read_when_an_article_comes_out(stand: Stand) -> None:
     out = (article for article in stand.site.catalogue.articles if article.published_at < NOW)
     read = sorted(out, key=lambda article: article.published_at)[-3]
