@@ -10,9 +10,12 @@ import signal
 import socket
 import sys
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
-from experiments.errors import BusyError, ConfigError
+from sqlalchemy.exc import SQLAlchemyError
+
+from experiments.errors import BusyError, ConfigError, PresslabError
 from experiments.migrate import require_layout
 from experiments.settings import Settings
 
@@ -145,8 +148,17 @@ def _end_with_the_master(worker: Any) -> None:
 
 
 def _watch(worker: Any) -> None:
-    """Look for published changes from the start: also the first page of a process shows the plan in force."""
-    worker.wsgi.extensions["presslab"].watch()
+    """Look for published changes from the start: also the first page of a process shows the plan in force.
+
+    When an article came out since the last signals, a process that starts has none: it does not wait for the timetable.
+    """
+    from experiments.serving.publish import current_signals  # numpy stays out of the master
+
+    site = worker.wsgi.extensions["presslab"]
+    site.watch()
+    if current_signals(site.home) and not site.published.signal_version:
+        with suppress(PresslabError, SQLAlchemyError):  # nobody to run it, or a busy store: they come by themselves within a minute
+            site.run_job("signals")
 
 
 def _close(_arbiter: Any, worker: Any) -> None:
