@@ -175,6 +175,8 @@ def test_the_example_of_the_documentation_is_taken(stand: Stand) -> None:
         ({"language": "English"}, "language"),
         ({"evergreen": "no"}, "evergreen"),
         ({"headline": "?"}, "headline"),
+        ({"published_at": "\ud800"}, "half of a character"),
+        ({"\ud800": 1}, "half of a character"),
     ],
 )
 def test_an_article_that_cannot_be_right_is_refused_and_the_others_are_kept(stand: Stand, change: dict[str, Any], reason: str) -> None:

@@ -112,6 +112,9 @@ def test_the_example_of_the_documentation_is_taken(stand: Stand) -> None:
         ({"currency": None}, "EUR"),
         ({"currency": "EUR\n", "value": 0}, "currency"),
         ({"arm": "front"}, "arm"),
+        ({"name": "\ud800"}, "printable"),
+        ({"at": "\ud800"}, "half of a character"),
+        ({"\ud800": 1}, "half of a character"),
     ],
 )
 def test_a_conversion_that_cannot_be_right_is_refused_and_the_others_are_kept(stand: Stand, change: dict[str, Any], reason: str) -> None:

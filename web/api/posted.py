@@ -58,4 +58,6 @@ def taken(rows: Iterable[Any], make: Callable[[Any], T]) -> tuple[list[T], list[
             made.append(make(row))
         except (msgspec.ValidationError, Refused) as reason:
             rejected.append({"i": place, "reason": str(reason)})
+        except UnicodeEncodeError:  # msgspec asks for UTF-8
+            rejected.append({"i": place, "reason": "a text holds half of a character (a surrogate without its other half)"})
     return made, rejected
