@@ -17,6 +17,7 @@ COUNTS = ("view", "click", "dwell", "impression", "exposure", "conversion", "ses
 SUMS = ("dwell.active_ms", "impression.latency_us", "conversion.value")
 FIELDS = ("page_type", "referrer", "section", "most_read", "outcome", "depth_percent", "slot", "name")
 KEYS = ("says", "numerator", "denominator", "quantile", "of", "divide_by", "cap", "direction", "unit", "needs_slot")
+WORDS = ("says", "of", "direction", "unit")
 Direction = Literal["up", "down"]
 
 
@@ -85,6 +86,8 @@ def load_metrics(text: str, where: str = "metrics.toml") -> dict[str, Metric]:
         blocks = tomllib.loads(text).get("metrics", {})
     except tomllib.TOMLDecodeError as error:
         raise MetricError(f"{where}: not readable as TOML: {error}.") from error
+    if not isinstance(blocks, Mapping):
+        raise MetricError(f"{where}: 'metrics' holds no blocks [metrics.NAME].")
     metrics: dict[str, Metric] = {}
     faults: list[str] = []
     for name, block in blocks.items():
@@ -97,10 +100,16 @@ def load_metrics(text: str, where: str = "metrics.toml") -> dict[str, Metric]:
     return metrics
 
 
-def _metric(name: str, block: Mapping[str, Any]) -> Metric:
-    for key in block:
+def _metric(name: str, block: Any) -> Metric:
+    if not isinstance(block, Mapping):
+        raise MetricError(f"[metrics.{name}] is {block!r}, it must be a block.")
+    for key, value in block.items():
         if key not in KEYS:
             raise MetricError(f"[metrics.{name}] has the unknown key '{key}'; {nearest(key, KEYS)}")
+        if key in WORDS and not isinstance(value, str):
+            raise MetricError(f"[metrics.{name}] {key} is {value!r}, it must be text.")
+    if type(block.get("needs_slot", False)) is not bool:
+        raise MetricError(f"[metrics.{name}] needs_slot is {block['needs_slot']!r}, it must be true or false.")
     for key in ("says", "quantile", "of") if "quantile" in block else ("says", "numerator", "denominator"):
         if key not in block:
             raise MetricError(f"[metrics.{name}] lacks '{key}'.")
@@ -119,7 +128,7 @@ def _metric(name: str, block: Mapping[str, Any]) -> Metric:
         denominator,
         block.get("direction", "up"),
         block.get("unit", ""),
-        bool(block.get("needs_slot", False)),
+        block.get("needs_slot", False),
         quantile=block.get("quantile"),
         divide_by=_whole(name, block.get("divide_by", 1)),
         cap_share=block.get("cap"),
@@ -151,9 +160,10 @@ def _of_events(name: str, block: Mapping[str, Any]) -> tuple[Measure, Measure]:
 def _measure(name: str, key: str, value: Any) -> Measure:
     if isinstance(value, str):
         value = {"count": value}
-    unknown = sorted(set(value) - {"count", "sum", "where"})
-    count, total, where = value.get("count", ""), value.get("sum", ""), value.get("where", {})
-    if unknown or bool(count) == bool(total):
+    told = value if isinstance(value, Mapping) else {}
+    count, total, where = told.get("count", ""), told.get("sum", ""), told.get("where", {})
+    right = isinstance(count, str) and isinstance(total, str) and isinstance(where, Mapping) and set(told) <= {"count", "sum", "where"}
+    if not right or bool(count) == bool(total):
         raise MetricError(f"[metrics.{name}] {key} must give either count or sum, and may give where.")
     if count and count not in COUNTS:
         raise MetricError(f"[metrics.{name}] {key} counts '{count}'; {nearest(count, COUNTS)}")
