@@ -77,6 +77,7 @@ def test_no_query_is_a_command(catalogue: Catalogue, query: str) -> None:
 
 def test_a_word_that_is_nowhere_is_replaced_by_one_that_is(catalogue: Catalogue) -> None:
     assert results(catalogue, "trams briige").spellings[0] == "trams bridge"
+    assert results(catalogue, "çaffé").spellings[0] == "cafe"
     assert results(catalogue, "ferry sugar").spellings == ()  # both are known, only not together
 
 
