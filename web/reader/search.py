@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
-from unicodedata import combining, normalize
 
 import numpy as np
 import numpy.typing as npt
 
 from experiments.serving.recommender import Article, Catalogue, Ints
-from web.reader.text import curly, pieces, words
+from web.reader.text import curly, pieces, plain, words
 
 __all__ = ["Found", "Index", "Results", "index_of", "search"]
 
@@ -77,9 +76,9 @@ class Index:
             SELECT term FROM word WHERE term >= ? AND term < ? AND length(term) > 3 AND abs(length(term) - ?) <= 2
             ORDER BY doc DESC, term LIMIT ?
         """
-        plain = "".join(letter for letter in normalize("NFKD", term) if not combining(letter)) or term  # as FTS5 keeps words
-        known = [word for (word,) in self._rows(query, plain[0], chr(ord(plain[0]) + 1), len(plain), MOST_SPELLED) if word.isalpha()]
-        return get_close_matches(plain, known, n=3, cutoff=0.6)
+        bare = plain(term)  # as FTS5 keeps words
+        known = [word for (word,) in self._rows(query, bare[0], chr(ord(bare[0]) + 1), len(bare), MOST_SPELLED) if word.isalpha()]
+        return get_close_matches(bare, known, n=3, cutoff=0.6)
 
     def _rows(self, query: str, *values: str | int) -> list[Any]:
         with self._lock:

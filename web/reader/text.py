@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from unicodedata import combining, normalize
 
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-__all__ = ["body_html", "curly", "pieces", "reading_minutes", "word_count", "words"]
+__all__ = ["body_html", "curly", "pieces", "plain", "reading_minutes", "word_count", "words"]
 
 WORDS_A_MINUTE = 230
 OPENING = re.compile(r"(^|[\s(\[—–/])([\"'])")
@@ -73,19 +74,31 @@ def words(text: str) -> list[str]:
     return [re.sub(r"['’]s$", "", word.lower()) for word in WORD.findall(text)]
 
 
+def plain(word: str) -> str:
+    """Return a word in small letters and without accents, as search compares them.
+
+    Examples
+    --------
+    >>> plain("Élection"), plain("İzmir"), plain("北京")
+    ('election', 'izmir', '北京')
+    """
+    small = word.lower()
+    return small if small.isascii() else "".join(letter for letter in normalize("NFKD", small) if not combining(letter)) or small
+
+
 def pieces(text: str, wanted: Iterable[str]) -> list[tuple[str, bool]]:
     """Split text into (piece, found): found pieces are words that begin with a wanted one; a template marks them.
 
     Examples
     --------
-    >>> pieces("A whale, two whales", ["whale"])
-    [('A ', False), ('whale', True), (', two ', False), ('whales', True)]
+    >>> pieces("A whale, two whales", ["whale"]), pieces("Élections", ["election"])
+    ([('A ', False), ('whale', True), (', two ', False), ('whales', True)], [('Élections', True)])
     """
-    stems = tuple(wanted)
+    stems = tuple(map(plain, wanted))
     result: list[tuple[str, bool]] = []
     end = 0
     for match in WORD.finditer(text) if stems else ():
-        if match.group().lower().startswith(stems):
+        if plain(match.group()).startswith(stems):
             result += [(text[end : match.start()], False)] if match.start() > end else []
             result.append((match.group(), True))
             end = match.end()
