@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from experiments.errors import ConfigError
 from experiments.files import read_json, replace_json
 from experiments.serving.recommender import Catalogue
 from experiments.serving.slate import Pin
@@ -14,23 +16,20 @@ from experiments.serving.slate import Pin
 __all__ = ["Author", "Desk", "Section", "load_desk", "save_desk"]
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slug: str
     name: str
     says: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Author:
+class Author(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     slug: str
     name: str
     beat: str = ""
     bio: str = ""
 
 
-@dataclass(frozen=True)
-class Desk:
+class Desk(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``pins`` holds (article id, place, since, until) with unix seconds."""
 
     name: str = "Presslab"
@@ -56,15 +55,16 @@ def save_desk(home: Path, desk: dict[str, Any]) -> None:
 
 
 def load_desk(home: Path) -> Desk:
-    """Return the desk, or an unnamed one before any newspaper was built or imported."""
-    stored = read_json(home / "desk.json")
-    if stored is None:
-        return Desk()
-    return Desk(
-        stored["name"],
-        stored.get("motto", ""),
-        tuple(Section(**s) for s in stored.get("sections", ())),
-        tuple(Author(**a) for a in stored.get("authors", ())),
-        tuple(stored.get("editors_order", ())),
-        tuple((a, int(p), float(s), float(u)) for a, p, s, u in stored.get("pins", ())),
-    )
+    """Return the desk, or an unnamed one before any newspaper was built or imported.
+
+    Raises
+    ------
+    ConfigError
+        The file holds something else; what and where.
+    """
+    path = home / "desk.json"
+    stored = read_json(path)
+    try:
+        return Desk() if stored is None else msgspec.convert(stored, Desk)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {error}.", "Mend it; running processes keep the last good one.") from None

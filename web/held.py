@@ -136,7 +136,7 @@ class Held:
         except Exception as error:  # an arm is foreign code; a reader's page never fails because of it
             log.error("the arm '%s' cannot explain itself: %s", claims.arm, error)
             arm, ranking = None, Ranking.empty()
-        pins, editors = self.site.desk.pins_at(published.catalogue), published.catalogue.known(self.site.desk.editors_order).tolist()
+        pins, editors = published.desk.pins_at(published.catalogue), published.catalogue.known(published.desk.editors_order).tolist()
         slate = build_slate(ranking, context, rules=self.site.rules, pins=pins, editors=editors)
         placed = {item.article: item for item in slate.items}
         source = dict(zip(ranking.articles.tolist(), ranking.sources, strict=True))  # for what was explored, or has moved since

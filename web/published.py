@@ -23,6 +23,7 @@ from experiments.serving.carried import carried
 from experiments.serving.publish import current_signals, read_signals
 from experiments.serving.recommender import Catalogue, Recommender, broken_arms, discover
 from experiments.serving.signals import Signals
+from web.desk import Desk, load_desk
 from web.reasons import prepare
 from web.shadow import Asked
 
@@ -47,6 +48,7 @@ class Published:
 
     catalogue: Catalogue
     signals: Signals
+    desk: Desk = field(default_factory=Desk)
     content: int = -1
     plan: str = ""
     signal_version: str = ""
@@ -102,6 +104,7 @@ def refresh(home: Path, before: Published | None, *, read: Callable[[Path], tupl
     now = before or _first(home)
     faults: dict[str, str] = {}
     parts: dict[str, Callable[[Path, Published], Published]] = {
+        "desk": _desk,
         "content": partial(_content, read=read),
         "plan": _plan,
         "signals": _signals,
@@ -135,6 +138,11 @@ def _not_loaded(now: Published) -> dict[str, str]:
 def _first(home: Path) -> Published:
     version, catalogue = read_content(home)
     return Published(catalogue, Signals.empty(catalogue, 0.0), content=version)
+
+
+def _desk(home: Path, now: Published) -> Published:
+    desk = load_desk(home)
+    return now if desk == now.desk else replace(now, desk=desk)
 
 
 def _content(home: Path, now: Published, *, read: Callable[[Path], tuple[int, Catalogue] | None]) -> Published:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from web.arm_health import ArmHealth
 from web.canary import Canary
 from web.confirmed import Serving
 from web.degraded import leave_degraded
-from web.desk import Desk, load_desk
+from web.desk import Desk
 from web.edge import Edge
 from web.explaining import explain_slate
 from web.health import health_of
@@ -131,9 +131,9 @@ class NewsSite:
     def catalogue(self) -> Catalogue:
         return self.published.catalogue
 
-    @cached_property
+    @property
     def desk(self) -> Desk:
-        return load_desk(self.home)
+        return self.published.desk
 
     def now(self) -> datetime:
         return moment(self.clock())
@@ -199,8 +199,8 @@ class NewsSite:
             arm = published.arms["status_quo"]
         salt = live.experiment.salt or live.experiment.name if live else "site"
         context = self.context_for(published, visit, salt=salt)
-        editors = published.catalogue.known(self.desk.editors_order).tolist()
-        picked = self.picker.pick(arm, context, rules=self.rules, pins=self.desk.pins_at(published.catalogue), editors=editors)
+        pins, editors = published.desk.pins_at(published.catalogue), published.catalogue.known(published.desk.editors_order).tolist()
+        picked = self.picker.pick(arm, context, rules=self.rules, pins=pins, editors=editors)
         self.arm_health.count(live.experiment.name if live and assignment else "", name, picked)
         asked = [Asked(live.experiment.name, shadow) for shadow in live.experiment.shadow] if live and assignment else []
         for one in (*asked, *published.shadow):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import html
+import json
 import sqlite3
 import threading
 import weakref
@@ -20,6 +22,7 @@ from experiments.tables import control_engine
 from tests.conftest import article
 from tests.web.markup import links, parse
 from tests.web.site_fixture import NOW, PHONE, Stand, until
+from web.desk import save_desk
 from web.published import refresh
 from web.reader.pages import Still
 from web.signal_job import SignalJob
@@ -151,3 +154,46 @@ def test_articles_that_cannot_be_read_aside_are_a_fault_until_they_can(stand: St
         add_articles(stand.home, [article(1)])
         until(lambda: "the disk is gone" in stand.site.published.faults.get("content", ""))
     until(lambda: stand.site.published.faults == {} and stand.site.catalogue.position("a001") is not None)
+
+
+def changed_desk(stand: Stand, **changes: object) -> None:
+    save_desk(stand.home, {**json.loads((stand.home / "desk.json").read_text("utf-8")), **changes})
+    stand.site.published = refresh(stand.home, stand.site.published)
+
+
+def test_what_the_desk_changes_is_on_every_page_without_a_restart(stand: Stand) -> None:
+    client, found = stand.reader_in("front"), stand.site.catalogue.articles[stand.site.catalogue.positions[stand.article]]
+    client.get("/en/", headers=PHONE)
+    client.get(f"/en/article/{stand.article}", headers=PHONE)
+    first = next(one.id for one in stand.site.catalogue.articles if one.published_at < NOW and one.id != found.id)
+    authors = [{"slug": found.author, "name": "Somebody Else"}]
+    changed_desk(stand, name="The Other Paper", authors=authors, editors_order=[first], pins=[[first, 0, 0, 9e9]])
+    page = client.get(f"/en/article/{stand.article}", headers=PHONE).text
+    assert "The Other Paper" in page
+    assert "Somebody Else" in page
+    assert links(parse(page).one("ol"))[0].startswith(f"/en/article/{first}?via=")
+    assert "The Other Paper" in client.get("/en/", headers=PHONE).text
+    stand.site.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "desk.json is damaged"),
+        ("[]", "it holds list instead of an object"),
+        ('{"sections": [{"slug": "city"}]}', "missing required field `name` - at `$.sections[0]`"),
+        ('{"pinz": []}', "unknown field `pinz`"),
+        ('{"pins": [["a", 0, 5]]}', "length 4, got 3 - at `$.pins[0]`"),
+    ],
+)
+def test_a_desk_that_cannot_be_read_is_named_and_the_last_good_one_stays(stand: Stand, text: str, says: str) -> None:
+    before = stand.site.desk
+    (stand.home / "desk.json").write_text(text)
+    stand.site.published = refresh(stand.home, stand.site.published)
+    assert stand.site.desk is before
+    assert says in stand.site.published.faults["desk"]
+    page = html.unescape(stand.client().get("/console/en/health", headers=PHONE).text)
+    assert "desk.json" in page
+    assert says in page
+    assert stand.client().get("/en/", headers=PHONE).status_code == 200
+    stand.site.close()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from flask.testing import FlaskClient
+from msgspec import structs
 from werkzeug.test import TestResponse
 
 from experiments.content import add_articles
@@ -339,7 +340,8 @@ def test_why_this_does_not_say_editors_of_what_no_editor_chose(stand: Stand) -> 
     stand.site.published.arms.pop("front")
     assert "Chosen by the editors" not in read(client, f"/en/why/{token}")
     first = ARTICLE.findall(page)[0]
-    stand.site.desk = replace(stand.site.desk, pins=((first, 0, 0.0, 9e12),))
+    desk = structs.replace(stand.site.desk, pins=((first, 0, 0.0, 9e12),))
+    stand.site.published = replace(stand.site.published, desk=desk)
     assert read(client, f"/en/why/{token}").count("Chosen by the editors") == 2  # beside the article, and among the criteria
 
 

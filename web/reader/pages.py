@@ -19,7 +19,7 @@ from web.reader.head import article_data, as_script_text, breadcrumb_data, colle
 from web.reader.lookup import author_of, section_name, section_of
 from web.reader.search import search
 from web.reader.shelf import front_page, latest, published, section_page
-from web.site_protocol import MostRead, PageView, site
+from web.site_protocol import Desk, MostRead, PageView, site
 
 __all__ = ["feeds", "privacy", "reader"]
 
@@ -38,9 +38,7 @@ def front() -> Response:
     """The lead, six sections, and what is read most."""
     page = site().open_page(request, "front")
     data = as_script_text(collection_data(site().desk.name, url_for("reader.front", _external=True)))
-    still = site().catalogue.derived(
-        _still_front, site().now().replace(second=0, microsecond=0), site().most_read(MOST_READ), site().desk.name
-    )
+    still = site().catalogue.derived(_still_front, site().now().replace(second=0, microsecond=0), site().most_read(MOST_READ), site().desk)
     return reply("reader/front.html", page, still=still, data=data)
 
 
@@ -52,9 +50,9 @@ class StillFront:
     shelves: Markup
 
 
-def _still_front(catalogue: Catalogue, minute: datetime, most_read: MostRead, _desk: str) -> StillFront:
+def _still_front(catalogue: Catalogue, minute: datetime, most_read: MostRead, desk: Desk) -> StillFront:
     """Lay out and render the front page of a minute, once for everybody."""
-    values = {"front": front_page(catalogue, site().desk, minute), "most_read": most_read, "desk": site().desk, "now": minute}
+    values = {"front": front_page(catalogue, desk, minute), "most_read": most_read, "desk": desk, "now": minute}
     top, shelves = (Markup(render_template(f"reader/{part}.html", **values)) for part in ("front_top", "front_shelves"))
     return StillFront(top, shelves)
 
@@ -80,7 +78,7 @@ def article(article_id: str) -> Response:
     """One article, and the slot when this reader's arm fills it."""
     found = _article(article_id)
     page = site().open_page(request, "article", article=found)
-    return reply("reader/article.html", page, article=found, still=_still(found, (request.scheme, request.host), site().desk.name))
+    return reply("reader/article.html", page, article=found, still=_still(found, (request.scheme, request.host), site().desk))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,31 +89,31 @@ class Still:
     story: Markup
 
 
-def _still(found: Article, root: tuple[str, str], desk: str) -> Still:
-    """Return the parts of an article's page that no reader and no arm changes, rendered once per article and address of the site."""
-    kept = _kept(found.id, root, desk)
+def _still(found: Article, root: tuple[str, str], desk: Desk) -> Still:
+    """Return the parts of an article's page that no reader and no arm changes, rendered once per article, desk and address of the site."""
+    kept = _kept(found.id, root)
     last = kept[0]
-    still = last[1] if last and last[0] == found else _rendered(found)
-    kept[0] = found, still  # both at once; what is equal, of a catalogue that was replaced, goes with it
+    still = last[2] if last and last[1] is desk and last[0] == found else _rendered(found, desk)
+    kept[0] = found, desk, still  # all at once; what is equal, of a catalogue that was replaced, goes with it
     return still
 
 
 @lru_cache(maxsize=2_048)
-def _kept(_article: str, _root: tuple[str, str], _desk: str) -> list[tuple[Article, Still] | None]:
+def _kept(_article: str, _root: tuple[str, str]) -> list[tuple[Article, Desk, Still] | None]:
     """One place for an article as it was rendered last: a correction takes it from what it corrects."""
     return [None]
 
 
-def _rendered(found: Article) -> Still:
-    author = author_of(site().desk, found.author)
-    name = section_name(site().desk, found.section)
+def _rendered(found: Article, desk: Desk) -> Still:
+    author = author_of(desk, found.author)
+    name = section_name(desk, found.section)
     values = {
         "article": found,
         "author": author,
-        "section": section_of(site().desk, found.section),
+        "section": section_of(desk, found.section),
         "section_name": name,
-        "desk": site().desk,
-        "data": as_script_text(article_data(found, site().desk, author=author.name if author else found.author, section=name)),
+        "desk": desk,
+        "data": as_script_text(article_data(found, desk, author=author.name if author else found.author, section=name)),
     }
     head, story = (Markup(render_template(f"reader/{part}.html", **values)) for part in ("article_head", "story"))
     return Still(head, story)
