@@ -277,6 +277,12 @@ def test_a_store_that_cannot_be_written_is_no_fault_of_the_sender(stand: Stand, 
     )
     monkeypatch.undo()
     assert load_catalogue(stand.home).position("long-0") is None
+    (stand.home / "content.db").write_bytes(b"this is no database" * 100)
+    answer = sent(stand, [news()])
+    assert (answer.status_code, answer.json) == (
+        503,
+        {"error": "the articles cannot be written: file is not a database; nothing was changed"},
+    )
 
 
 @given(st.text(st.characters()))

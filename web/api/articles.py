@@ -75,12 +75,12 @@ def _site() -> NewsSite:
 
 @contextmanager
 def _answered() -> Iterator[None]:
-    """Nothing was kept while the store is busy or the disk is full: the same may be sent again."""
+    """Nothing was kept while the store is busy or damaged, or the disk is full: the same may be sent again."""
     try:
         yield
     except BusyError:
         refuse(503, "the articles are being written by somebody else; nothing was changed", Retry_After="1")
-    except sqlite3.OperationalError as error:
+    except sqlite3.Error as error:
         refuse(503, f"the articles cannot be written: {in_words(error)}; nothing was changed", Retry_After="1")
 
 
