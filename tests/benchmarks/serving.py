@@ -53,7 +53,7 @@ def main() -> None:
 def measure(folder: Path) -> Iterator[Row]:
     """Yield one row per figure."""
     home = demo_home(folder)
-    ours, bare = free_port(), free_port()
+    ours, bare, plain = free_port(), free_port(), free_port()
     commits = folder / "commits"
     commits.mkdir()
     with site_process("tests.benchmarks.timed_site", str(commits), "serve", "--home", str(home), "--port", str(ours)):
@@ -61,30 +61,39 @@ def measure(folder: Path) -> Iterator[Row]:
         readers = {arm: reader_cookie(home, ours, arm) for arm in ("front", "ranked")}
         text = folder / "page.html"
         text.write_text(get(ours, _article(home), readers["front"])[1], "utf-8")
-        with site_process("tests.benchmarks.bare", str(bare), str(text)):
+        peers = site_process("tests.benchmarks.bare", str(bare), str(text)), site_process("tests.benchmarks.plain", str(plain), str(home))
+        with peers[0], peers[1]:
             served(bare, "/")
-            yield from _pages(folder, home, (ours, bare), readers)
+            served(plain, "/-/live")
+            yield from _pages(folder, home, (ours, bare, plain), readers)
             yield from _waits(folder, home, ours, readers["front"])
             yield from _ingest(folder, home, ours, readers["front"])
 
 
-def _pages(folder: Path, home: Path, ports: tuple[int, int], readers: dict[str, str]) -> Iterator[Row]:
+def _pages(folder: Path, home: Path, ports: tuple[int, int, int], readers: dict[str, str]) -> Iterator[Row]:
     jobs = {arm: (ports[0], [page(path, cookie) for path in articles(home)]) for arm, cookie in readers.items()}
     jobs["bare"] = (ports[1], [page("/", "")])
+    jobs["plain"] = (ports[2], [page(path.replace("/en/article/", "/plain/"), "") for path in articles(home)])
     os.sync()  # what was written before is not this load's: a page waits for the disk, the bare one does not
     rounds = [
         {arm: load(folder, port, requests, connections=16)["per_second"] for arm, (port, requests) in jobs.items()}
         for _ in range(PAGE_ROUNDS)
     ]
     for arm in readers:
-        ordered = sorted(rounds, key=lambda one: one[arm] / one["bare"])
-        low, middle, high = (ordered[place][arm] / ordered[place]["bare"] for place in (0, PAGE_ROUNDS // 2, -1))
-        rate, peer = (ordered[PAGE_ROUNDS // 2][name] for name in (arm, "bare"))
-        yield (
-            f"article page, slate of {arm}, durable",
-            f"{rate:,.0f}/s",
-            f"{middle:.2f} of a bare Flask page of that size ({peer:,.0f}/s); {PAGE_ROUNDS} rounds: {low:.2f} to {high:.2f}",
-        )
+        words = {
+            "bare": "a Flask page that is one constant template of that size",
+            "plain": "the same page made by Flask at each request, without events",
+        }
+        beside = [f"{_ratios(rounds, arm, peer)} of {says}" for peer, says in words.items()]
+        rate = statistics.median(one[arm] for one in rounds)
+        yield f"article page, slate of {arm}, durable", f"{rate:,.0f}/s", f"{'; '.join(beside)}; {PAGE_ROUNDS} rounds"
+
+
+def _ratios(rounds: Sequence[dict[str, float]], arm: str, peer: str) -> str:
+    """The middle one of all rounds, the lowest and the highest, and what the peer did."""
+    low, *_, high = ordered = sorted(one[arm] / one[peer] for one in rounds)
+    peer_rate = statistics.median(one[peer] for one in rounds)
+    return f"{statistics.median(ordered):.2f} ({low:.2f} to {high:.2f}, {peer_rate:,.0f}/s)"
 
 
 def _waits(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
