@@ -231,11 +231,14 @@ def test_a_changed_entry_breaks_the_chain(tmp_path: Path, loader: Loader) -> Non
     owner._connection.close()
 
 
-def test_a_tally_that_differs_from_the_entries_raises_an_alarm(tmp_path: Path, loader: Loader) -> None:
-    owner = abandoned(tmp_path, 1, 2, 3)
-    owner._connection.execute("UPDATE tally SET n = 4")
+@pytest.mark.parametrize(("numbers", "change"), [((1, 2, 3), "UPDATE tally SET n = 4"), ((1,), "DELETE FROM tally")])
+def test_a_tally_that_differs_from_the_entries_raises_an_alarm(
+    tmp_path: Path, loader: Loader, numbers: tuple[int, ...], change: str
+) -> None:
+    owner = abandoned(tmp_path, *numbers)
+    owner._connection.execute(change)
     loaded = loader.drain()
-    assert (loaded.stored, loaded.alarms) == (3, 1)
+    assert (loaded.stored, loaded.alarms) == (len(numbers), 1)
     assert [row.exact for row in balance(tmp_path)] == [False]
     owner._connection.close()
 
