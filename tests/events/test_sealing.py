@@ -258,6 +258,32 @@ def test_a_day_is_sealed_two_days_later_and_said_so(tmp_path: Path) -> None:
     assert kept(tmp_path) == 1
 
 
+def test_nothing_is_sealed_while_an_outbox_file_cannot_be_read(tmp_path: Path) -> None:
+    """Its events may be of the day that is due: in the file they would be missing for ever."""
+    story = Story()
+    story.page("anna", 0)
+    send(tmp_path, story.events)
+    (tmp_path / "outbox" / "broken-1.db").write_bytes(b"this is no database" * 100)
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        said = seal(tmp_path, until_us=START + 2 * DAY, loader=loader)
+        assert said == "nothing was sealed: events are waiting in files that could not be read"
+    assert files(tmp_path) == ()
+    assert kept(tmp_path) == 1
+
+
+def test_no_day_goes_into_a_home_while_the_files_of_others_lie_elsewhere(tmp_path: Path) -> None:
+    story = Story()
+    for day in (0, 1):
+        story.page("anna", 1440 * day)
+    send(tmp_path, story.events)
+    sealed_until(tmp_path, 1)
+    (first,) = files(tmp_path)
+    first.path.rename(tmp_path / "elsewhere.parquet")
+    with Loader(tmp_path, clock=lambda: START) as loader, pytest.raises(DataError, match=first.path.name):
+        seal(tmp_path, until_us=START + 3 * DAY, loader=loader)
+    assert list(sealed_folder(tmp_path).glob("*.parquet")) == []
+
+
 @EITHER_ENGINE
 def test_of_a_page_view_one_report_of_visible_time_stays_with_the_largest_values(tmp_path: Path) -> None:
     story = Story()
@@ -387,7 +413,7 @@ def test_events_that_came_or_went_while_a_day_was_written_put_it_off(tmp_path: P
     send(tmp_path, story.events)
     with Loader(tmp_path, clock=lambda: START) as loader:
         assert sealing.adopt(tmp_path, loader) == []
-        assert list(sealed_folder(tmp_path).glob("*.parquet")) == []
+        assert list(sealed_folder(tmp_path).iterdir()) == []
         assert "2 events" in seal(tmp_path, until_us=START + 2 * DAY, loader=loader)
 
 
