@@ -102,6 +102,8 @@ class Storm:
         self.all_get(signal.SIGKILL)
         if not wait_until(lambda: not self.everyone()):
             raise TimeoutError("a process of the site outlives SIGKILL.")
+        for process in self.processes.values():
+            process.wait()
 
     def victim(self) -> int:
         """A web process, or the worker."""
