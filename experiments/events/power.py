@@ -61,8 +61,10 @@ def small_disk(folder: Path, *, megabytes: int = 48) -> Iterator[Disk]:
     _mount(disk)
     try:
         yield disk
-    finally:
-        _unmount(disk)
+    except BaseException:
+        subprocess.run(["umount", "--lazy", str(disk.folder)], check=False)  # whatever went wrong, and whoever has a file of it open
+        raise
+    _unmount(disk)
 
 
 def _unmount(disk: Disk) -> None:
