@@ -100,11 +100,14 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
     yield _check(
         "nothing lost", exact, "Every event received is accounted for.", "Events are missing or were counted twice: run presslab doctor."
     )
+    faults = dict(published.faults)
+    desk, sections = faults.pop("desk", ""), len(published.desk.sections)
+    yield _check("desk", not desk, f"{published.desk.name}, {sections} section{'' if sections == 1 else 's'}.", desk)
     yield _check(
         "arms and models",
-        not published.faults,
+        not faults,
         f"Ready: {', '.join(sorted(published.arms))}.",
-        "; ".join(f"{k}: {v}" for k, v in published.faults.items()),
+        "; ".join(f"{k}: {v}" for k, v in faults.items()),
     )
     yield from _decided(stored)
     yield _registry(stored)

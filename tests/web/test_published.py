@@ -192,6 +192,9 @@ def test_a_desk_that_cannot_be_read_is_named_and_the_last_good_one_stays(stand: 
     stand.site.published = refresh(stand.home, stand.site.published)
     assert stand.site.desk is before
     assert says in stand.site.published.faults["desk"]
+    checks = {check["name"]: check for check in stand.site.health()["checks"]}
+    assert says in checks["desk"]["says"]
+    assert checks["arms and models"]["state"] == "ok"
     page = html.unescape(stand.client().get("/console/en/health", headers=PHONE).text)
     assert "desk.json" in page
     assert says in page
