@@ -19,7 +19,7 @@ from experiments.events.tail import FACTS, SLOT_KINDS, Tail
 __all__ = ["arrow", "bound", "compiled", "evaluate", "query", "run", "sql"]
 
 MEMORY = "2GB"  # of DuckDB; beyond it intermediate results go to disk
-EVENTS_AT_ONCE = 8_000_000  # more are worked through in parts, each with some of the readers; 12.5 million did not fit the memory
+EVENTS_AT_ONCE = 4_000_000  # more are worked through in parts, each with some of the readers: what a part takes is used again by the next
 MARKS = ("experiment", "bot", "late")
 
 
