@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, sync_playwright
 from werkzeug.serving import make_server
 
@@ -71,6 +72,18 @@ def test_pages_fit_are_legible_and_keep_the_policy(browser: Browser, address: st
         assert page.evaluate(WIDER) <= 0, path
         assert page.evaluate(SMALLEST) >= 12, path
     assert said == []
+    context.close()
+
+
+@pytest.mark.parametrize(("width", "mode"), [(320, "dark"), (1280, "light")])
+def test_axe_finds_nothing_against_accessibility(browser: Browser, address: str, width: int, mode: Literal["light", "dark"]) -> None:
+    context = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=mode)
+    page = context.new_page()
+    for path in (*PAGES, "/console/en/explain", "/console/en/record", "/en/nothing-here"):
+        page.goto(address + path)
+        page.evaluate("document.querySelectorAll('details').forEach(e => e.open = true)")
+        found = Axe().run(page).response["violations"]
+        assert [(path, fault["id"], [node["html"] for node in fault["nodes"]]) for fault in found] == []
     context.close()
 
 
