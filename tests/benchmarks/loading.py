@@ -132,7 +132,7 @@ def ingest_rows() -> list[Row]:
             served(port, "/-/ready")
             of = ingested(folder, stand.home, port, requests)
     says = f"events over HTTP, {TOGETHER} a request, 4 clients; 99 in 100 in {of.p99:.1f} ms"
-    tails = [(f"of {disk}: {waits['p99']:.1f} ms", 1e3 / waits["p99"]) for disk, waits in of.disk.items()]
+    tails = [(f"of {disk}: {beside.p99:.1f} ms", 1e3 / beside.p99) for disk, beside in of.disk.items()]
     return [(says, of.per_second, "events to reach", 20_000), *(("  99th percentile, requests", 1e3 / of.p99, *tail) for tail in tails)]
 
 

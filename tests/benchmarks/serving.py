@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from web.site_protocol import Choices
 
 AGENT = "Mozilla/5.0 (iPhone) Mobile Safari"
 TOKEN = re.compile(r'data-token="([^"]+)"')
-ROUNDS, PAGE_ROUNDS, SECONDS = 3, 7, 4.0
+ROUNDS, PAGE_ROUNDS, INGEST_ROUNDS, SECONDS = 3, 7, 7, 4.0
 TOGETHER = 50  # events in a request
 ANY_NUMBER = {"PRESSLAB_EVENTS_PER_SECOND": "1000000"}  # one reader sends what a whole site would get
 Row = tuple[str, str, str]
@@ -120,18 +120,30 @@ def _ingest(folder: Path, home: Path, port: int, cookie: str) -> Iterator[Row]:
         f"{found.per_second:,.0f}/s",
         f"half within {found.p50:.1f} ms, 99 in 100 within {found.p99:.1f}",
     )
-    for disk, waits in found.disk.items():
-        yield "", f"{found.p99 / waits['p99']:.1f} times", f"that of {disk} ({waits['p99']:.1f} ms; half {waits['p50']:.2f})"
+    for disk, beside in found.disk.items():
+        waits = f"{beside.p99:.1f} ms; half {beside.p50:.2f}"
+        yield "", f"{beside.times:.1f} times", f"that of {disk} ({beside.least:.1f} to {beside.most:.1f}; {waits}; {INGEST_ROUNDS} rounds)"
+
+
+@dataclass(frozen=True, slots=True)
+class BesideDisk:
+    """How many times the tail of waits for the disk the requests' tail is (middle round, least, most), and those waits' milliseconds."""
+
+    times: float
+    least: float
+    most: float
+    p50: float
+    p99: float
 
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """Events a second, milliseconds a request took, and what waited for the disk around it: in words, with its own milliseconds."""
+    """Events a second, milliseconds a request took, and what waited for the disk around it, in words; each the middle of all rounds."""
 
     per_second: float
     p50: float
     p99: float
-    disk: dict[str, dict[str, float]]
+    disk: dict[str, BesideDisk]
 
 
 def beacons(tokens: Sequence[str], cookie: str) -> list[str]:
@@ -141,7 +153,7 @@ def beacons(tokens: Sequence[str], cookie: str) -> list[str]:
 
 
 def ingested(folder: Path, home: Path, port: int, requests: Sequence[str]) -> Ingested:
-    """Send events to a timed site, and return the round whose tail is the middle one, with the median rate.
+    """Send events to a timed site in several rounds: the 99th of a round's two hundred syncs is chance.
 
     Beside the disk three times: idle in the second before; under this very load as another process finds it that appends what a
     commit of the site appends; and as the site's own commits found it.
@@ -150,20 +162,27 @@ def ingested(folder: Path, home: Path, port: int, requests: Sequence[str]) -> In
     before, since = _bytes(outbox), time.monotonic()
     load(folder, port, requests, connections=4)
     size = (_bytes(outbox) - before) // len(commit_waits(commits, since=since))
-    rounds = []
-    for _ in range(ROUNDS):
+    rounds: list[dict[str, Any]] = []
+    disk: dict[str, list[dict[str, float]]] = {}
+    for _ in range(INGEST_ROUNDS):
         idle, since = sync_waits(home), time.monotonic()
         with syncing(home, size) as beside:
-            found = load(folder, port, requests, connections=4)
-        assert set(found["codes"]) == {"202"}, found["codes"]
-        disk = {
-            "one fdatasync of 512 B on the idle disk before": quantiles(idle),
-            f"a bare fdatasync of {size:,} B, as much as a commit, under this load": quantiles(beside),
-            "the site's own commits under this load": quantiles(commit_waits(commits, since=since)),
-        }
-        rounds.append(Ingested(TOGETHER * found["per_second"], found["p50"], found["p99"], disk))
-    middle = sorted(rounds, key=lambda one: one.p99)[ROUNDS // 2]
-    return replace(middle, per_second=statistics.median(one.per_second for one in rounds))
+            rounds.append(load(folder, port, requests, connections=4))
+        assert set(rounds[-1]["codes"]) == {"202"}, rounds[-1]["codes"]
+        for says, waits in {
+            "one fdatasync of 512 B on the idle disk before": idle,
+            f"a bare fdatasync of {size:,} B, as much as a commit, under this load": beside,
+            "the site's own commits under this load": commit_waits(commits, since=since),
+        }.items():
+            disk.setdefault(says, []).append(quantiles(waits))
+    rate, p50, p99 = (statistics.median(one[name] for one in rounds) for name in ("per_second", "p50", "p99"))
+    return Ingested(TOGETHER * rate, p50, p99, {says: _beside(rounds, waits) for says, waits in disk.items()})
+
+
+def _beside(rounds: Sequence[dict[str, Any]], waits: Sequence[dict[str, float]]) -> BesideDisk:
+    times = [one["p99"] / wait["p99"] for one, wait in zip(rounds, waits, strict=True)]
+    half, tail = (statistics.median(wait[name] for wait in waits) for name in ("p50", "p99"))
+    return BesideDisk(statistics.median(times), min(times), max(times), half, tail)
 
 
 def _bytes(folder: Path) -> int:
