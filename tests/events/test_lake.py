@@ -120,6 +120,25 @@ def test_a_reader_without_a_counted_session_stays_in_with_zeros(tmp_path: Path) 
     assert measured(tmp_path, {"sessions": SESSIONS, "dwell": DWELL})["anna"]["sessions"] == 0
 
 
+def test_sessions_that_began_in_the_fourteen_days_before_and_were_over_are_covariates(tmp_path: Path) -> None:
+    story = Story()
+    story.page("anna", -14 * 1440 - 0.01)  # a moment too old
+    story.page("ben", -14 * 1440)
+    story.page("cleo", -30)  # over at the first exposure to the microsecond
+    story.page("dora", -29.99)  # her session goes on
+    for reader in ("anna", "ben", "cleo", "dora"):
+        story.exposed(reader, 0, "front")
+    send(tmp_path, story.events)
+    rows = measured(tmp_path)
+    names = ("pre:count_view_page_type_article", "pre:count_session", "has_pre")
+    assert {reader: tuple(row[name] for name in names) for reader, row in rows.items()} == {
+        "anna": (0, 0, 0),
+        "ben": (1, 1, 1),
+        "cleo": (1, 1, 1),
+        "dora": (0, 0, 0),
+    }
+
+
 def test_a_reader_matures_when_the_window_has_passed_to_the_microsecond(tmp_path: Path) -> None:
     story = Story()
     story.exposed("anna", 0, "front")

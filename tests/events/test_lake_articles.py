@@ -35,6 +35,7 @@ def story_of() -> Story:
     showed(story, "carl", 5, "status_quo", [])
     showed(story, "robot", 7, "front", ["seen by a robot"], bot=True)
     showed(story, "dora", 9.5 * 1440, "front", ["her window is not over"])
+    story.page("dora", 60)  # before she was in the test: nobody's reader yet
     story.page("eric", 30)
     story.page("eric", 31, "front")
     return story
@@ -70,7 +71,7 @@ def test_places_are_counted_per_arm_bucket_and_article_in_the_readers_windows(tm
 
 def test_what_all_arms_learn_from_is_told_by_whose_readers_opened_it(tmp_path: Path) -> None:
     send(tmp_path, story_of().events)
-    assert asked(tmp_path)[1] == {"": 1, "front": 5, "status_quo": 1}
+    assert asked(tmp_path)[1] == {"": 2, "front": 5, "status_quo": 1}
 
 
 @pytest.mark.usefixtures("either_engine_long")
