@@ -50,14 +50,19 @@ def _kept_from_readers(asked: Request, console_port: int | None) -> bool:
     return elsewhere or not from_here(asked) or asked.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"  # nginx, unless told otherwise
 
 
-def protect(app: Flask, *, console_port: int | None = None) -> None:
-    """Install the checks on an application; with ``console_port`` the console is at that port only."""
+def protect(app: Flask, *, console_port: int | None = None, tls: bool = False) -> None:
+    """Install the checks on an application; with ``console_port`` the console is at that port only, with ``tls`` browsers come back by TLS alone."""
+    headers = HEADERS | ({"Strict-Transport-Security": "max-age=31536000"} if tls else {})
 
     @app.before_request
     def _check() -> None:
         if request.environ.get("SERVER_PROTOCOL") == "HTTP/1.1" and not request.headers.get("Host"):
             # gunicorn would take the address it listens on
             raise SecurityError("A request of HTTP/1.1 must name its host (RFC 9112, 3.2)")
+        try:
+            _ = request.args
+        except UnicodeDecodeError:
+            abort(400)  # bytes in the address that are no UTF-8
         if _kept_from_readers(request, console_port):
             abort(404)  # also where a proxy forgets to keep readers out
         if request.method not in SAFE_METHODS and not same_origin(request):
@@ -65,7 +70,7 @@ def protect(app: Flask, *, console_port: int | None = None) -> None:
 
     @app.after_request
     def _headers(response: Response) -> Response:
-        response.headers.extend(HEADERS)  # no view sets one of these
+        response.headers.extend(headers)  # no view sets one of these
         if request.path.startswith("/console"):
             response.headers["Cache-Control"] = "no-store"
         return response

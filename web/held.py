@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -16,9 +16,10 @@ from experiments.clock import moment
 from experiments.events.export import export_reader
 from experiments.events.ids import PageClaims, TokenError
 from experiments.files import replace_json
-from experiments.serving.recommender import Explainable, Ranking, discover
+from experiments.serving.recommender import Context, Explainable, discover
 from experiments.serving.slate import Item, build_slate
 from web import reasons
+from web.cookies import HELD, ID
 from web.identity import ID_DAYS, Identity, short_id
 from web.records import Visit
 from web.site_protocol import SlotItem, WhyView
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Held"]
 
-log = logging.getLogger("presslab.held")
-
 DAY_US = 86_400_000_000
+PATIENCE_S = 1.0  # a reader who asks why waits longer than one who reads
 GROUPS = {
     "status_quo": "nothing is recommended",
     "front": "what is read now and read next",
@@ -60,13 +60,13 @@ class Held:
         ServiceUnavailable
             Another reader of this process is being told: every event that is not sealed is gone through, which must not take all threads.
         """
-        who = self.site.identify(asked)
-        if not who.reader or who.new:
+        if not (known := self.site.choosing.readers(asked)):
             return {"reader": None}
+        reader, issued_s = known[0]
         if not self.site.exporting.acquire(blocking=False):
             raise ServiceUnavailable
         try:
-            rows = export_reader(self.site.home, who.reader)
+            rows = export_reader(self.site.home, reader)
         finally:
             self.site.exporting.release()
         events = [
@@ -79,30 +79,32 @@ class Held:
             for row in rows
         ]
         return {
-            "reader": who.reader,
-            "first_seen": moment(who.issued_s * 1_000_000).isoformat(timespec="seconds"),
-            "expires": moment(who.issued_s * 1_000_000 + ID_DAYS * DAY_US).isoformat(timespec="seconds"),
-            "groups": self._groups(who),
+            "reader": reader,
+            "first_seen": moment(issued_s * 1_000_000).isoformat(timespec="seconds"),
+            "expires": moment(issued_s * 1_000_000 + ID_DAYS * DAY_US).isoformat(timespec="seconds"),
+            "groups": self._groups(self.site.identify(asked)),
             "events": events,
         }
 
     def _groups(self, who: Identity) -> list[dict[str, str]]:
         found = []
         for live in self.site.published.experiments:
-            if who.choices.tests and (live.experiment.audience == "all" or who.agreed):
+            if who.measured and who.choices.tests and (live.experiment.audience == "all" or who.agreed):
                 assignment = assign(live.allocation, reader_key(who.reader))
                 if assignment:
                     found.append({"experiment": live.experiment.question, "group": GROUPS.get(assignment.arm, assignment.arm)})
         return found
 
-    def erase(self, asked: Request, response: Response) -> None:
-        """Ask the worker to erase this device and forget its cookies now."""
-        who = self.site.identify(asked)
-        if not who.reader or who.new:
-            return
-        replace_json(self.site.home / "erase" / f"{uuid4().hex}.json", {"reader": who.reader, "asked_us": self.site.clock()})
-        for name in ("pl_id", "pl_reads", "pl_shown", "pl_choice"):
-            response.delete_cookie(name, path="/")
+    def erase(self, asked: Request, response: Response) -> bool:
+        """Ask the worker to erase this device and forget its cookies now; what it objects to stays. False when it has no id."""
+        known = self.site.choosing.readers(asked)
+        for reader, _ in known:
+            replace_json(self.site.home / "erase" / f"{uuid4().hex}.json", {"reader": reader, "asked_us": self.site.clock()})
+        if known:
+            chosen = self.site.choosing.kept(asked)
+            self.site.choosing.keep(asked, response, replace(chosen, personal=False if chosen.personal is False else None))
+            self.site.cookies.forget(response, ID, HELD)
+        return bool(known)
 
     def why(self, token: str) -> WhyView | None:
         """Explain the slate a page token speaks of; None for a token that is not this device's."""
@@ -114,7 +116,8 @@ class Held:
         name = claims.arm or self.site.published.defaults.get("article.related", "status_quo")
         arm = self.site.published.arms.get(name)
         live = next((x for x in self.site.published.experiments if x.experiment.name == claims.experiment), None)
-        items = self._items(claims, who, arm)
+        context = self._context(claims, who)
+        items = self._items(claims, context, arm)
         counted = Counter(item.reason for item in items)
         return WhyView(
             tuple(items),
@@ -123,19 +126,20 @@ class Held:
             live.experiment.question if live else "",
             GROUPS.get(claims.arm, claims.arm),
             tuple((words, n / len(items)) for words, n in counted.most_common()),
+            left_out=bool(items) and who.agreed and bool(context.reads or context.tired),
         )
 
-    def _items(self, claims: PageClaims, who: Identity, arm: Any) -> list[SlotItem]:
+    def _context(self, claims: PageClaims, who: Identity) -> Context:
         published = self.site.published
         then = replace(who, recent=who.recent.before_read(short_id(claims.article)))
         visit = Visit(claims.page_view, claims.issued_at, then, "article", "", claims.config, claims.article)
         live = next((x.experiment for x in published.experiments if x.experiment.name == claims.experiment), None)
-        context = self.site.context_for(published, visit, salt=live.salt or live.name if live else "site")
-        try:
-            ranking = arm.rank(context) if arm else Ranking.empty()
-        except Exception as error:  # an arm is foreign code; a reader's page never fails because of it
-            log.error("the arm '%s' cannot explain itself: %s", claims.arm, error)
-            arm, ranking = None, Ranking.empty()
+        return self.site.context_for(published, visit, salt=live.salt or live.name if live else "site")
+
+    def _items(self, claims: PageClaims, context: Context, arm: Any) -> list[SlotItem]:
+        published, picker = self.site.published, self.site.picker
+        ranking, cause, _ = picker.rank(arm, context, deadline_s=PATIENCE_S)
+        explains = isinstance(arm, Explainable) and not cause
         pins, editors = published.desk.pins_at(published.catalogue), published.catalogue.known(published.desk.editors_order).tolist()
         slate = build_slate(ranking, context, rules=self.site.rules, pins=pins, editors=editors)
         placed = {item.article: item for item in slate.items}
@@ -146,10 +150,13 @@ class Held:
             if position is None:
                 continue
             article = published.catalogue.articles[position]
+            if article.withdrawn:
+                continue
             item = placed.get(position) or Item(position, source.get(position, ""), 0.0)
             words = reasons.sentence(item, published.signals, at=claims.issued_at / 1e6)
-            by_arm = isinstance(arm, Explainable) and item.rung == 0 and not item.pinned
-            because = reasons.because(arm, context, position, published.catalogue) if by_arm else ""
+            told = partial(reasons.because, arm, context, position, published.catalogue)
+            by_arm = explains and item.rung == 0 and not item.pinned
+            because = picker.aside(arm, told, otherwise="", deadline_s=PATIENCE_S) if by_arm else ""
             found.append(SlotItem(article, f"/en/article/{identity}", because or words))
         return found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -14,6 +14,7 @@ from flask import Request, Response
 
 from experiments.events.ids import Tokens
 from experiments.serving.shown import Shown
+from web.cookies import CHOICE, ID, READS, SHOWN, Cookies
 from web.site_protocol import Choices
 
 __all__ = [
@@ -27,18 +28,21 @@ __all__ = [
     "read_shown",
     "remember",
     "remember_shown",
-    "set_choices",
     "short_id",
     "shown_text",
 ]
 
 DAY_S = 86_400
 ID_DAYS = 395  # 13 months, never renewed
-ASK_DAYS = 183  # a No is not asked again for six months
 SESSION_S = 30 * 60
 KEPT_READS = 20
 SHOWN_S = 72 * 3_600
-BOTS = re.compile(r"bot|crawl|spider|slurp|headless|preview|curl|wget|python-|feedfetcher|monitor", re.IGNORECASE)
+BROWSERS = re.compile(r"(?:Mozilla|Opera)/")  # every browser begins its name so; programs do not, or say what they are
+BOTS = re.compile(
+    r"(?<!cu)bot|crawl|spider|slurp|headless|preview|curl|wget|python-|feedfetcher|monitor"
+    r"|externalhit|lighthouse|inspection|mediapartners|compatible;|nmap|scan|pingdom",
+    re.IGNORECASE,
+)
 TABLETS = re.compile(r"ipad|tablet|kindle|silk/|android(?!.*mobi)", re.IGNORECASE)
 PHONES = re.compile(r"mobi|iphone", re.IGNORECASE)
 Source = Literal["live", "simulated"]
@@ -127,7 +131,8 @@ def read_shown(text: str | None) -> Shown:
 class Identity:
     """The reader of one request.
 
-    ``reader`` is empty for bots and for readers who object; ``new`` says that the cookie must be set.
+    ``reader`` is empty for bots and for readers who object; ``new`` says that the cookie must be set. ``withdrew`` names a reader who
+    had agreed to personal choice and whose browser now objects to everything.
     """
 
     reader: str
@@ -140,6 +145,7 @@ class Identity:
     bot: bool
     prefetch: bool
     device: str
+    withdrew: str = ""
 
     @property
     def measured(self) -> bool:
@@ -157,14 +163,16 @@ def short_id(article: str) -> str:
 
 @lru_cache(maxsize=512)  # many readers, few browsers: looking through a name takes 30 us
 def is_bot(agent: str) -> bool:
-    """Return whether a program and no person asks, by the name it gives itself; one that gives none is taken for a program.
+    """Return whether a program and no person asks, by the name it gives itself; what is not named like a browser is a program.
 
     Examples
     --------
     >>> is_bot("Mozilla/5.0 (compatible; Googlebot/2.1)"), is_bot("Mozilla/5.0 (iPad; CPU OS 19_0 like Mac OS X)"), is_bot("")
     (True, False, True)
+    >>> is_bot("okhttp/5.1"), is_bot("Mozilla/5.0 (Linux; Android 15; CUBOT KINGKONG) Mobile Safari/537.36")
+    (True, False)
     """
-    return not agent or bool(BOTS.search(agent))
+    return not BROWSERS.match(agent) or bool(BOTS.search(agent))
 
 
 @lru_cache(maxsize=512)
@@ -180,64 +188,46 @@ def device_of(agent: str) -> str:
 
 
 def identify(
-    request: Request, tokens: Tokens, *, now_s: int, regime: str, new_id: Callable[[], str] = lambda: secrets.token_hex(16)
+    request: Request, cookies: Cookies, *, now_s: int, regime: str, new_id: Callable[[], str] = lambda: secrets.token_hex(16)
 ) -> Identity:
     """Read the cookies of a request; objections and browser signals act before any id exists."""
     agent = request.headers.get("User-Agent", "")
     bot, device = is_bot(agent), device_of(agent)
     prefetch = "prefetch" in request.headers.get("Sec-Purpose", "") or request.headers.get("Purpose") == "prefetch"
     prefetch |= request.method == "HEAD"  # nobody sees a page of which only the headers are sent
-    choices = read_choices(tokens.unsign("choice", request.cookies.get("pl_choice", "")))
+    choices, withdrew = read_choices(cookies.text(request, CHOICE)), ""
     if request.headers.get("Sec-GPC") == "1" or request.headers.get("DNT") == "1":
+        if choices.personal and not bot and not prefetch:
+            withdrew, _, _ = known_reader(cookies.tokens, cookies.given(request, ID), now_s)
         choices = Choices(measured=False, tests=False, personal=False)
     if bot or not choices.measured or (regime == "strict" and choices.personal is not True):
-        return Identity("", False, 0, "live", choices, Recent(), Shown(), bot, prefetch, device)
-    reader, issued_s, source = known_reader(tokens, request.cookies.get("pl_id", ""), now_s)
+        return Identity("", False, 0, "live", choices, Recent(), Shown(), bot, prefetch, device, withdrew)
+    reader, issued_s, source = known_reader(cookies.tokens, cookies.given(request, ID), now_s)
     new = not reader
     if new:
-        simulated = tokens.unsign("simulated", request.headers.get("Presslab-Simulated", "")) == "1"
+        simulated = cookies.tokens.unsign("simulated", request.headers.get("Presslab-Simulated", "")) == "1"
         reader, issued_s, source = new_id(), now_s, "simulated" if simulated else "live"
-    recent = Recent.read(tokens.unsign("reads", request.cookies.get("pl_reads", ""))) if choices.personal else Recent()
-    shown = read_shown(tokens.unsign("shown", request.cookies.get("pl_shown", ""))) if choices.personal else Shown()
+    recent = Recent.read(cookies.text(request, READS)) if choices.personal else Recent()
+    shown = read_shown(cookies.text(request, SHOWN)) if choices.personal else Shown()
     return Identity(reader, new, issued_s, source, choices, recent, shown, bot, prefetch, device)
 
 
 def known_reader(tokens: Tokens, cookie: str, now_s: int) -> tuple[str, int, Source]:
-    """Return the reader a cookie ``pl_id`` names, when it was issued, and the source; without a reader if it is not ours or too old."""
+    """Return the reader that the value of a cookie ``pl_id`` names, when it was issued, and the source; without a reader if it is not ours or too old."""
     match = re.fullmatch(r"([0-9a-f]{32})\.(\d{1,12})\.([ls])", tokens.unsign("id", cookie) or "")
     if match is None or now_s - int(match[2]) > ID_DAYS * DAY_S:
         return "", 0, "live"
     return match[1], int(match[2]), "simulated" if match[3] == "s" else "live"
 
 
-def remember(response: Response, identity: Identity, tokens: Tokens, *, now_s: int, secure: bool) -> None:
+def remember(response: Response, identity: Identity, cookies: Cookies, *, now_s: int) -> None:
     """Set the cookies this request calls for: the id of a new reader, the reads of one who agreed."""
     if identity.measured and identity.new:
-        text = f"{identity.reader}.{identity.issued_s}.{identity.source[0]}"
-        _set(response, "pl_id", tokens.sign("id", text), ID_DAYS * DAY_S, secure=secure)
+        cookies.keep(response, ID, f"{identity.reader}.{identity.issued_s}.{identity.source[0]}", ID_DAYS * DAY_S)
     if identity.agreed and identity.recent.articles:
-        left_s = max(0, identity.issued_s + ID_DAYS * DAY_S - now_s)
-        _set(response, "pl_reads", tokens.sign("reads", identity.recent.text()), left_s, secure=secure)
+        cookies.keep(response, READS, identity.recent.text(), max(0, identity.issued_s + ID_DAYS * DAY_S - now_s))
 
 
-def remember_shown(response: Response, shown: Shown, tokens: Tokens, *, secure: bool) -> None:
+def remember_shown(response: Response, shown: Shown, cookies: Cookies) -> None:
     """Keep in an agreed reader's browser what was on screen; only an answer to ``/e`` sets this cookie."""
-    _set(response, "pl_shown", tokens.sign("shown", shown_text(shown)), SHOWN_S, secure=secure)
-
-
-def set_choices(response: Response, choices: Choices, tokens: Tokens, *, secure: bool) -> None:
-    """Store a reader's choices; whoever objects loses the id and the reads at once."""
-    _set(
-        response,
-        "pl_choice",
-        tokens.sign("choice", choices_text(choices)),
-        ASK_DAYS * DAY_S if choices.personal is False else ID_DAYS * DAY_S,
-        secure=secure,
-    )
-    forgotten: Sequence[str] = () if choices.personal else ("pl_reads", "pl_shown")
-    for name in (*forgotten, *(() if choices.measured else ("pl_id",))):
-        response.delete_cookie(name, path="/")
-
-
-def _set(response: Response, name: str, value: str, age_s: int, *, secure: bool) -> None:
-    response.set_cookie(name, value, max_age=age_s, path="/", httponly=True, samesite="Lax", secure=secure)
+    cookies.keep(response, SHOWN, shown_text(shown), SHOWN_S)

@@ -28,14 +28,16 @@ from experiments.settings import Settings
 from web import reasons
 from web.arm_health import ArmHealth
 from web.canary import Canary
+from web.choosing import Choosing
 from web.confirmed import Serving
+from web.cookies import Cookies
 from web.degraded import leave_degraded
 from web.desk import Desk
 from web.edge import Edge
 from web.explaining import explain_slate
 from web.health import health_of
 from web.held import Held
-from web.identity import Identity, identify, read_choices, remember, set_choices, short_id
+from web.identity import Identity, identify, short_id
 from web.keys import tokens_of
 from web.objections import Objections
 from web.published import Live, Published, ReadingAside, refresh
@@ -81,6 +83,7 @@ class NewsSite:
         self.settings, self.home = settings, Path(settings.home)
         self.clock: Clock = clock_of(self.home, settings.profile)
         self.tokens, self.rules = tokens_of(self.home), SlateRules(pool_h=settings.pool_hours)
+        self.cookies, self.choosing = Cookies(self.tokens, settings.secure_cookies), Choosing(self)
         self.published: Published = refresh(self.home, None)
         self.picker = Picker(deadline_ms=settings.deadline_ms)
         self.page_views = PageViews()
@@ -92,7 +95,7 @@ class NewsSite:
         self.canary = Canary(self.outbox, self.page_views, self.clock)
         self.exporting = threading.Lock()  # what is held is collected for one reader at a time
         held, stored = Held(self), Stored(settings, self.clock)
-        self.export, self.erase, self.why = held.export, held.erase, held.why
+        self.export, self.erase, self.why, self.choose = held.export, held.erase, held.why, self.choosing.choose
         self.report, self.reports, self.jobs, self.run_job = stored.report, stored.reports, stored.jobs, stored.run_job
         self.start, self.stop, self.decide, self.record = stored.start, stored.stop, stored.decide, stored.record
         self.models, self.drift, self.explanation = stored.models, stored.drift, stored.explanation
@@ -142,7 +145,7 @@ class NewsSite:
         """Return who asks; worked out once per request."""
         known: Identity | None = request.environ.get(IDENTITY)
         if known is None:
-            known = identify(request, self.tokens, now_s=self.clock() // 1_000_000, regime=self.settings.regime)
+            known = identify(request, self.cookies, now_s=self.clock() // 1_000_000, regime=self.settings.regime)
             request.environ[IDENTITY] = known
         return known
 
@@ -189,7 +192,10 @@ class NewsSite:
                 self.objections.count()
         except OutboxError as error:
             log.error("a page that is not measured was not counted: %s", error)
-        return OpenPage(None, SlotView() if page_type == "article" else None, who.choices, True, None)
+        ask = who.choices.measured and who.choices.personal is None and not who.bot  # where nothing is stored before somebody agreed
+        slot = SlotView(ask=ask) if page_type == "article" else None
+        told = bool(who.withdrew) and self.choosing.take_back(who.withdrew, "live")
+        return OpenPage(None, slot, who.choices, True, who if told else None)
 
     def _fill(self, published: Published, visit: Visit) -> _Slot:
         live, assignment = self._assignment(published, visit.identity)
@@ -265,19 +271,10 @@ class NewsSite:
     def finish(self, response: Response, page: PageView) -> None:
         """Set the cookies of the page."""
         if isinstance(page, OpenPage) and page.identity is not None:
-            remember(response, page.identity, self.tokens, now_s=self.clock() // 1_000_000, secure=self.settings.secure_cookies)
+            self.choosing.finish(response, page.identity)
 
     def choices(self, request: Request) -> Choices:
         return self.identify(request).choices
-
-    def choose(
-        self, request: Request, response: Response, *, measured: bool | None = None, tests: bool | None = None, personal: bool | None = None
-    ) -> None:
-        """Store the choices that are not None; effective from the next page."""
-        now = read_choices(self.tokens.unsign("choice", request.cookies.get("pl_choice", "")))
-        given = {"measured": measured, "tests": tests, "personal": personal}
-        chosen = replace(now, **{name: value for name, value in given.items() if value is not None})
-        set_choices(response, chosen, self.tokens, secure=self.settings.secure_cookies)
 
     def most_read(self, n: int) -> MostRead:
         return reasons.most_read(self.published.signals, self.rules, at=self.clock() / 1e6, n=n)

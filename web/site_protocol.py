@@ -114,7 +114,8 @@ class WhyView:
     ----------
     items : the slate, each with its reason.
     signal : one sentence: what the order was made from.
-    own_reading : whether this reader's own reading was used.
+    own_reading : whether the order came from this reader's own reading.
+    left_out : whether it said what is not shown again.
     experiment, group : question of the test and the plain name of the group; empty when no test ran.
     criteria : (words, weight 0 to 1), most important first.
     """
@@ -125,6 +126,7 @@ class WhyView:
     experiment: str = ""
     group: str = ""
     criteria: tuple[tuple[str, float], ...] = ()
+    left_out: bool = False
 
 
 class Site(Protocol):
@@ -158,8 +160,8 @@ class Site(Protocol):
         """Everything held about this device: reader, first_seen, expires, groups [{experiment, group}], events [{at, kind, ...}]."""
         ...
 
-    def erase(self, request: Request, response: Response) -> None:
-        """Have everything held about this device erased, forget its cookie."""
+    def erase(self, request: Request, response: Response) -> bool:
+        """Have everything held about this device erased, forget its cookie; False when nothing is held."""
         ...
 
     def report(self, name: str) -> dict[str, Any] | None:

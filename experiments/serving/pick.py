@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as Late
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Literal
+from typing import Literal, TypeVar
 
 from experiments.serving.recommender import Context, Ranking, Recommender
 from experiments.serving.slate import Pin, Slate, SlateRules, blank, build_slate
 
 __all__ = ["Breaker", "Picked", "Picker"]
+
+log = logging.getLogger("presslab.pick")
+T = TypeVar("T")
 
 Outcome = Literal["served", "fallback", "empty"]
 Cause = Literal["", "missing", "stuck", "resting", "late", "failed"]
@@ -101,22 +105,37 @@ class Picker:
         start = self.clock()
         if arm is not None and arm.kind == "status_quo":
             return Picked(blank(), "empty", 0)
-        ranking, cause, reason = self._ranked(arm, context)
+        ranking, cause, reason = self.rank(arm, context)
         slate = build_slate(ranking, context, rules=rules, pins=pins, editors=editors)
         took_us, artefact = round((self.clock() - start) * 1e6), "" if cause else str(getattr(arm, "version", ""))
         return Picked(slate, "fallback" if cause else "served", took_us, reason, cause, artefact, context.signals.at)
 
-    def _ranked(self, arm: Recommender | None, context: Context) -> tuple[Ranking, Cause, str]:
+    def rank(self, arm: Recommender | None, context: Context, *, deadline_s: float = 0.0) -> tuple[Ranking, Cause, str]:
+        """Return what an arm ranks, or nothing, the cause in a word and the reason in words; ``deadline_s`` for another deadline."""
         if arm is None:
             return Ranking.empty(), "missing", "the arm is not loaded"
+        if self._blocked(arm):
+            return Ranking.empty(), "stuck", "earlier calls of the arm are still stuck"
+        within_s = deadline_s or self.deadline_s
+        return self._guarded(arm, lambda: self._on_pool(arm, lambda: arm.rank(context), within_s), within_s)
+
+    def aside(self, arm: Recommender, call: Callable[[], T], *, otherwise: T, deadline_s: float) -> T:
+        """Return what code of an arm answers beside its ranking; ``otherwise`` when it fails, is late or its earlier calls are stuck."""
+        if self._blocked(arm):
+            return otherwise
+        try:
+            return self._on_pool(arm, call, deadline_s)
+        except Exception as error:  # an arm is foreign code
+            log.error("the arm '%s' gave no answer: %s", arm.name, f"{type(error).__name__}: {error}")
+            return otherwise
+
+    def _blocked(self, arm: Recommender) -> bool:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="arm")
-            if self.stuck.get(arm.name, 0) and sum(self.stuck.values()) >= self.threads // 2:
-                return Ranking.empty(), "stuck", "earlier calls of the arm are still stuck"
-        return self._guarded(arm, lambda: self._on_pool(arm, context))
+            return bool(self.stuck.get(arm.name, 0)) and sum(self.stuck.values()) >= self.threads // 2
 
-    def _guarded(self, arm: Recommender, call: Callable[[], Ranking]) -> tuple[Ranking, Cause, str]:
+    def _guarded(self, arm: Recommender, call: Callable[[], Ranking], deadline_s: float) -> tuple[Ranking, Cause, str]:
         breaker = self._breaker(arm)
         if not breaker.closed():
             return Ranking.empty(), "resting", "the arm failed repeatedly and rests for 10 s"
@@ -124,7 +143,7 @@ class Picker:
         try:
             ranking = call()
         except Late:
-            cause, reason = "late", f"the arm took longer than {self.deadline_s * 1000:.0f} ms"
+            cause, reason = "late", f"the arm took longer than {deadline_s * 1000:.0f} ms"
         except Exception as error:  # an arm is foreign code: whatever it raises, the reader gets a page and the failure is counted
             cause, reason = "failed", f"{type(error).__name__}: {error}"
         else:
@@ -141,11 +160,11 @@ class Picker:
                 known = self.breakers[arm.name] = Breaker(self.clock, opened=known.opened if known else 0, version=version)
             return known
 
-    def _on_pool(self, arm: Recommender, context: Context) -> Ranking:
+    def _on_pool(self, arm: Recommender, call: Callable[[], T], deadline_s: float) -> T:
         assert self._pool is not None
-        future: Future[Ranking] = self._pool.submit(arm.rank, context)
+        future = self._pool.submit(call)
         try:
-            return future.result(timeout=self.deadline_s)
+            return future.result(timeout=deadline_s)
         except Late:
             if not future.cancel():
                 with self._lock:

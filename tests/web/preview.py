@@ -130,8 +130,9 @@ class PreviewSite:
     def export(self, request: Request) -> dict[str, Any]:
         return dict(self.stored.get("export", results.EXPORT))
 
-    def erase(self, request: Request, response: Response) -> None:
+    def erase(self, request: Request, response: Response) -> bool:
         self.stored["export"] = {"reader": None}
+        return True
 
     def report(self, name: str) -> dict[str, Any] | None:
         found: dict[str, Any] | None = self.stored.get("reports", results.REPORTS).get(name)

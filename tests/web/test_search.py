@@ -85,3 +85,9 @@ def test_many_who_search_first_at_once_wait_for_one_index(catalogue: Catalogue) 
     with ThreadPoolExecutor(8) as pool:
         assert len({id(index) for index in pool.map(index_of, [catalogue] * 8)}) == 1
         assert len({tuple(ids) for ids in pool.map(lambda _: found(catalogue, "bridge"), range(50))}) == 1
+
+
+def test_a_word_that_only_stands_in_what_is_not_out_is_offered_to_nobody(catalogue: Catalogue) -> None:
+    hidden = article(-1, id="tomorrow", title="Zyxomat takes over"), article(1, id="withdrawn", title="Zyxomat gone", withdrawn=True)
+    assert results(Catalogue([*catalogue.articles, *hidden]), "zyxomot").spellings == ()
+    assert results(Catalogue([*catalogue.articles, *hidden, article(1, id="out", title="Zyxomat")]), "zyxomot").spellings == ("zyxomat",)

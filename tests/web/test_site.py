@@ -317,7 +317,7 @@ def test_why_this_names_the_test_and_the_group(stand: Stand) -> None:
 class Failing:
     """An arm that answers no more."""
 
-    audience = "all"
+    name, kind, audience = "front", "heuristic", "all"
 
     def rank(self, _: Context) -> Ranking:
         raise RuntimeError("it is broken")

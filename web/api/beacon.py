@@ -187,4 +187,4 @@ def _keep_shown(site: NewsSite, answer: Response, who: Identity, pages: Sequence
     for page in pages:
         shown = shown.with_page(page.page_view[-8:], [short_id(article) for article in page.articles], hour=hour)
     if shown != who.shown:
-        remember_shown(answer, shown, site.tokens, secure=site.settings.secure_cookies)
+        remember_shown(answer, shown, site.cookies)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from contextlib import suppress
+import logging
 from typing import Any
 
 from flask import Response, abort, make_response, redirect, render_template, request, url_for
@@ -17,7 +17,14 @@ from web.site_protocol import PageView, site
 
 __all__ = ["as_csv", "safe_cell"]
 
+log = logging.getLogger("presslab.privacy")
+
 SHOWN_EVENTS = 50
+NOTICES = {
+    "saved": "Saved. Your choices count from the next page on.",
+    "erased": "Erased. This device is forgotten.",
+    "nothing": "Nothing is held about this device, so nothing had to be erased.",
+}
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -40,13 +47,17 @@ def how_we_choose() -> Response:
 def privacy() -> Response:
     """What is held about this device, and the switches."""
     held: dict[str, Any] | None = None
-    with suppress(ServiceUnavailable):  # objecting and erasing need no list
+    wait = ""
+    try:
         held = site().export(request)
+    except ServiceUnavailable:
+        wait = "It is being collected for somebody else."
+    except Exception as error:  # whatever became of the events: objecting and erasing need no list
+        log.error("what is held about a device could not be read: %s", error)
+        wait = "It cannot be read at the moment. Your choices and the button below work all the same."
     events = list((held or {}).get("events", ()))
-    notice = {"saved": "Saved. Your choices count from the next page on.", "erased": "Erased. This device is forgotten."}.get(
-        request.args.get("done", ""), ""
-    )
-    return _quiet("reader/privacy.html", held=held, events=events[-SHOWN_EVENTS:][::-1], total=len(events), notice=notice)
+    notice = NOTICES.get(request.args.get("done", ""), "")
+    return _quiet("reader/privacy.html", held=held, wait=wait, events=events[-SHOWN_EVENTS:][::-1], total=len(events), notice=notice)
 
 
 @reader.route("/en/privacy", methods=["POST"])
@@ -72,7 +83,8 @@ def choose() -> Response:
 def erase() -> Response:
     """Erase everything held about this device."""
     response = make_response(redirect(url_for("reader.privacy", done="erased"), 303))
-    site().erase(request, response)
+    if not site().erase(request, response):
+        response.location = url_for("reader.privacy", done="nothing")
     return response
 
 

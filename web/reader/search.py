@@ -22,6 +22,7 @@ __all__ = ["Found", "Index", "Results", "index_of", "search"]
 TITLE_WEIGHT, DEK_WEIGHT, TAG_WEIGHT = 4.0, 2.0, 3.0
 SNIPPET = 180
 MOST_SPELLED = 2_000
+MOST_CLOSE = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +69,14 @@ class Index:
         rows = np.array(self._rows(query, " AND ".join(f'"{term}"*' for term in terms)), np.float64).reshape(-1, 2)
         return rows[:, 0].astype(np.int32), rows[:, 1]
 
-    def close_to(self, term: str) -> list[str]:
-        """Return at most three words that begin alike, best first; none when the term is a word itself."""
-        if self._rows("SELECT 1 FROM article WHERE article MATCH ? LIMIT 1", f'"{term}"'):
+    def close_to(self, term: str, shown: npt.NDArray[np.bool_]) -> list[str]:
+        """Return at most three words that begin alike, best first; none when the term is a word itself.
+
+        Parameters
+        ----------
+        shown : (n,) by position: words that stand only in articles that are not out, or withdrawn, are not known here.
+        """
+        if self._stands(term, shown):
             return []
         query = """
             SELECT term FROM word WHERE term >= ? AND term < ? AND length(term) > 3 AND abs(length(term) - ?) <= 2
@@ -78,7 +84,12 @@ class Index:
         """
         bare = plain(term)  # as FTS5 keeps words
         known = [word for (word,) in self._rows(query, bare[0], chr(ord(bare[0]) + 1), len(bare), MOST_SPELLED) if word.isalpha()]
-        return get_close_matches(bare, known, n=3, cutoff=0.6)
+        close = get_close_matches(bare, known, n=MOST_CLOSE, cutoff=0.6)
+        return [word for word in close if self._stands(word, shown)][:3]
+
+    def _stands(self, word: str, shown: npt.NDArray[np.bool_]) -> bool:
+        rows = self._rows("SELECT rowid FROM article WHERE article MATCH ?", f'"{word}"')
+        return bool(shown[[row for (row,) in rows]].any())
 
     def _rows(self, query: str, *values: str | int) -> list[Any]:
         with self._lock:
@@ -106,7 +117,8 @@ def search(catalogue: Catalogue, query: str, *, now: datetime, section: str = ""
     terms = list(dict.fromkeys(words(query)))
     articles = catalogue.articles
     found, scores = index_of(catalogue).scores(terms) if terms else (np.arange(len(articles), dtype=np.int32), np.zeros(len(articles)))
-    kept = (catalogue.published[found] <= now.timestamp()) & ~catalogue.withdrawn[found]
+    shown = (catalogue.published <= now.timestamp()) & ~catalogue.withdrawn
+    kept = shown[found]
     if section:
         kept &= catalogue.section[found] == (catalogue.sections.index(section) if section in catalogue.sections else -1)
     if author:
@@ -114,12 +126,12 @@ def search(catalogue: Catalogue, query: str, *, now: datetime, section: str = ""
     found, scores = found[kept], scores[kept]
     best = found[np.lexsort((found, -catalogue.published[found], -scores))][:n]
     hits = tuple(_found(articles[position], terms) for position in best.tolist())
-    return Results(hits, len(found), () if len(found) else _spellings(index_of(catalogue), terms))
+    return Results(hits, len(found), () if len(found) else _spellings(index_of(catalogue), terms, shown))
 
 
-def _spellings(index: Index, terms: Sequence[str]) -> tuple[str, ...]:
+def _spellings(index: Index, terms: Sequence[str], shown: npt.NDArray[np.bool_]) -> tuple[str, ...]:
     """The query with its first unknown word replaced by one that is known."""
-    unknown, close = next(((term, close) for term in terms if (close := index.close_to(term))), ("", []))
+    unknown, close = next(((term, close) for term in terms if (close := index.close_to(term, shown))), ("", []))
     return tuple(" ".join(word if term == unknown else term for term in terms) for word in close)
 
 
