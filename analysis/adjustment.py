@@ -272,7 +272,7 @@ def _moved(cells: Sequence[_Cell], value: Value, arm: str, *, slopes: Mapping[st
             left = cell.yy - 2 * float(slope @ cell.xy) + float(slope @ cell.xx @ slope)
             spread = (left if left > cell.noise else 0.0) / (cell.n - 1) * factor
             parts.append((cell.share**2 * spread / cell.n + shared[phase], cell.n - 1))
-    return Value(value.n, value.estimate - step, math.fsum(part for part, _ in parts), tuple(parts))
+    return Value(value.n, value.estimate - step, math.fsum(part for part, _ in parts), tuple(parts), telling=value.telling)
 
 
 def _shared(cells: Sequence[_Cell], one: Floats, other: Floats) -> dict[int, float]:

@@ -8,7 +8,7 @@ the list of days and times of the looks: every number follows from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -17,13 +17,12 @@ import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
+from analysis.spending import Spending, obrien_fleming
 from experiments.errors import ExperimentError
 
-__all__ = ["Boundary", "Look", "Plan", "Spending", "boundary_now", "critical_values", "crossings"]
-__all__ += ["obrien_fleming", "pocock", "power_family"]  # spending functions
+__all__ = ["Boundary", "Look", "Plan", "boundary_now", "critical_values", "crossings"]
 
 Floats = npt.NDArray[np.float64]
-Spending = Callable[[float, float], float]  # (time, alpha) -> error spent until then; never falls, alpha at time 1
 Inside = tuple[Floats, Floats]  # the walk B(t) that no look has stopped: places, and the chance of being near each
 
 FIRST_DAY, FIRST_TIME = 7.0, 0.2  # no look before both (STATISTICS 4)
@@ -31,44 +30,6 @@ LARGEST = 12.0  # standard errors; whoever needs more to spend an increment cann
 LEAST_GROWTH = 1.001  # of information between looks; below it the second look would tell nothing new
 POINTS, MOST_POINTS = 401, 4001  # of the grid
 PER_STEP = 10  # grid points per standard deviation of a step; with 401 points 22 daily looks have 17
-
-
-def obrien_fleming(time: float, alpha: float) -> float:
-    """Return the two-sided error spent until ``time``: hardly any early, nearly all at the end.
-
-    ``time`` is a fraction of the planned information (above 1 counts as 1), ``alpha`` the error over all looks, in (0, 1).
-    Lan, DeMets (1983), O'Brien-Fleming type: 4 (1 - Phi(z_{1 - alpha / 4} / sqrt(t))).
-
-    Examples
-    --------
-    >>> round(obrien_fleming(0.5, 0.05), 5), round(obrien_fleming(1.0, 0.05), 5)
-    (0.00305, 0.05)
-    """
-    return 4 * float(ndtr(ndtri(alpha / 4) / math.sqrt(min(time, 1.0)))) if time > 0 else 0.0
-
-
-def pocock(time: float, alpha: float) -> float:
-    """Return the error spent until ``time`` when all looks shall be about equally strict: alpha log(1 + (e - 1) t).
-
-    Examples
-    --------
-    >>> round(pocock(0.5, 0.05), 5), round(pocock(1.0, 0.05), 5)
-    (0.03101, 0.05)
-    """
-    return alpha * math.log1p((math.e - 1) * min(max(time, 0.0), 1.0))
-
-
-def power_family(rho: float) -> Spending:
-    """Return the spending function alpha t^rho (Kim, DeMets 1987); ``rho`` is positive, larger is later.
-
-    Examples
-    --------
-    >>> power_family(2.0)(0.5, 0.05)
-    0.0125
-    """
-    if not rho > 0:
-        raise ExperimentError(f"spending alpha * t^{rho:g} does not start at zero.", "Give a rho above 0.")
-    return lambda time, alpha: alpha * float(min(max(time, 0.0), 1.0)) ** rho
 
 
 def critical_values(times: Sequence[float], *, alpha: float, spending: Spending = obrien_fleming) -> tuple[float, ...]:
@@ -255,8 +216,9 @@ class Boundary:
 def boundary_now(plan: Plan, taken: Sequence[Look], now: Look) -> Boundary:
     """Return the critical value of a look now, given the looks already taken, or why there is none.
 
-    Looks of the same day or a later one are left aside, so a report made again gives the same number. The first look
-    on or after the deadline, and the first with all planned information, spends what is left and is the last.
+    Looks of the same day or a later one are left aside, so a report made again gives the same number. A look spends as
+    much as information and time have both come to, so that a test with more readers than planned goes on learning; the
+    first look on or after the deadline spends what is left and is the last.
 
     Parameters
     ----------
@@ -275,21 +237,25 @@ def boundary_now(plan: Plan, taken: Sequence[Look], now: Look) -> Boundary:
     """
     before = sorted((look for look in taken if look.day < now.day), key=lambda look: look.day)
     times = _checked([look.time for look in before]) if before else ()
-    spent = obrien_fleming(times[-1], plan.alpha) if before else 0.0
-    if before and (times[-1] >= 1 or before[-1].day >= plan.deadline_days):
+    spent = _spent(plan, before[-1]) if before else 0.0
+    if before and before[-1].day >= plan.deadline_days:
         return Boundary(None, None, plan.alpha, True, f"the last look was on day {before[-1].day:g}; all permitted error is spent")
     least = times[-1] * LEAST_GROWTH if before else 0.0
     ended = now.day >= plan.deadline_days
     if reason := "" if ended else _too_early(now, least):
         return Boundary(None, None, spent, False, reason)
-    final = ended or now.time >= 1
     if now.time < least:  # the deadline, and the variance turned out larger: hold however closely the looks are tied
         return Boundary(-float(ndtri((plan.alpha - spent) / 2)), Look(now.day, least), plan.alpha, True)
-    totals = [*(obrien_fleming(time, plan.alpha) for time in times), plan.alpha if final else obrien_fleming(now.time, plan.alpha)]
+    totals = [*(_spent(plan, look) for look in before), plan.alpha if ended else _spent(plan, now)]
     critical = _solved(_checked([*times, now.time]), totals)[-1]
     if math.isinf(critical):
         return Boundary(None, None, spent, False, "so little error may be spent this early that no difference would count")
-    return Boundary(critical, now, totals[-1], final)
+    return Boundary(critical, now, totals[-1], ended)
+
+
+def _spent(plan: Plan, look: Look) -> float:
+    """The error spent with a look before the deadline; what it depends on does not know the effect (Lan, DeMets 1983)."""
+    return obrien_fleming(min(look.time, look.day / plan.deadline_days), plan.alpha)
 
 
 def _too_early(now: Look, least: float) -> str:

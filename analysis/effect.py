@@ -20,6 +20,7 @@ from experiments.errors import DataError
 __all__ = ["LEAST_READERS", "Absolute", "Contrast", "Relative", "Value", "arm_value", "compare", "interval_at", "phase_shares"]
 
 LEAST_READERS = 30  # per arm; below it no interval of a mean is worth printing (STATISTICS 12)
+UNTOLD = 1 / 1.96**2  # variance of the logarithm from which on an arm, alone, cannot be told from zero (as Fieller: g = 1)
 SKEWED = 0.2  # size of the skewness of the difference from which the guard takes over (STATISTICS 3)
 
 Cells = Mapping[tuple[str, int], Moments]
@@ -35,14 +36,16 @@ class Value:
     estimate, variance : of the arm's ratio; nan when they cannot be computed.
     parts : (share of the variance, degrees of freedom) per phase, for Welch.
     status, reason : ``ok``, or why there is no number.
+    telling : readers who tell something (most may have a denominator of zero); None where it is ``n``.
     """
 
     n: int
     estimate: float = math.nan
     variance: float = math.nan
-    parts: tuple[tuple[float, int], ...] = ()
+    parts: tuple[tuple[float, float], ...] = ()
     status: str = "ok"
     reason: str = ""
+    telling: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +151,20 @@ def arm_value(cells: Cells, arm: str, *, numerator: str, denominator: str, share
     if bottom == 0:
         return Value(n, status="undefined_denominator", reason=f"the denominator of {arm} adds up to zero")
     theta = top / bottom
-    parts = []
-    for share, readers, _, s in pairs:
+    parts, telling = [], 0.0
+    for share, readers, mean, s in pairs:
+        tells = _telling(readers, float(mean[1]), float(s[1, 1]))
+        telling += tells
         spread = float(s[0, 0]) - 2 * theta * float(s[0, 1]) + theta * theta * float(s[1, 1])
         noise = 1e-14 * (abs(float(s[0, 0])) + theta * theta * abs(float(s[1, 1])))
-        parts.append((share * share * (spread if spread > noise else 0.0) / (readers * bottom * bottom), readers - 1))
-    return Value(n, theta, math.fsum(part for part, _ in parts), tuple(parts))
+        parts.append((share * share * (spread if spread > noise else 0.0) / (readers * bottom * bottom), max(tells - 1, 1e-6)))
+    return Value(n, theta, math.fsum(part for part, _ in parts), tuple(parts), telling=telling)
+
+
+def _telling(readers: int, mean: float, variance: float) -> float:
+    """(sum D)^2 / sum D^2 where denominators are below one on average, so that some are zero: such a reader tells nothing."""
+    squares = variance * (readers - 1) + readers * mean * mean
+    return min(float(readers), (readers * mean) ** 2 / squares) if 0 < mean < 1 else float(readers)
 
 
 def compare(
@@ -184,12 +195,15 @@ def compare(
             return Contrast(n, values, status=value.status, reason=value.reason)
     if min(n) < least:
         return Contrast(n, values, status="insufficient", reason=f"an arm has {min(n)} readers, at least {least} are needed")
+    tells = min(value.n if value.telling is None else value.telling for value in (treated, control))
+    if tells < least:
+        few = f"of an arm's readers only some {tells:.0f} have anything in the denominator, at least {least} are needed"
+        return Contrast(n, values, status="insufficient", reason=few)
     if _spread(treated, control, covariance) <= 0:
         return Contrast(n, values, status="no_variation", reason="no reader differs from another in either arm")
-    plain = interval_at(Contrast(n, values), treated, control, level=level, covariance=covariance)
-    if skew is not None and plain.relative is not None and abs(skew.of_difference(n)) > SKEWED:
+    if skew is not None and abs(skew.of_difference(n)) > SKEWED:
         return _guarded(treated, control, level=level, cv2=skew.cv2)
-    return plain
+    return interval_at(Contrast(n, values), treated, control, level=level, covariance=covariance)
 
 
 def _shown(value: Value) -> float | None:
@@ -233,7 +247,7 @@ def _spread(treated: Value, control: Value, covariance: float) -> float:
     return treated.variance + control.variance - 2 * covariance
 
 
-def _own(side: Value, covariance: float) -> tuple[tuple[float, int], ...]:
+def _own(side: Value, covariance: float) -> tuple[tuple[float, float], ...]:
     """The parts of a variance without what both arms share; they add up to V_z - K."""
     if covariance == 0:
         return side.parts
@@ -258,14 +272,12 @@ def _fieller(treated: Value, control: Value, c: float, *, covariance: float = 0.
 
 
 def _guarded(treated: Value, control: Value, *, level: float, cv2: float) -> Contrast:
-    if min(treated.estimate, control.estimate) <= 0:
-        return Contrast(
-            (treated.n, control.n),
-            (treated.estimate, control.estimate),
-            status="not_estimable",
-            reason=("the arms are so unequal in size that only the logarithm of the ratio can be judged, and an arm has no event"),
-        )
-    log, logs = math.log(treated.estimate / control.estimate), (cv2 / treated.n, cv2 / control.n)
+    logs, lower = (cv2 / treated.n, cv2 / control.n), min(treated.estimate, control.estimate)
+    if lower <= 0 or max(logs) >= UNTOLD:
+        few = "no event" if lower <= 0 else "so few events that its value cannot be told from zero"
+        says = f"the arms are so unequal in size that only the logarithm of the ratio can be judged, and an arm has {few}"
+        return Contrast((treated.n, control.n), (treated.estimate, control.estimate), status="not_estimable", reason=says)
+    log = math.log(treated.estimate / control.estimate)
     s, df = math.sqrt(logs[0] + logs[1]), treated.n + control.n - 2.0
     c, change = _critical(level, df), treated.estimate - control.estimate
     # the logarithmic mean turns log units into the metric's unit, so that both intervals reach zero together

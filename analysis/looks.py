@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 from analysis.boundaries import Boundary, Look, Plan, boundary_now
 from analysis.effect import Contrast, Value, interval_at
-from analysis.power import INFLATION, Design
+from analysis.power import Design, with_looks
 from experiments.experiment import Experiment
 
 __all__ = ["Taken", "plan_of", "sequential_range", "take"]
@@ -68,9 +68,8 @@ def plan_of(experiment: Experiment, comparisons: int) -> Plan:
     """
     shares = (1 / len(experiment.arms),) * 2
     alpha = round(1 - experiment.level, 12)
-    design = Design(
-        shares, alpha=alpha, hypotheses=comparisons, guardrails=len(experiment.guardrails), inflation=INFLATION["daily_7_to_28"]
-    )
+    asked = Design(shares, alpha=alpha, hypotheses=comparisons, guardrails=len(experiment.guardrails))
+    design = with_looks(asked, experiment.planned_days)
     return Plan(
         math.log1p(experiment.smallest_uplift), experiment.planned_days,
         alpha=design.alpha_each, power=design.power_each, inflation=design.inflation,
@@ -80,6 +79,8 @@ def plan_of(experiment: Experiment, comparisons: int) -> Plan:
 def _boundary(plan: Plan, contrast: Contrast, taken: Sequence[Taken], day: float) -> Boundary | None:
     """The boundary of a comparison; None where its error is not of the kind the boundary is for."""
     if contrast.status != "ok" or contrast.log_variance is None or math.isnan(contrast.df):
+        return None
+    if any(look.final for look in taken):  # of a version that ended a test's looks with all planned information
         return None
     now = plan.look(day, math.fsum(contrast.log_variance))
     return boundary_now(plan, [Look(look.day, look.time) for look in taken], now)

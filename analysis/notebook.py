@@ -95,7 +95,8 @@ def _report(
     with open_tail(home, experiment=experiment.name, **cut) as tail:  # type: ignore[arg-type]
         first = first_exposure(tail)
     begun = start or (until if first is None else moment(first))
-    ended = until - begun >= timedelta(days=experiment.planned_days)
+    until = min(until, begun + timedelta(days=experiment.planned_days))  # a test is decided once, by what was known at its planned end
+    cut["until_us"], ended = to_us(until), until - begun >= timedelta(days=experiment.planned_days)
     seen = observe(home, experiment, shares={0: experiment.shares}, ended=ended, start=begun, **cut)  # type: ignore[arg-type]
     found = totals(home, experiment, start_us=to_us(begun), **cut)  # type: ignore[arg-type]
     with closing(read_store(store_path(home))) as store:

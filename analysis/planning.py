@@ -20,7 +20,7 @@ from analysis.comparison import pairs_of
 from analysis.effect import LEAST_READERS
 from analysis.looks import plan_of
 from analysis.moments import Moments
-from analysis.power import INFLATION, LEAST_DAYS, WEEK, Design, blinded_cv2, detectable_effect, readers_needed
+from analysis.power import LEAST_DAYS, WEEK, Design, blinded_cv2, detectable_effect, readers_needed, with_looks
 from analysis.totals import metrics_of, pre_columns
 from experiments.errors import ExperimentError
 from experiments.experiment import Experiment
@@ -156,7 +156,7 @@ def goal_design(experiment: Experiment) -> Design:
     pairs = pairs_of(experiment)
     alpha, guardrails = round(1 - experiment.level, 12), len(experiment.guardrails)
     shares = _widest(experiment, pairs)
-    return Design(shares, alpha=alpha, hypotheses=len(pairs), guardrails=guardrails, inflation=INFLATION["daily_7_to_28"])
+    return with_looks(Design(shares, alpha=alpha, hypotheses=len(pairs), guardrails=guardrails), experiment.planned_days)
 
 
 def half_width(design: Design, *, readers: float, cv2: float) -> float:
@@ -164,7 +164,7 @@ def half_width(design: Design, *, readers: float, cv2: float) -> float:
 
     References
     ----------
-    STATISTICS 8: z_{1 - alpha' / 2} sqrt(cv2 (1 / n_1 + 1 / n_0)), alpha' by Sidak.
+    STATISTICS 8: z_{1 - alpha' / 2} sqrt(cv2 (1 / n_1 + 1 / n_0)), alpha' by Sidak; after looks their last critical value for z.
 
     Examples
     --------
@@ -172,7 +172,7 @@ def half_width(design: Design, *, readers: float, cv2: float) -> float:
     0.0277
     """
     n_1, n_0 = (share * readers for share in design.shares)
-    return float(ndtri(1 - design.alpha_each / 2)) * math.sqrt(cv2 * (1 / n_1 + 1 / n_0))
+    return (design.deciding or float(ndtri(1 - design.alpha_each / 2))) * math.sqrt(cv2 * (1 / n_1 + 1 / n_0))
 
 
 def forecast(experiment: Experiment, found: Mapping[str, Spread], arrivals: tuple[Arrivals, Arrivals] | None) -> Forecast:

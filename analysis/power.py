@@ -7,26 +7,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
 from scipy.special import ndtri
 
-from analysis.boundaries import Plan, critical_values, crossings
+from analysis.boundaries import FIRST_DAY, FIRST_TIME, Plan, critical_values, crossings
 from analysis.moments import Moments
 from analysis.sequential import planned_readers
 from experiments.errors import ExperimentError
 
 __all__ = ["INFLATION", "Design", "Rollout", "blinded_cv2", "detectable_effect", "exaggeration", "extra_readers"]
-__all__ += ["inflation", "readers_for_difference", "readers_needed"]
+__all__ += ["inflation", "readers_for_difference", "readers_needed", "with_looks"]
 
 Floats = npt.NDArray[np.float64]
 Pair = tuple[float, float]
 INFLATION = {"fixed": 1.0, "weekly_4": 1.020, "daily_14": 1.042, "daily_7_to_28": 1.049, "anytime": 1.76}  # STATISTICS 8
 LEAST_DAYS, WEEK = 14, 7
+MOST_LOOKS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Design:
     alpha : two-sided error of all goal comparisons together, in (0, 1).
     power : chance that the goal's effect is found and no guardrail stands in the way, in (0.5, 1).
     hypotheses, guardrails : goal comparisons (at least 1), guardrails (at least 0).
-    inflation : price of looking early, at least 1; see ``INFLATION`` and :func:`inflation`.
+    inflation : price of looking early, at least 1; see ``INFLATION``, :func:`inflation` and :func:`with_looks`.
+    deciding : standard errors by which the range that decides reaches out; 0 for those of a test that is read once.
 
     Examples
     --------
@@ -54,6 +56,7 @@ class Design:
     hypotheses: int = 1
     guardrails: int = 0
     inflation: float = 1.0
+    deciding: float = 0.0
 
     def __post_init__(self) -> None:
         checks = [
@@ -94,6 +97,32 @@ def inflation(times: Sequence[float], critical: Sequence[float], *, alpha: float
     """
     once = float(ndtri(1 - alpha / 2) + ndtri(power))
     return float(brentq(lambda phi: crossings(times, critical, drift=once * math.sqrt(phi))[0].sum() - power, 0.9, 9.0, xtol=1e-6))
+
+
+def with_looks(design: Design, days: float) -> Design:
+    """Return the design of a test that is looked at daily from day 7 on and decided by its range at the planned end.
+
+    A result that was clear on some day and is no longer at the end decides nothing, so the power is that of the last look alone.
+
+    References
+    ----------
+    phi = ((c + z_power) / (z_{1 - alpha / 2} + z_power))^2, c the critical value of the last look when as much is known every day.
+
+    Examples
+    --------
+    >>> planned = with_looks(Design(), 28)
+    >>> round(planned.deciding, 3), round(planned.inflation, 3)
+    (2.14, 1.133)
+    """
+    c, power = _last_critical(design.alpha_each, math.ceil(days)), float(ndtri(design.power_each))
+    return replace(design, deciding=c, inflation=((c + power) / (float(ndtri(1 - design.alpha_each / 2)) + power)) ** 2)
+
+
+@lru_cache(maxsize=64)
+def _last_critical(alpha: float, days: int) -> float:
+    every = max(1, math.ceil(days / MOST_LOOKS))  # more of them change the third digit
+    times = [day / days for day in range(int(FIRST_DAY), days, every) if day / days >= FIRST_TIME]
+    return critical_values([*times, 1.0], alpha=alpha)[-1]
 
 
 def exaggeration(plan: Plan, times: Sequence[float], *, early: bool = False) -> float:

@@ -75,15 +75,17 @@ def influences(rows: Iterable[Distinct]) -> tuple[Influence, ...]:
 
 
 def skew_of(rows: Iterable[Distinct]) -> Skew | None:
-    """Return the pooled skew of a metric, or None when an arm has no positive value to normalise by.
+    """Return the skew of a metric, pooled over the arms that have a positive value to normalise by, or None when none has.
+
+    An arm without an event says nothing about how much events differ; the others say it of it, too.
 
     Examples
     --------
     >>> skew_of([Distinct("a", 1, 1, 2), Distinct("a", 4, 1, 1)]).third
     0.25
     """
-    arms = [arm for arm in influences(rows) if arm.n > 1]
-    if not arms or any(arm.ratio <= 0 for arm in arms):
+    arms = [arm for arm in influences(rows) if arm.n > 1 and arm.ratio > 0]
+    if not arms:
         return None
     u = np.concatenate([arm.psi / arm.ratio for arm in arms])
     count = np.concatenate([arm.count for arm in arms])

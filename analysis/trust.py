@@ -20,6 +20,7 @@ from analysis.checks import (
     splits_evidence,
 )
 from analysis.comparison import Comparisons, pairs_of, planned_of
+from analysis.effect import LEAST_READERS as FEWEST
 from analysis.effect import Contrast, Value, arm_value, compare
 from analysis.missing import SIGNS, alike
 from analysis.moments import Totals
@@ -29,6 +30,7 @@ from analysis.observed import Observed
 from analysis.recompute import Recomputed, again, agreement
 from analysis.sequential import LEAST_READERS, anytime_p
 from analysis.skew import largest_shift
+from analysis.small_counts import binary_counts, share_contrast
 from analysis.totals import pre_columns
 from analysis.verdict import Progress
 from analysis.words import count, name
@@ -189,9 +191,13 @@ def before_p_values(experiment: Experiment, totals: Totals, *, shares: Mapping[i
     ones = {cell: moments.with_ones() for cell, moments in totals.moments.items()}
     for words, columns in ((goal.says.lower(), (top, bottom)), ("how many had been here before", (present, "ones"))):
         values = {a: arm_value(ones, a, numerator=columns[0], denominator=columns[1], shares=shares) for a in experiment.shares}
-        for arm in experiment.shares:
-            contrast = compare(values[arm], values[experiment.control], level=experiment.level) if arm != experiment.control else None
-            p = None if contrast is None else _p(contrast, (values[arm], values[experiment.control]), ended=ended)
+        counted = {arm: binary_counts(ones, arm, numerator=columns[0], denominator=columns[1]) for arm in experiment.shares}
+        for arm in (arm for arm in experiment.shares if arm != experiment.control):
+            sides, counts = (values[arm], values[experiment.control]), (counted[arm], counted[experiment.control])
+            contrast = compare(*sides, level=experiment.level)
+            if counts[0] and counts[1]:  # few had been here: Welch would be wrong far out in its tails
+                contrast = share_contrast(counts[0], counts[1], plain=contrast, level=experiment.level, least=FEWEST)
+            p = _p(contrast, sides, ended=ended)
             if p is not None:
                 found[f"{words}, {name(arm)} against {name(experiment.control)}"] = p
     return found

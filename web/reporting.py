@@ -32,7 +32,7 @@ ASSIGNMENT = Path("checks") / "assignment.json"  # what the monthly job of assig
 
 
 def current_report(home: Path, record: Record, *, until_us: int, source: str) -> Report:
-    """Return the report of an experiment as of now, or as of its stop; begun anew once when sealed events are rewritten meanwhile."""
+    """Return the report of an experiment as of now, of its stop or of its planned end, whichever came first; begun anew once when sealed events are rewritten meanwhile."""
     try:
         return _report(home, record, until_us=until_us, source=source)
     except BusyError:
@@ -42,7 +42,8 @@ def current_report(home: Path, record: Record, *, until_us: int, source: str) ->
 def _report(home: Path, record: Record, *, until_us: int, source: str) -> Report:
     if record.started_at is None:
         raise ExperimentError(f"experiment '{record.experiment.name}' is a draft; it has no readers yet.", "Start it first.")
-    cut = until_us if record.stopped_at is None else min(until_us, to_us(record.stopped_at))
+    end = record.started_at + timedelta(days=record.experiment.planned_days)  # decided once: what readers do later changes nothing
+    cut = min(until_us, to_us(end), to_us(record.stopped_at or end))
     phases = [Phase(int(p["number"]), datetime.fromisoformat(p["at"]), tuple(p["shares"].items())) for p in record.phases]
     ended = record.stopped_at is not None or moment(cut) - record.started_at >= timedelta(days=record.experiment.planned_days)
     observed = observe(

@@ -58,7 +58,8 @@ ROWS: list[tuple[str, Table, Table, str, tuple[bool, bool]]] = [
     ("nobody differs", [(2, 1)] * 40, [(2, 1)] * 40, "no_variation", (False, False)),
     ("nobody opens anything", [(0, 1)] * 40, [(0, 1)] * 40, "no_variation", (False, False)),
     ("only the treated open anything", EVEN, [(0, 1)] * 200, "not_estimable", (True, False)),
-    ("the control may be zero", EVEN, [(1, 1), *[(0, 1)] * 99], "not_estimable", (True, False)),
+    ("the control may be zero", EVEN, [(1, 1), *[(0, 1)] * 199], "not_estimable", (True, False)),
+    ("the control may be zero and is smaller", EVEN, [(1, 1), *[(0, 1)] * 99], "not_estimable", (False, False)),
     ("an arm without a session", [(0, 0)] * 40, EVEN, "undefined_denominator", (False, False)),
 ]
 

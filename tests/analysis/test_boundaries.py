@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from analysis import boundaries
-from analysis.boundaries import Look, Plan, boundary_now, critical_values, crossings, obrien_fleming, pocock, power_family
+from analysis.boundaries import Look, Plan, boundary_now, critical_values, crossings
+from analysis.spending import obrien_fleming, pocock, power_family
 from experiments.errors import ExperimentError
 
 FIFTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
@@ -207,7 +208,6 @@ def test_a_difference_without_variance_gives_no_look(variance):
         ([], Look(9, 0.15), "a first look needs 20% of the planned information, 15.0% is there"),
         ([Look(9, 0.5)], Look(10, 0.5), "hardly anything is known that the last look did not know"),
         ([Look(9, 0.5)], Look(10, 0.4), "hardly anything is known that the last look did not know"),
-        ([Look(9, 0.5), Look(11, 1.0)], Look(12, 1.1), "the last look was on day 11; all permitted error is spent"),
         ([Look(28, 0.7)], Look(35, 0.9), "the last look was on day 28; all permitted error is spent"),
     ],
 )
@@ -255,10 +255,31 @@ def test_information_that_shrank_still_gets_its_last_look_and_errs_no_more_often
     assert 0.0469 < error((0.5, truth), (first, found.critical)) <= 0.05
 
 
-def test_all_planned_information_ends_the_test_before_the_deadline():
+def test_more_readers_than_planned_do_not_end_the_looks():
     found = boundary_now(PLAN, [Look(10, 0.6)], Look(16, 1.2))
-    assert (found.final, found.spent) == (True, pytest.approx(0.05))
-    assert found.critical == pytest.approx(critical_values((0.6, 1.2), alpha=0.05)[1], abs=1e-9)
+    spent = [obrien_fleming(day / 28, 0.05) for day in (10, 16)]
+    assert (found.final, found.spent) == (False, pytest.approx(spent[1]))
+    assert error((0.6, 1.2), (first_of(0.6, spent[0]), found.critical)) == pytest.approx(spent[1], abs=2e-6)
+
+
+def first_of(time, spent):
+    return critical_values((time,), alpha=0.05, spending=lambda _, alpha: spent)[0]
+
+
+@pytest.mark.parametrize("times", [1.0, 1.5, 3.0, 10.0])
+def test_a_test_with_any_number_of_readers_errs_as_often_as_promised_and_decides_by_all_of_them(times):
+    """Daily looks from day 7; information comes evenly, up to ten times what was planned."""
+    taken, critical = [], []
+    for day in range(7, 29):
+        found = boundary_now(PLAN, taken, Look(day, times * day / 28))
+        taken.append(found.look)
+        critical.append(found.critical)
+    assert [found.final, found.look.day] == [True, 28]
+    up, down, _ = crossings([look.time for look in taken], critical)
+    assert up.sum() + down.sum() == pytest.approx(0.05, abs=1e-6)
+    least = {1.0: 0.76, 1.5: 0.91, 3.0: 0.997, 10.0: 0.9999}[times]
+    drift = PLAN.drift / math.sqrt(PLAN.inflation) * math.sqrt(1.049)
+    assert stats.norm.sf(critical[-1] - drift * math.sqrt(times)) > least
 
 
 def test_stored_looks_that_contradict_each_other_are_refused():

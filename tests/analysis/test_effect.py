@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -250,18 +251,62 @@ def test_arms_of_equal_size_are_never_guarded():
 def test_the_guard_repairs_the_range_of_a_small_skewed_arm():
     """1500 against 40 lognormal readers: the plain range holds the truth too rarely, the guarded one often enough."""
     rng, plain, guarded, runs = np.random.default_rng(11), 0, 0, 150
-    statuses = set()
+    statuses = Counter()
     for _ in range(runs):
         tables = [[(int(x), 1) for x in 1 + 10 * rng.lognormal(0, 1.2, n)] for n in (40, 1500)]
         skew = skew_of([*distinct("t", tables[0]), *distinct("c", tables[1])])
         without, with_guard = both(*tables), both(*tables, skew=skew)
         plain += without.relative.low <= 0 <= without.relative.high
+        statuses[with_guard.status] += 1
+        if with_guard.relative is None:
+            continue
         guarded += with_guard.relative.low <= 0 <= with_guard.relative.high
-        statuses.add(with_guard.status)
         assert (with_guard.absolute.low > 0) == (with_guard.relative.low > 0)
-    assert "guarded" in statuses
+    assert statuses["guarded"] > 100
+    assert statuses["not_estimable"] < 5
     assert plain / runs < 0.91
-    assert guarded / runs > 0.93
+    assert guarded / (runs - statuses["not_estimable"]) > 0.93
+
+
+def payers(rng, n, share):
+    return [(round(x), 1) for x in np.where(rng.random(n) < share, rng.lognormal(3, 1, n), 0.0)]
+
+
+@pytest.mark.parametrize(("n_1", "n_0"), [(100, 9_900), (9_900, 100), (200, 1_800)])
+def test_an_arm_of_few_payers_beside_a_large_one_is_never_called_different(n_1, n_0):
+    """Nobody differs; the spread of an arm whose few payers are missing is 0, or far too small."""
+    rng, different = np.random.default_rng(3), 0
+    for _ in range(60):
+        tables = payers(rng, n_1, 0.01), payers(rng, n_0, 0.01)
+        skew = skew_of([*distinct("t", tables[0]), *distinct("c", tables[1])])
+        plain, shown = both(*tables), both(*tables, skew=skew)
+        different += plain.absolute is not None and plain.absolute.p < 0.05
+        assert (shown.status, shown.absolute) == ("not_estimable", None)
+        assert shown.reason.endswith(("has no event", "cannot be told from zero"))
+    assert different > 5
+
+
+def test_an_arm_without_an_event_does_not_lift_the_guard_of_the_others():
+    rng = np.random.default_rng(5)
+    two = [*distinct("t", payers(rng, 500, 0.05)), *distinct("c", payers(rng, 4_500, 0.05))]
+    assert skew_of([*two, *distinct("u", [(0, 1)] * 60)]) == skew_of(two)
+    assert skew_of(distinct("u", [(0, 1)] * 60)) is None
+
+
+@pytest.mark.parametrize("informative", [1, 5, 20])
+def test_readers_with_nothing_in_the_denominator_do_not_make_a_sample(informative):
+    """500 readers an arm, of whom a few had a session: their number counts, not that of all."""
+    tables = [[(i % 3, 1 + i % 2) for i in range(informative)] + [(0, 0)] * (500 - informative)] * 2
+    found = both(*tables, least=30)
+    assert found.status == "insufficient"
+    assert "have anything in the denominator, at least 30 are needed" in found.reason
+
+
+def test_of_readers_with_and_without_a_session_those_with_one_give_the_degrees_of_freedom():
+    tables = [[(i % 3, 1) for i in range(40)] + [(0, 0)] * 460] * 2
+    assert both(*tables).df == pytest.approx(2 * 39)
+    everybody = [[(i % 3, 1) for i in range(500)]] * 2
+    assert both(*everybody).df == pytest.approx(2 * 499)
 
 
 def test_the_largest_shift_names_what_one_reader_moves():

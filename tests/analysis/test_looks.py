@@ -12,6 +12,7 @@ import pytest
 from analysis.boundaries import critical_values
 from analysis.looks import Taken, plan_of
 from analysis.report import Report
+from analysis.spending import obrien_fleming
 from tests.analysis.tables import crowd, plan, totals_of
 from tests.analysis.test_report import report
 
@@ -45,7 +46,9 @@ def test_looks_pay_from_the_error_of_their_own_comparison() -> None:
     ours = [look for look in found if (look.arm, look.against) == PAIRS[0]]
     alpha = plan_of(PLAN, 3).alpha
     assert alpha == pytest.approx(1 - 0.95 ** (1 / 3), rel=1e-9)
-    assert [look.critical for look in ours] == pytest.approx(critical_values([look.time for look in ours], alpha=alpha), rel=1e-9)
+    day = {look.time: look.day for look in ours}
+    clock = lambda time, alpha: obrien_fleming(min(time, day[time] / 28), alpha)  # noqa: E731
+    assert [look.critical for look in ours] == pytest.approx(critical_values(list(day), alpha=alpha, spending=clock), rel=1e-9)
     assert all(early.spent < late.spent < alpha for early, late in pairwise(ours))
 
 

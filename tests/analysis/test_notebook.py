@@ -202,3 +202,12 @@ def test_a_notebook_shows_verdict_and_a_forest_and_the_saved_page_is_the_same(tm
 def test_before_the_planned_end_no_forest_is_drawn(frame: pd.DataFrame) -> None:
     early = analyse(PLAN, frame, until=datetime.fromtimestamp(START / 1e6, UTC) + timedelta(days=1.5))
     assert "<svg" not in early._repr_html_()
+
+
+def test_a_test_is_decided_by_what_was_known_at_its_planned_end_whenever_it_is_asked(frame: pd.DataFrame) -> None:
+    end = datetime.fromtimestamp(START / 1e6, UTC) + timedelta(days=PLAN.planned_days)
+    at_the_end, later = (
+        analyse(PLAN, frame, until=until, start=datetime.fromtimestamp(START / 1e6, UTC)).to_dict()
+        for until in (end, end + timedelta(days=40))
+    )
+    assert later == at_the_end

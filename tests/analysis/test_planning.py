@@ -20,7 +20,7 @@ from analysis.comparison import compare_all
 from analysis.looks import plan_of
 from analysis.moments import Totals, add_up
 from analysis.planning import Spread, forecast, goal_design, half_width, spreads
-from analysis.power import INFLATION, Design, detectable_effect, readers_needed
+from analysis.power import Design, detectable_effect, readers_needed, with_looks
 from analysis.totals import metrics_of, totals
 from experiments.clock import FileClock, moment
 from experiments.errors import ExperimentError
@@ -101,7 +101,7 @@ def test_the_detectable_change_is_that_of_the_reports_range():
     found, design = same_crowd(), goal_design(PLAN)
     contrast = compare_all(PLAN, found).effects[0].contrast
     cv2, n = spreads(PLAN, list(found.moments.values()))["views_per_session"].cv2, 1800
-    half = half_width(design, readers=n, cv2=cv2)
+    half = half_width(design, readers=n, cv2=cv2) / design.deciding * float(ndtri(0.975))
     assert half == pytest.approx(float(ndtri(0.975)) * math.sqrt(sum(contrast.log_variance)), rel=1e-3)
     assert (math.log1p(contrast.relative.high) - math.log1p(contrast.relative.low)) / 2 == pytest.approx(half, rel=0.01)
     smallest = math.log1p(detectable_effect(design, readers=n, cv2=cv2)) / math.sqrt(design.inflation)
@@ -112,7 +112,7 @@ def test_readers_ask_for_every_comparison_and_every_guardrail():
     """Three comparisons, one guardrail, the smallest two arms: the formula of the charter."""
     found = forecast(plan(smallest_uplift=0.05), {"views_per_session": Spread(2.0, 1.5), "dwell_per_view": Spread(1.0, 0.5)}, None)
     goal, guardrail = found.needs
-    design = Design((0.3, 0.3), hypotheses=3, guardrails=1, inflation=INFLATION["daily_7_to_28"])
+    design = with_looks(Design((0.3, 0.3), hypotheses=3, guardrails=1), 14)
     assert goal.readers == pytest.approx(readers_needed(design, effect=0.05, cv2=1.5), rel=1e-12)
     assert guardrail.change == -0.25
     assert guardrail.readers == pytest.approx(readers_needed(Design((0.3, 0.4), guardrails=1), effect=-0.25, cv2=0.5), rel=1e-12)

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from scipy.special import ndtri
 
-from analysis.boundaries import Plan, critical_values
+from analysis.boundaries import Plan, critical_values, crossings
 from analysis.power import (
     INFLATION,
     Design,
@@ -20,6 +21,7 @@ from analysis.power import (
     inflation,
     readers_for_difference,
     readers_needed,
+    with_looks,
 )
 from analysis.sequential import anytime_critical, planned_readers
 from experiments.errors import ExperimentError
@@ -46,7 +48,7 @@ def test_our_test_of_proportions_needs_the_readers_we_ask_for():
         return stats.binom.pmf(np.arange(n + 1), n, 0.25) @ beyond @ stats.binom.pmf(np.arange(n + 1), n, 0.2)
 
     needed = readers_for_difference(Design(), difference=0.05, variances=(0.1875, 0.16)) / 2
-    assert power(round(needed)) == pytest.approx(0.8, abs=0.002)
+    assert power(round(needed)) == pytest.approx(0.8, abs=0.003)
     assert power(1030) == pytest.approx(0.777, abs=0.002)
 
 
@@ -237,3 +239,13 @@ def test_gain_and_error_of_a_rollout_as_in_simulated_tests():
 def test_rollouts_that_cannot_be_are_refused(asked):
     with pytest.raises(ExperimentError, match="cannot be"):
         Rollout(*asked)
+
+
+@pytest.mark.parametrize(("days", "comparisons"), [(14, 1), (28, 1), (28, 3), (90, 1), (7, 1)])
+def test_a_planned_test_finds_its_effect_by_the_range_at_its_end_as_often_as_promised(days, comparisons):
+    design = with_looks(Design(hypotheses=comparisons), days)
+    times = [day / days for day in range(7, days)] + [1.0]
+    critical = critical_values(times, alpha=design.alpha_each)
+    drift = float(ndtri(1 - design.alpha_each / 2) + ndtri(0.8)) * math.sqrt(design.inflation)
+    assert stats.norm.sf(critical[-1] - drift) == pytest.approx(0.8, abs=0.003)
+    assert crossings(times, critical, drift=drift)[0].sum() >= 0.8

@@ -182,7 +182,7 @@ def test_cents_of_a_thousand_million_readers_add_up_exactly():
 
 def test_a_skewed_small_arm_is_guarded_as_elsewhere():
     rng = np.random.default_rng(11)
-    rows = [*rows_of("a", shop(rng, 60)), *rows_of("b", shop(rng, 2000))]
+    rows = [*rows_of("a", shop(rng, 600)), *rows_of("b", shop(rng, 9000))]
     found = both_ways(rows, ("a", "b"), cap=cap_of(rows), level=0.95)
-    assert abs(skew_of(rows).of_difference((60, 2000))) > 0.2
+    assert abs(skew_of(rows).of_difference((600, 9000))) > 0.2
     assert found.raw.status == "guarded"
