@@ -13,7 +13,7 @@ import numpy as np
 from analysis.arrivals import Arrivals, days_left
 from analysis.moments import add_up
 from analysis.planning import HISTORY_DAYS, LONGEST_DAYS, Spread, forecast, goal_design, spreads
-from analysis.power import LEAST_DAYS, WEEK, detectable_effect
+from analysis.power import WEEK, detectable_effect
 from analysis.totals import metrics_of
 from analysis.verdict import LEAST_SHARE
 from analysis.words import change as worded
@@ -150,9 +150,10 @@ def _never_shipped(arms: Sequence[str]) -> list[str]:
 def _in_time(told: Mapping[str, Any]) -> list[str]:
     look = told["first_look"]
     says = [f"The first look comes on day {look}." if look else "No look comes before the planned end."]
-    reached = [d["smallest"] for d in told["days"] if d["day"] <= told["planned_days"] and d["smallest"] is not None]
-    if told["weeks"][0] * WEEK > max(told["planned_days"], LEAST_DAYS):
-        finds = f"by then it finds changes of {percent(reached[-1])} and more" if reached else "by then too few readers have come"
+    if told["ends"][0] > told["planned_days"]:
+        by_then, finds = told["planned"], "by then too few readers have come"
+        if by_then["smallest"] is not None:
+            finds = f"by then {by_then['readers']:,.0f} readers find changes of {percent(by_then['smallest'])} and more"
         says.append(f"The plan says {told['planned_days']:g} days, which is too short: {finds}.")
     return says
 
