@@ -12,6 +12,8 @@ from analysis.arrivals import Arrivals
 from analysis.planning import Spread, forecast
 from experiments.experiment import Experiment
 from tests.analysis.test_planning import PLAN, said
+from tests.analysis.test_words import assert_plain
+from web.cli.plan import print_left
 
 SPREADS = {"views_per_session": Spread(2.0, 0.5), "bounce_rate": Spread(0.3, 2.0)}
 
@@ -42,6 +44,53 @@ def test_a_plan_of_one_week_is_too_short_when_the_readers_come_in_the_second(cap
     week = replace(PLAN, planned_days=7.0, minimum_days=7.0)
     found = told(week, told(week, 100.0)["readers"] / 10)
     assert found["planned"]["readers"] == pytest.approx(found["readers"] * 0.6)
-    assert f"The plan says 7 days, which is too short: by then {found['readers'] * 0.6:,.0f} readers find changes of 13" in said(
-        capsys, found
-    )
+    says = said(capsys, found).replace("\n", " ")
+    assert f"too short: by then {found['readers'] * 0.6:,.0f} readers have finished. They find changes of 13% and more." in says
+
+
+# Which measure asks for the readers
+
+MARGIN = replace(PLAN, smallest_uplift=0.05, guardrails={"bounce_rate": 0.02})
+BLAME = "the margin of 2.0% for sessions that end after one page needs "
+
+
+def running(**more: Any) -> dict[str, Any]:
+    found = told(MARGIN, 100.0)
+    left = {"experiment": "next", "day": 20.0, "planned_days": 28.0, "readers": 9000, "needed": found["readers"], "needs": found["needs"]}
+    return {**left, "smallest": 0.04, "asked": 0.05, "days_left": [12, 30], "reason": "", **more}
+
+
+def test_what_is_too_small_to_learn_names_the_margin_that_needs_the_readers(capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(MARGIN, 100.0)
+    goal, margin = (need["readers"] for need in found["needs"])
+    says = said(capsys, found)
+    assert f"Too small to learn: {BLAME}{margin:,.0f} readers, and a year brings 36,300." in says
+    assert f"The goal alone needs {goal:,.0f}. Allow a larger margin" in says.replace("\n", " ")
+    assert "Ask for a larger change" not in says
+    assert_plain(*(line for line in says.splitlines() if line.endswith(".")))
+
+
+def test_a_plan_too_short_for_a_margin_says_so_and_not_that_the_goal_finds_too_little(capsys: pytest.CaptureFixture[str]) -> None:
+    found = told(MARGIN, 1000.0)
+    says = said(capsys, found)
+    assert f"too short: by then 27,000 readers have finished. T{BLAME[1:]}{found['readers']:,.0f}." in says.replace("\n", " ")
+    assert "Allow a larger margin" in says
+    assert "They find" not in says
+    assert_plain(*(line for line in says.splitlines() if line.endswith(".")))
+
+
+def test_a_running_test_that_waits_for_a_margin_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    found = running()
+    print_left(found)
+    says = capsys.readouterr().out
+    assert says.startswith(f"Too early: {BLAME}{found['needed']:,.0f} readers, and 9,000 have come. About 12 to 30 more days.")
+    assert "allow a larger margin" in says
+    goal = [need | {"readers": 9_500.0} for need in found["needs"]]
+    print_left({**found, "needs": [goal[0], goal[1] | {"readers": 60.0}]})
+    assert capsys.readouterr().out == "Too early: we can see changes above 4.0%; you asked for 5.0%. About 12 to 30 more days.\n"
+
+
+def test_readers_without_a_date_name_the_margin_too(capsys: pytest.CaptureFixture[str]) -> None:
+    found = forecast(MARGIN, SPREADS, None).to_dict()
+    says = said(capsys, {"experiment": "next", "goal": MARGIN.goal, "history": {"readers": 0, "days": 0}, **found})
+    assert "Most of them are for the guardrail bounce rate" in says

@@ -28,11 +28,12 @@ from experiments.lifecycle import Record
 from experiments.metric import metric
 from experiments.settings import load_settings
 from web.cli.output import print_table, tell
-from web.owner.words import arm_label, margin_of, metric_says
+from web.owner.words import arm_label, capital, margin_of, metric_says
 
 __all__ = ["Stated", "ahead", "now_of", "print_ahead", "print_left", "remaining"]
 
 ASK = "Give --cv and --readers-per-day to plan without a past."
+LARGER = "Allow a larger margin, or have fewer arms."
 MOST_ROWS = 9
 
 
@@ -84,13 +85,14 @@ def remaining(home: Path, record: Record, *, now: int, source: str) -> dict[str,
     found = past(home, experiment, metrics_of(experiment), until_us=now, source=source)
     known, arrivals = spreads(experiment, list(add_up(moments(found.rows)).values())), _arrivals(found, now, start)
     told = forecast(experiment, known, arrivals)
+    needs = told.to_dict()["needs"]
     goal, readers = known[experiment.goal], found.rows.table.num_rows
     left = days_left(arrivals, readers=told.readers, window_days=experiment.window_days) if arrivals and told.readers else (None, None)
     design = goal_design(experiment)
     smallest = detectable_effect(design, readers=readers, cv2=goal.cv2) if goal.cv2 and readers * min(design.shares) >= 30 else None
     return {
         "experiment": experiment.name, "goal": experiment.goal, "day": round((now - start) / DAY_US, 2), "planned_days": experiment.planned_days,
-        "readers": readers, "needed": told.readers, "cv2": goal.cv2, "smallest": smallest, "asked": experiment.smallest_uplift,
+        "readers": readers, "needed": told.readers, "needs": needs, "cv2": goal.cv2, "smallest": smallest, "asked": experiment.smallest_uplift,
         "days_left": list(left), "reason": told.reason,
     }  # fmt: skip
 
@@ -112,30 +114,33 @@ def print_ahead(told: Mapping[str, Any]) -> None:
 
 
 def _sentences(told: Mapping[str, Any]) -> list[str]:
-    goal = told["needs"][0]
-    wish = f"a change of {percent(abs(goal['change']))} in {metric_says(goal['metric']).lower()}"
     if told["readers"] is None:
         return [f"How long this test must run is not known: {told['reason']}.", ASK]
+    goal, greedy = told["needs"][0], _greedy(told["needs"])
+    needs, share = f"To find {_wish(goal)}, the test needs {told['readers']:,.0f} readers", []
+    if greedy is not goal:
+        share = [f"Most of them are for the guardrail {greedy['metric'].replace('_', ' ')}; the goal alone needs {goal['readers']:,.0f}."]
     if told["reason"]:
-        return [
-            f"To find {wish}, the test needs {told['readers']:,.0f} readers.",
-            f"How long that takes is not known: {told['reason']}.",
-            ASK,
-        ]
+        return [f"{needs}.", *share, f"How long that takes is not known: {told['reason']}.", ASK]
     rests = f"This rests on {count(told['history']['readers'], 'reader')} of the last {told['history']['days']:g} days."
     based = [rests] if told["history"]["readers"] else []
     if not told["fits"]:
-        return [*_too_small(told, wish), *based]
-    says = [f"To find {wish}, the test needs {told['readers']:,.0f} readers: {_weeks(*told['weeks'])}."]
-    greedy = max((n for n in told["needs"] if n["readers"]), key=lambda need: need["readers"])
-    if greedy is not goal:
-        says.append(
-            f"Most of them are for the guardrail {greedy['metric'].replace('_', ' ')}; the goal alone needs {goal['readers']:,.0f}."
-        )
+        return [*_too_small(told), *based]
+    says = [f"{needs}: {_weeks(*told['weeks'])}.", *share]
     if goal["spread"]["explained"] >= 0.01:
         fewer = goal["readers"] * (1 - goal["spread"]["explained"])
         says.append(f"With what readers did before, the adjusted range needs {fewer:,.0f}.")
     return [*says, *_in_time(told), *based]
+
+
+def _greedy(needs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the need that asks for most readers."""
+    return max((need for need in needs if need["readers"]), key=lambda need: need["readers"])
+
+
+def _wish(need: Mapping[str, Any]) -> str:
+    what, of = ("a change", "in") if need["role"] == "goal" else ("the margin", "for")
+    return f"{what} of {percent(abs(need['change']))} {of} {metric_says(need['metric']).lower()}"
 
 
 def _never_shipped(arms: Sequence[str]) -> list[str]:
@@ -150,17 +155,22 @@ def _never_shipped(arms: Sequence[str]) -> list[str]:
 def _in_time(told: Mapping[str, Any]) -> list[str]:
     look = told["first_look"]
     says = [f"The first look comes on day {look}." if look else "No look comes before the planned end."]
-    if told["ends"][0] > told["planned_days"]:
-        by_then, finds = told["planned"], "by then too few readers have come"
-        if by_then["smallest"] is not None:
-            finds = f"by then {by_then['readers']:,.0f} readers find changes of {percent(by_then['smallest'])} and more"
-        says.append(f"The plan says {told['planned_days']:g} days, which is too short: {finds}.")
-    return says
+    if told["ends"][0] <= told["planned_days"]:
+        return says
+    by_then, greedy = told["planned"], _greedy(told["needs"])
+    says.append(
+        f"The plan says {told['planned_days']:g} days, which is too short: by then {by_then['readers']:,.0f} readers have finished."
+    )
+    if greedy["role"] == "guardrail":
+        return [*says, f"{capital(_wish(greedy))} needs {greedy['readers']:,.0f}.", LARGER]
+    return [*says, f"They find changes of {percent(by_then['smallest'])} and more."] if by_then["smallest"] is not None else says
 
 
-def _too_small(told: Mapping[str, Any], wish: str) -> list[str]:
-    last = told["days"][-1]
-    says = [f"Too small to learn: {wish} needs {told['readers']:,.0f} readers, and a year brings {last['readers']:,.0f}."]
+def _too_small(told: Mapping[str, Any]) -> list[str]:
+    last, greedy = told["days"][-1], _greedy(told["needs"])
+    says = [f"Too small to learn: {_wish(greedy)} needs {told['readers']:,.0f} readers, and a year brings {last['readers']:,.0f}."]
+    if greedy["role"] == "guardrail":
+        return [*says, f"The goal alone needs {told['needs'][0]['readers']:,.0f}.", LARGER]
     if last["smallest"] is not None:
         says.append(f"A year finds changes of {percent(last['smallest'])} and more.")
     return [*says, "Ask for a larger change, fewer arms, or a goal on which readers differ less."]
@@ -203,6 +213,11 @@ def print_left(left: Mapping[str, Any]) -> None:
         tell(f"Enough readers have come for a change of {percent(left['asked'])}. The planned end is on day {left['planned_days']:g}.")
         return
     more = "Readers enough do not come" if steady is None else f"About {steady} more days" if steady == fading else _span(steady, fading)
+    greedy = _greedy(left["needs"])
+    if greedy["role"] == "guardrail":
+        lacks = f"{_wish(greedy)} needs {greedy['readers']:,.0f} readers, and {left['readers']:,.0f} have come"
+        tell(f"Too early: {lacks}. {more}. In the next plan allow a larger margin.")
+        return
     tell(f"Too early: we can see changes above {percent(left['smallest'])}; you asked for {percent(left['asked'])}. {more}.")
 
 
