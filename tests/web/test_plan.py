@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,11 @@ import pytest
 from analysis.arrivals import Arrivals
 from analysis.planning import Spread, forecast
 from experiments.experiment import Experiment
+from experiments.migrate import migrate
 from tests.analysis.test_planning import PLAN, said
 from tests.analysis.test_words import assert_plain
-from web.cli.plan import print_left
+from tests.events.story import DAY, START, Story, send
+from web.cli.plan import Stated, ahead, print_left
 
 SPREADS = {"views_per_session": Spread(2.0, 0.5), "bounce_rate": Spread(0.3, 2.0)}
 
@@ -94,3 +97,18 @@ def test_readers_without_a_date_name_the_margin_too(capsys: pytest.CaptureFixtur
     found = forecast(MARGIN, SPREADS, None).to_dict()
     says = said(capsys, {"experiment": "next", "goal": MARGIN.goal, "history": {"readers": 0, "days": 0}, **found})
     assert "Most of them are for the guardrail bounce rate" in says
+
+
+# What is stated, and what the past was
+
+
+def test_stated_readers_a_day_leave_the_days_that_the_past_has(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story()
+    for i in range(100):
+        for k in range(1 + i % 3):
+            story.page(f"r{i:02d}", 290 * i + k)  # twenty days
+    migrate(tmp_path)
+    send(tmp_path, story.events)
+    found = ahead(tmp_path, PLAN, Stated(readers_per_day=500.0), now=START + 20 * DAY, source="live")
+    assert found["history"] == {"readers": 100, "days": 20}
+    assert "This rests on 100 readers of the last 20 days." in said(capsys, found)

@@ -56,12 +56,12 @@ def ahead(home: Path, experiment: Experiment, stated: Stated, *, now: int, sourc
     """Return the forecast of a plan from the last 28 days, or from what was stated, as plain JSON values."""
     found = past(home, experiment, metrics_of(experiment), until_us=now, source=source, since_us=now - HISTORY_DAYS * DAY_US)
     known, arrivals = spreads(experiment, list(add_up(moments(found.rows)).values())), _arrivals(found, now)
+    seen = {"readers": len(found.entered_us), "days": round(arrivals[0].days) if arrivals else int(bool(found.entered_us))}
     if stated.cv is not None:
         known[experiment.goal] = Spread(known[experiment.goal].value, stated.cv**2)
     if stated.readers_per_day is not None:
         steady = Arrivals(np.array([]), 0.0, stated.readers_per_day)
         arrivals = (steady, steady)
-    seen = {"readers": len(found.entered_us), "days": min(HISTORY_DAYS, round(arrivals[0].days)) if found.entered_us and arrivals else 0}
     small = [arm.name for arm in experiment.arms if arm.name != experiment.control and arm.share < LEAST_SHARE]
     told = forecast(experiment, known, arrivals).to_dict()
     return {"experiment": experiment.name, "goal": experiment.goal, "history": seen, "small_arms": small, **told}
@@ -122,7 +122,7 @@ def _sentences(told: Mapping[str, Any]) -> list[str]:
         share = [f"Most of them are for the guardrail {greedy['metric'].replace('_', ' ')}; the goal alone needs {goal['readers']:,.0f}."]
     if told["reason"]:
         return [f"{needs}.", *share, f"How long that takes is not known: {told['reason']}.", ASK]
-    rests = f"This rests on {count(told['history']['readers'], 'reader')} of the last {told['history']['days']:g} days."
+    rests = f"This rests on {count(told['history']['readers'], 'reader')} of the last {count(told['history']['days'], 'day')}."
     based = [rests] if told["history"]["readers"] else []
     if not told["fits"]:
         return [*_too_small(told), *based]
