@@ -238,7 +238,10 @@ def _day(experiment: Experiment, arrivals: Arrivals, cv2: float, day: float) -> 
     design, n = goal_design(experiment), arrivals.by(day - experiment.window_days)
     if n * min(arm.share for arm in experiment.arms) < LEAST_READERS:
         return Day(day, n, None, None)
-    return Day(day, n, detectable_effect(design, readers=n, cv2=cv2), math.expm1(half_width(design, readers=n, cv2=cv2)))
+    smallest = detectable_effect(design, readers=n, cv2=cv2)
+    if math.isinf(smallest):  # no number is as large
+        return Day(day, n, None, None)
+    return Day(day, n, smallest, math.expm1(half_width(design, readers=n, cv2=cv2)))
 
 
 def _first_look(experiment: Experiment, arrivals: Arrivals, cv2: float) -> int | None:

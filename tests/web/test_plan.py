@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from analysis.arrivals import Arrivals
 from analysis.planning import Spread, forecast
+from experiments.errors import ExperimentError
 from experiments.experiment import Experiment
 from experiments.migrate import migrate
 from tests.analysis.test_planning import PLAN, said
@@ -112,3 +114,31 @@ def test_stated_readers_a_day_leave_the_days_that_the_past_has(tmp_path: Path, c
     found = ahead(tmp_path, PLAN, Stated(readers_per_day=500.0), now=START + 20 * DAY, source="live")
     assert found["history"] == {"readers": 100, "days": 20}
     assert "This rests on 100 readers of the last 20 days." in said(capsys, found)
+
+
+@pytest.mark.parametrize(
+    "stated", [(2000.0, 10.0), (1e200, 10.0), (1.0, math.inf), (math.nan, 10.0), (1.0, 0.0), (0.0, 10.0), (-1.0, 10.0)]
+)
+def test_numbers_that_no_site_has_are_refused_with_their_bounds(stated: tuple[float, float]) -> None:
+    with pytest.raises(ExperimentError, match=r"--cv .* 0.001 and 100|--readers-per-day .* 0.001 and 1,000,000,000"):
+        Stated(*stated)
+
+
+@pytest.mark.parametrize("stated", [(100.0, 0.001), (100.0, 10.0), (100.0, 1e9), (0.001, 0.001), (0.001, 1e9)])
+def test_the_bounds_themselves_can_be_planned_with(stated: tuple[float, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    migrate(tmp_path)
+    assert said(capsys, ahead(tmp_path, PLAN, Stated(*stated), now=START, source="live"))
+
+
+def test_a_change_too_large_for_a_number_is_told_as_too_few_readers(capsys: pytest.CaptureFixture[str]) -> None:
+    """One reader in a million pays: nothing can be said of sixty."""
+    found = forecast(PLAN, {"views_per_session": Spread(2.0, 1e6)}, steady(10.0)).to_dict()
+    assert found["days"][0] == {"day": 7, "readers": 60.0, "smallest": None, "half_width": None}
+
+
+def test_a_test_in_its_first_two_weeks_needs_at_least_the_days_its_first_flood_promises(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether new readers become fewer is known after two weeks only."""
+    few = told(PLAN, 100.0)["needs"]
+    for day, says in ((13.0, "At least 12 more days."), (14.0, "About 12 more days.")):
+        print_left(running(day=day, needs=few, days_left=[12, 12]))
+        assert capsys.readouterr().out.strip().endswith(says)

@@ -44,6 +44,16 @@ class Stated:
     cv: float | None = None
     readers_per_day: float | None = None
 
+    def __post_init__(self) -> None:
+        asked = (("--cv", self.cv, 100), ("--readers-per-day", self.readers_per_day, 10**9))
+        faults = [
+            f"{option} is {value:g}, it must lie between 0.001 and {most:,}."
+            for option, value, most in asked
+            if value is not None and not 0.001 <= value <= most
+        ]
+        if faults:
+            raise ExperimentError("a test cannot be planned with what was stated:", faults=faults)
+
 
 def now_of(home: Path) -> tuple[int, str]:
     """Return the time (UTC us) and the source of events of an installation."""
@@ -209,10 +219,11 @@ def print_left(left: Mapping[str, Any]) -> None:
         )
         return
     steady, fading = left["days_left"]
+    about = "About" if left["day"] >= 2 * WEEK else "At least"  # before, nobody knows how soon fewer new readers come
     if steady == 0 and left["readers"] >= left["needed"]:
         tell(f"Enough readers have come for a change of {percent(left['asked'])}. The planned end is on day {left['planned_days']:g}.")
         return
-    more = "Readers enough do not come" if steady is None else f"About {steady} more days" if steady == fading else _span(steady, fading)
+    more = "Readers enough do not come" if steady is None else f"{about} {steady} more days" if steady == fading else _span(steady, fading)
     greedy = _greedy(left["needs"])
     if greedy["role"] == "guardrail":
         lacks = f"{_wish(greedy)} needs {greedy['readers']:,.0f} readers, and {left['readers']:,.0f} have come"
