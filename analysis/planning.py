@@ -21,6 +21,7 @@ from analysis.effect import LEAST_READERS
 from analysis.looks import plan_of
 from analysis.moments import Moments
 from analysis.power import INFLATION, LEAST_DAYS, WEEK, Design, blinded_cv2, detectable_effect, readers_needed
+from analysis.queries import beyond
 from analysis.totals import metrics_of, pre_columns
 from experiments.errors import ExperimentError
 from experiments.experiment import Experiment
@@ -33,6 +34,7 @@ HISTORY_DAYS, LONGEST_DAYS = 28, 365
 NO_HISTORY = "no reader of the last 28 days has been seen for a whole window"
 NO_ARRIVALS = "nothing is known of how many readers come a day"
 OF_EVENTS = "it is a quantile of events, for which readers cannot be planned"
+NOTHING_READ = "no article was read in the seven days before these readers came, so none is among the most read"
 NEEDS_SLOT = "only a filled slot has it, so the past cannot tell"
 
 
@@ -127,6 +129,8 @@ def _spread(experiment: Experiment, metric: Metric, pooled: Moments | None) -> S
         return Spread(reason=NO_HISTORY)
     if metric.needs_slot and any(name not in pooled.keys or pooled.block([name])[0][0] == 0 for name in (top, bottom)):
         return Spread(reason=NEEDS_SLOT)
+    if beyond(metric) and top not in pooled.keys:
+        return Spread(reason=NOTHING_READ)
     try:
         cv2 = blinded_cv2([pooled], numerator=top, denominator=bottom)
     except ExperimentError as error:

@@ -11,14 +11,19 @@ import numpy as np
 import pytest
 
 from analysis.arrivals import Arrivals
-from analysis.planning import Spread, forecast
+from analysis.planning import Spread, forecast, spreads
+from analysis.totals import totals
+from experiments.clock import moment
 from experiments.errors import ExperimentError
 from experiments.experiment import Experiment
+from experiments.lifecycle import Step, draft, experiment_named, start
 from experiments.migrate import migrate
+from experiments.tables import control_engine
+from tests.analysis.test_metrics_from_events import paid
 from tests.analysis.test_planning import PLAN, said
 from tests.analysis.test_words import assert_plain
 from tests.events.story import DAY, START, Story, send
-from web.cli.plan import Stated, ahead, print_left
+from web.cli.plan import Stated, ahead, print_left, remaining
 
 SPREADS = {"views_per_session": Spread(2.0, 0.5), "bounce_rate": Spread(0.3, 2.0)}
 
@@ -142,3 +147,76 @@ def test_a_test_in_its_first_two_weeks_needs_at_least_the_days_its_first_flood_p
     for day, says in ((13.0, "At least 12 more days."), (14.0, "About 12 more days.")):
         print_left(running(day=day, needs=few, days_left=[12, 12]))
         assert capsys.readouterr().out.strip().endswith(says)
+
+
+# What a report does with the same metric
+
+END = START + 28 * DAY
+
+
+def stored(home: Path, story: Story) -> Path:
+    migrate(home)
+    send(home, story.events)
+    return home
+
+
+def reported(home: Path, experiment: Experiment) -> Spread:
+    """How much readers differ on the goal by a report at the end of the 28 days."""
+    cells = totals(home, experiment, until_us=END, source="live", start_us=START).moments
+    return spreads(experiment, list(cells.values()))[experiment.goal]
+
+
+def planned(home: Path, experiment: Experiment) -> Any:
+    return ahead(home, experiment, Stated(), now=END, source="live")["needs"][0]["spread"]
+
+
+@pytest.mark.parametrize("caps", [{}, {"revenue_per_reader": 1300}, {"revenue_per_reader": 1}])
+def test_the_planner_cuts_totals_at_the_ceiling_of_the_report(caps: dict[str, int], tmp_path: Path) -> None:
+    """Of 1,100 readers 1,000 pay, one of them a thousand times as much: the ceiling is found where the plan has none."""
+    story = Story()
+    for i in range(1100):
+        story.exposed(f"r{i:04d}", 2.0 * i, ("status_quo", "front")[i % 2])
+        if i % 11:
+            paid(story, f"r{i:04d}", 2.0 * i + 1, 1_000_000 if i == 500 else 1000 + i)
+    money, home = replace(PLAN, goal="revenue_per_reader", caps=caps), stored(tmp_path, story)
+    assert planned(home, money)["cv2"] == pytest.approx(reported(home, money).cv2, rel=1e-12)
+    assert planned(home, money)["value"] < 2100
+
+
+def variety(*, before: bool) -> Story:
+    """Everybody opens what was most read before the test, and one or two articles beyond it."""
+    story = Story()
+    if before:
+        story.page("early", -60, body={"article": "top"})
+    for i in range(80):
+        story.exposed(f"r{i:02d}", 90.0 * i, ("status_quo", "front")[i // 2 % 2], page={"article": "top"})
+        for k in range(1 + i % 2):
+            story.page(f"r{i:02d}", 90.0 * i + 1 + k, body={"article": f"other{i % 7}"})
+    return story
+
+
+BEYOND = replace(PLAN, goal="beyond_most_read")
+
+
+def test_what_is_beyond_the_most_read_is_planned_from_what_was_most_read_before(tmp_path: Path) -> None:
+    """Of five articles that two readers open three are beyond; their influences are -1/5 and +1/5 of 2.5, over 3/5."""
+    found = planned(stored(tmp_path, variety(before=True)), BEYOND)
+    assert found["value"] == pytest.approx(0.6)
+    assert found["cv2"] == pytest.approx((0.2 / 2.5 / 0.6) ** 2 * 80 / 79)
+    assert found["cv2"] == pytest.approx(reported(tmp_path, BEYOND).cv2, rel=1e-12)
+
+
+def test_without_anything_read_before_the_planner_says_why_variety_cannot_be_planned(tmp_path: Path) -> None:
+    found = ahead(stored(tmp_path, variety(before=False)), BEYOND, Stated(), now=END, source="live")
+    assert found["reason"].startswith("no article was read in the seven days before")
+    assert ahead(tmp_path, BEYOND, Stated(cv=1.0), now=END, source="live")["readers"] > 0
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_a_running_test_of_variety_knows_what_was_most_read_before_its_start(before: bool, tmp_path: Path) -> None:
+    engine, step = control_engine(stored(tmp_path, variety(before=before))), Step("test", moment(START), "go")
+    draft(engine, BEYOND, step)
+    start(engine, BEYOND.name, step)
+    left = remaining(tmp_path, experiment_named(engine, BEYOND.name), now=START + 10 * DAY, source="live")
+    assert left["cv2"] == (pytest.approx(reported(tmp_path, BEYOND).cv2) if before else None)
+    assert left["reason"].startswith("" if before else "no article was read in the seven days before")

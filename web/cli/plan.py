@@ -14,6 +14,7 @@ from analysis.arrivals import Arrivals, days_left
 from analysis.moments import add_up
 from analysis.planning import HISTORY_DAYS, LONGEST_DAYS, Spread, forecast, goal_design, spreads
 from analysis.power import WEEK, detectable_effect
+from analysis.queries import beyond, with_ceilings
 from analysis.totals import metrics_of
 from analysis.verdict import LEAST_SHARE
 from analysis.words import change as worded
@@ -23,6 +24,7 @@ from experiments.errors import ExperimentError
 from experiments.events.lake import moments
 from experiments.events.lake_history import Past, past
 from experiments.events.lake_rules import DAY_US
+from experiments.events.lake_values import most_read
 from experiments.experiment import Experiment
 from experiments.lifecycle import Record
 from experiments.metric import metric
@@ -64,8 +66,9 @@ def now_of(home: Path) -> tuple[int, str]:
 
 def ahead(home: Path, experiment: Experiment, stated: Stated, *, now: int, source: str) -> dict[str, Any]:
     """Return the forecast of a plan from the last 28 days, or from what was stated, as plain JSON values."""
-    found = past(home, experiment, metrics_of(experiment), until_us=now, source=source, since_us=now - HISTORY_DAYS * DAY_US)
-    known, arrivals = spreads(experiment, list(add_up(moments(found.rows)).values())), _arrivals(found, now)
+    since = now - HISTORY_DAYS * DAY_US
+    found, known = _read(home, experiment, start=since, until_us=now, source=source, since_us=since)
+    arrivals = _arrivals(found, now)
     seen = {"readers": len(found.entered_us), "days": round(arrivals[0].days) if arrivals else int(bool(found.entered_us))}
     if stated.cv is not None:
         known[experiment.goal] = Spread(known[experiment.goal].value, stated.cv**2)
@@ -75,6 +78,15 @@ def ahead(home: Path, experiment: Experiment, stated: Stated, *, now: int, sourc
     small = [arm.name for arm in experiment.arms if arm.name != experiment.control and arm.share < LEAST_SHARE]
     told = forecast(experiment, known, arrivals).to_dict()
     return {"experiment": experiment.name, "goal": experiment.goal, "history": seen, "small_arms": small, **told}
+
+
+def _read(home: Path, experiment: Experiment, *, start: int, **cut: Any) -> tuple[Past, dict[str, Spread]]:
+    """Return the readers, and how much they differ as a report would count them: with its ceilings and its most read articles."""
+    metrics = metrics_of(experiment)
+    top = most_read(home, before_us=start, source=cut["source"]).articles if any(map(beyond, metrics)) else ()
+    found = past(home, experiment, metrics, **cut, most_read=top)
+    rows, _, _ = with_ceilings(found.rows, metrics, experiment.caps)
+    return found, spreads(experiment, list(add_up(moments(rows)).values()))
 
 
 def _arrivals(found: Past, now: int, start: int | None = None) -> tuple[Arrivals, Arrivals] | None:
@@ -92,8 +104,8 @@ def remaining(home: Path, record: Record, *, now: int, source: str) -> dict[str,
     if record.state != "running" or record.started_at is None:
         raise ExperimentError(f"experiment '{experiment.name}' is {record.state}; only a running one has days left.", "Leave out --again.")
     start = to_us(record.started_at)
-    found = past(home, experiment, metrics_of(experiment), until_us=now, source=source)
-    known, arrivals = spreads(experiment, list(add_up(moments(found.rows)).values())), _arrivals(found, now, start)
+    found, known = _read(home, experiment, start=start, until_us=now, source=source)
+    arrivals = _arrivals(found, now, start)
     told = forecast(experiment, known, arrivals)
     needs = told.to_dict()["needs"]
     goal, readers = known[experiment.goal], found.rows.table.num_rows
