@@ -152,20 +152,23 @@ def best_length(
     days: float,
     lengths: Sequence[float],
     horizon: int,
+    window_days: float = 0.0,
 ) -> Study | None:
     """Return the study whose length is worth most after its cost, or None where none fits into the horizon.
 
-    Parameters are those of :func:`studies`; ``lengths`` are tried (days), while readers keep coming as during ``days``.
+    Parameters are those of :func:`studies`; ``lengths`` are tried (days), while readers keep coming as during ``days``. Only
+    those count whose ``window_days`` are over at the end: those of all days but the last window's.
 
     References
     ----------
     STATISTICS 10; for two arms alike in everything it is Feit & Berman's test & roll length.
     """
+    whole = {
+        length: belief.sampling * ((days - window_days) / (length - window_days)) for length in lengths if min(days, length) > window_days
+    }
     found = [
         study
-        for length in lengths
-        for study in studies(
-            replace(belief, sampling=belief.sampling * days / length), per_unit, costs=costs, shares=shares, days=length, horizon=horizon
-        )
+        for length, sampling in whole.items()
+        for study in studies(replace(belief, sampling=sampling), per_unit, costs=costs, shares=shares, days=length, horizon=horizon)
     ]
     return max(found, key=lambda study: study.enbs, default=None)

@@ -21,6 +21,7 @@ from analysis.effect import LEAST_READERS
 from analysis.looks import plan_of
 from analysis.moments import Moments
 from analysis.power import LEAST_DAYS, WEEK, Design, blinded_cv2, detectable_effect, readers_needed, with_looks
+from analysis.queries import beyond
 from analysis.totals import metrics_of, pre_columns
 from experiments.errors import ExperimentError
 from experiments.experiment import Experiment
@@ -33,6 +34,7 @@ HISTORY_DAYS, LONGEST_DAYS = 28, 365
 NO_HISTORY = "no reader of the last 28 days has been seen for a whole window"
 NO_ARRIVALS = "nothing is known of how many readers come a day"
 OF_EVENTS = "it is a quantile of events, for which readers cannot be planned"
+NOTHING_READ = "no article was read in the seven days before these readers came, so none is among the most read"
 NEEDS_SLOT = "only a filled slot has it, so the past cannot tell"
 
 
@@ -67,7 +69,7 @@ class Day:
     Both are fractions; None below 30 readers in an arm. ``half_width`` is the upper half of the range that decides.
     """
 
-    day: int
+    day: float
     readers: float
     smallest: float | None
     half_width: float | None
@@ -75,9 +77,10 @@ class Day:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """Length of a test. ``weeks`` is (steady arrivals, fading arrivals), an end is None when the readers never come.
+    """Length of a test: whole ``weeks`` and the day it ``ends``, for (steady, fading) arrivals; None when the readers never come.
 
-    ``first_look`` is a day, None when no look comes before the end; ``reason`` says why there are no weeks.
+    ``first_look`` is a day, None when no look comes before the end; ``planned`` is what could be known after ``planned_days``;
+    ``reason`` says why there are no weeks.
     """
 
     needs: tuple[Need, ...]
@@ -87,6 +90,8 @@ class Forecast:
     days: tuple[Day, ...]
     planned_days: float
     reason: str = ""
+    ends: tuple[float | None, float | None] = (None, None)
+    planned: Day | None = None
 
     @property
     def fits(self) -> bool | None:
@@ -124,6 +129,8 @@ def _spread(experiment: Experiment, metric: Metric, pooled: Moments | None) -> S
         return Spread(reason=NO_HISTORY)
     if metric.needs_slot and any(name not in pooled.keys or pooled.block([name])[0][0] == 0 for name in (top, bottom)):
         return Spread(reason=NEEDS_SLOT)
+    if beyond(metric) and top not in pooled.keys:
+        return Spread(reason=NOTHING_READ)
     try:
         cv2 = blinded_cv2([pooled], numerator=top, denominator=bottom)
     except ExperimentError as error:
@@ -189,12 +196,14 @@ def forecast(experiment: Experiment, found: Mapping[str, Spread], arrivals: tupl
         return Forecast(needs, None, (None, None), None, (), experiment.planned_days, goal.reason)
     if arrivals is None:
         return Forecast(needs, readers, (None, None), None, (), experiment.planned_days, NO_ARRIVALS)
-    steady, fading = (_weeks(each, readers, experiment.window_days) for each in arrivals)
-    longest, planned = LONGEST_DAYS // WEEK, math.ceil(experiment.planned_days / WEEK)
+    ends = _end(arrivals[0], readers, experiment.window_days), _end(arrivals[1], readers, experiment.window_days)
+    steady, fading = (_weeks(end) for end in ends)
+    longest, asked = LONGEST_DAYS // WEEK, math.ceil(experiment.planned_days / WEEK)
     fits = steady is not None and steady <= longest
-    likely, last = (arrivals[1], min(longest, max(fading or steady or 0, planned))) if fits else (arrivals[0], longest)
-    days = tuple(_day(experiment, likely, goal.cv2, week * WEEK) for week in range(1, last + 1))
-    return Forecast(needs, readers, (steady, fading), _first_look(experiment, likely, goal.cv2), days, experiment.planned_days)
+    likely, last = (arrivals[1], min(longest, max(fading or steady or 0, asked))) if fits else (arrivals[0], longest)
+    *days, planned = (_day(experiment, likely, goal.cv2, day) for day in (*range(WEEK, last * WEEK + 1, WEEK), experiment.planned_days))
+    look = _first_look(experiment, likely, goal.cv2)
+    return Forecast(needs, readers, (steady, fading), look, tuple(days), experiment.planned_days, ends=ends, planned=planned)
 
 
 def _needs(experiment: Experiment, found: Mapping[str, Spread]) -> tuple[Need, ...]:
@@ -220,16 +229,23 @@ def _need(name: str, role: str, design: Design, change: float, spread: Spread | 
     return Need(name, role, change, spread, max(least, readers_needed(design, effect=change, cv2=spread.cv2)))
 
 
-def _weeks(arrivals: Arrivals, readers: float, window_days: float) -> int | None:
+def _end(arrivals: Arrivals, readers: float, window_days: float) -> float | None:
     end = arrivals.until(readers) + window_days
-    return max(LEAST_DAYS // WEEK, math.ceil(end / WEEK)) if math.isfinite(end) else None
+    return end if math.isfinite(end) else None
 
 
-def _day(experiment: Experiment, arrivals: Arrivals, cv2: float, day: int) -> Day:
+def _weeks(end: float | None) -> int | None:
+    return None if end is None else max(LEAST_DAYS // WEEK, math.ceil(end / WEEK))
+
+
+def _day(experiment: Experiment, arrivals: Arrivals, cv2: float, day: float) -> Day:
     design, n = goal_design(experiment), arrivals.by(day - experiment.window_days)
     if n * min(arm.share for arm in experiment.arms) < LEAST_READERS:
         return Day(day, n, None, None)
-    return Day(day, n, detectable_effect(design, readers=n, cv2=cv2), math.expm1(half_width(design, readers=n, cv2=cv2)))
+    smallest = detectable_effect(design, readers=n, cv2=cv2)
+    if math.isinf(smallest):  # no number is as large
+        return Day(day, n, None, None)
+    return Day(day, n, smallest, math.expm1(half_width(design, readers=n, cv2=cv2)))
 
 
 def _first_look(experiment: Experiment, arrivals: Arrivals, cv2: float) -> int | None:

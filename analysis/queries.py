@@ -12,7 +12,7 @@ from analysis.winsor import cap_of
 from experiments.experiment import Experiment
 from experiments.metric import Metric
 
-__all__ = ["Asked", "ask", "distinct_of", "groups_of"]
+__all__ = ["Asked", "ask", "beyond", "distinct_of", "groups_of", "with_ceilings"]
 
 NOTHING_READ = "no article was read in the seven days before the test, so none is among the most read"
 
@@ -59,7 +59,7 @@ def ask(home: Path, experiment: Experiment, metrics: Sequence[Metric], *, rows: 
             rows = lake_values.with_measures(home, experiment, rows, wanted, **again)
     missing = {m.name: NOTHING_READ for m in metrics if any(measure.key not in rows.keys for measure in m.measures)}
     events = {m.name: lake_values.values_of_events(home, experiment, m.numerator, **cut) for m in metrics if m.quantile is not None}
-    rows, caps, uncut = _with_ceilings(rows, metrics, experiment.caps)
+    rows, caps, uncut = with_ceilings(rows, metrics, experiment.caps)
     return Asked(rows, caps, uncut, events, missing)
 
 
@@ -68,8 +68,11 @@ def beyond(metric: Metric) -> bool:
     return any("most_read" in measure.where for measure in metric.measures)
 
 
-def _with_ceilings(rows: Any, metrics: Sequence[Metric], frozen: Mapping[str, int]) -> tuple[Any, dict[str, int], dict[str, Any]]:
-    """Cut totals at a ceiling that is the same for all arms; found here where the plan has none yet."""
+def with_ceilings(rows: Any, metrics: Sequence[Metric], frozen: Mapping[str, int]) -> tuple[Any, dict[str, int], dict[str, Any]]:
+    """Cut totals at a ceiling that is the same for all arms; found here where the plan has none yet.
+
+    Returns rows, caps and uncut rows as :class:`Asked` has them; ``frozen`` are the ceilings of the plan.
+    """
     from experiments.events.lake_values import with_ceiling
 
     caps: dict[str, int] = {}

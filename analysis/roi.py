@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from scipy.special import ndtri
 from scipy.stats import qmc
 
 from analysis.bayes import Posterior
-from analysis.information import Study, Unknown, best_length, studies, unknowns
+from analysis.information import Study, Unknown, best_length, unknowns
 from analysis.words import money
 from experiments.experiment import Arm, Experiment
 from experiments.metric import Metric
@@ -43,6 +44,7 @@ class Stakes:
     horizon_days : how long the decision holds.
     build, per_day : cost per arm still to build, and to run per day.
     half_life_days : after how many days half of the effect is gone; None if it lasts.
+    window_days, minimum_days : of a further test: how long every reader is followed, and the shortest that may decide.
     """
 
     value: tuple[float, float, float]
@@ -52,6 +54,8 @@ class Stakes:
     per_day: Mapping[str, float]
     currency: str = "EUR"
     half_life_days: float | None = None
+    window_days: float = 0.0
+    minimum_days: float = 0.0
 
     @property
     def effective_days(self) -> float:
@@ -139,6 +143,8 @@ def stakes_of(experiment: Experiment, views_per_day: float) -> Stakes | None:
         build={arm.name: arm.build for arm in costs},
         per_day={arm.name: arm.per_day for arm in costs},
         currency=experiment.currency,
+        window_days=experiment.window_days,
+        minimum_days=experiment.minimum_days,
     )
 
 
@@ -195,7 +201,8 @@ def worth(belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: 
     belief : posterior of the log ratios of the goal.
     stakes : value, traffic, horizon and costs.
     arms : of the plan, for kinds and shares.
-    test_days : length of the test that gave ``belief``; a study as long again is offered, and one of the length that pays most.
+    test_days : length of the test that gave ``belief``; a study as long again is offered, and one of the length that pays most,
+        neither shorter than the stakes permit.
     seed : of the draws; the same seed gives the same figures.
 
     References
@@ -212,11 +219,13 @@ def worth(belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: 
     found = unknowns(drawn.logs, drawn.value, drawn.benefit, names=names, kinds=kinds)
     shares = {arm.name: arm.share for arm in arms}
     asked: dict[str, Any] = {"costs": _costs(stakes, names), "shares": shares, "days": test_days, "horizon": stakes.horizon_days}
-    offered = studies(belief, _per_unit(stakes), **asked)
-    longer = best_length(belief, _per_unit(stakes), **asked, lengths=WEEKS) if offered else None
-    if longer is not None and longer.enbs > max(0.0, offered[0].enbs):
-        offered = (*offered, longer)
-    return Roi(stakes.currency, stakes.horizon_days, belief.control, scenarios, max(0.0, evpi), found, offered, stakes)
+    offer = partial(best_length, belief, _per_unit(stakes), **asked, window_days=stakes.window_days)
+    again = offer(lengths=[max(test_days, stakes.minimum_days)])
+    longer = offer(lengths=[days for days in WEEKS if days >= stakes.minimum_days])
+    offered: list[Study] = [again] if again else []
+    if again and longer and longer.enbs > max(0.0, again.enbs):
+        offered.append(longer)
+    return Roi(stakes.currency, stakes.horizon_days, belief.control, scenarios, max(0.0, evpi), found, tuple(offered), stakes)
 
 
 def _scenario(arm: str, benefit: Floats, p_best: float, stakes: Stakes, control: str) -> Scenario:

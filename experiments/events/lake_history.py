@@ -30,7 +30,16 @@ class Past:
     entered_us: tuple[int, ...]
 
 
-def past(home: Path, experiment: Experiment, metrics: Sequence[Metric], *, until_us: int, source: str, since_us: int | None = None) -> Past:
+def past(
+    home: Path,
+    experiment: Experiment,
+    metrics: Sequence[Metric],
+    *,
+    until_us: int,
+    source: str,
+    since_us: int | None = None,
+    most_read: Sequence[str] = (),
+) -> Past:
     """Return readers counted by the rules of a report, from events before ``until_us``.
 
     Parameters
@@ -39,12 +48,14 @@ def past(home: Path, experiment: Experiment, metrics: Sequence[Metric], *, until
         in the control's arm, whatever was really shown. None takes the real exposures of ``experiment``.
     metrics : their numerators and denominators become columns; those of the goal also as they were before.
     until_us : UTC microseconds, exclusive. source : one source.
+    most_read : articles that were, before these readers came; without any, no column tells them from others.
     """
-    measures = {m.key: m for metric in metrics for m in (metric.numerator, metric.denominator)}
-    before = {m.key: m for metric in metrics if metric.name == experiment.goal for m in (metric.numerator, metric.denominator)}
+    told = [(metric.name, m) for metric in metrics for m in metric.measures if most_read or "most_read" not in m.where]
+    measures = {m.key: m for _name, m in told}
+    before = {m.key: m for name, m in told if name == experiment.goal}
     columns = dict(needed(measures.values()))
     columns |= {"view": columns["view"] | {"page_type", "agreed"}, "exposure": columns["exposure"] | {"audience"}}
-    rule = entered(experiment, measures, session_of_exposure=False, before=before)
+    rule = entered(experiment, measures, session_of_exposure=False, before=before, most_read=most_read)
     if since_us is not None:
         shown = _first_pages(experiment, since_us).select(*bound("exposure").columns).cast(bound("exposure").schema())
         rule = rule.op().replace({bound("exposure").op(): shown.op()}).to_expr()

@@ -212,3 +212,32 @@ def test_the_net_worth_of_a_test_is_what_playing_it_through_brings(mean, build, 
         assert study.enbs == pytest.approx(brought, abs=error)
     else:  # what the test itself earns meanwhile is not counted for it
         assert 0 < study.enbs <= brought + error
+
+
+def test_no_test_is_offered_that_is_over_before_its_readers_are_or_shorter_than_the_plan_permits():
+    """What a few readers teach is worth most after a week; with a window of a week nobody is counted by then."""
+    unsure = believed((0.0, 0.0), (0.05, 0.06), sampling=believed((0.0, 0.0), (0.05, 0.06)).covariance * 0.03)
+
+    def offered(days: float, **limits: float) -> list[float]:
+        return [study.days for study in worth(unsure, replace(STAKES, **limits), ARMS, test_days=days).studies]
+
+    assert offered(28) == [28, 7]
+    assert offered(28, window_days=7.0) == offered(28, minimum_days=14.0) == [28, 14]
+    assert offered(10, minimum_days=14.0)[0] == 14
+    assert offered(7, window_days=7.0) == []
+
+
+def test_a_longer_test_teaches_what_the_days_before_its_last_window_bring():
+    """8 days leave one day of readers whose week is over, 14 leave seven: a seventh of the uncertainty, not four sevenths."""
+    belief, costs = believed((0.0, 0.0), (0.05, 0.06)), dict.fromkeys(FREE, (0.0, 0.0))
+    asked = {"costs": costs, "shares": dict.fromkeys(FREE, 1 / 3), "horizon": 100}
+    found = best_length(belief, 1000.0, days=8.0, window_days=7.0, lengths=(14.0,), **asked)
+    (study,) = studies(replace(belief, sampling=belief.sampling / 7), 1000.0, days=14.0, **asked)
+    assert found is not None
+    assert (found.evsi, found.cost) == pytest.approx((study.evsi, study.cost), rel=1e-9)
+
+
+def test_the_stakes_of_a_plan_know_its_window_and_its_shortest_test():
+    found = stakes_of(plan(window_days=7.0, minimum_days=14.0, value_per_view=0.01), 1000.0)
+    assert found is not None
+    assert (found.window_days, found.minimum_days) == (7.0, 14.0)

@@ -44,8 +44,8 @@ def plan(
     *,
     home: Home = None,
     reason: Reason = "",
-    cv: Annotated[float | None, typer.Option(help="Standard deviation of the goal over its mean, per reader.", min=0.001)] = None,
-    readers_per_day: Annotated[float | None, typer.Option(help="New readers a day.", min=0.001)] = None,
+    cv: Annotated[float | None, typer.Option(help="Standard deviation of the goal over its mean, per reader (0.001 to 100).")] = None,
+    readers_per_day: Annotated[float | None, typer.Option(help="New readers a day (0.001 to 1,000,000,000).")] = None,
     again: Annotated[bool, typer.Option("--again", help="How many days a running test still needs; looks at no arm.")] = False,
     as_json: Json = False,
 ) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 from analysis.arrivals import Arrivals, days_left
 from analysis.moments import add_up
 from analysis.planning import HISTORY_DAYS, LONGEST_DAYS, Spread, forecast, goal_design, spreads
-from analysis.power import LEAST_DAYS, WEEK, detectable_effect
+from analysis.power import WEEK, detectable_effect
+from analysis.queries import beyond, with_ceilings
 from analysis.totals import metrics_of
 from analysis.verdict import LEAST_SHARE
 from analysis.words import change as worded
@@ -23,16 +24,18 @@ from experiments.errors import ExperimentError
 from experiments.events.lake import moments
 from experiments.events.lake_history import Past, past
 from experiments.events.lake_rules import DAY_US
+from experiments.events.lake_values import most_read
 from experiments.experiment import Experiment
 from experiments.lifecycle import Record
 from experiments.metric import metric
 from experiments.settings import load_settings
 from web.cli.output import print_table, tell
-from web.owner.words import arm_label, margin_of, metric_says
+from web.owner.words import arm_label, capital, margin_of, metric_says
 
 __all__ = ["Stated", "ahead", "now_of", "print_ahead", "print_left", "remaining"]
 
 ASK = "Give --cv and --readers-per-day to plan without a past."
+LARGER = "Allow a larger margin, or have fewer arms."
 MOST_ROWS = 9
 
 
@@ -42,6 +45,16 @@ class Stated:
 
     cv: float | None = None
     readers_per_day: float | None = None
+
+    def __post_init__(self) -> None:
+        asked = (("--cv", self.cv, 100), ("--readers-per-day", self.readers_per_day, 10**9))
+        faults = [
+            f"{option} is {value:g}, it must lie between 0.001 and {most:,}."
+            for option, value, most in asked
+            if value is not None and not 0.001 <= value <= most
+        ]
+        if faults:
+            raise ExperimentError("a test cannot be planned with what was stated:", faults=faults)
 
 
 def now_of(home: Path) -> tuple[int, str]:
@@ -53,17 +66,27 @@ def now_of(home: Path) -> tuple[int, str]:
 
 def ahead(home: Path, experiment: Experiment, stated: Stated, *, now: int, source: str) -> dict[str, Any]:
     """Return the forecast of a plan from the last 28 days, or from what was stated, as plain JSON values."""
-    found = past(home, experiment, metrics_of(experiment), until_us=now, source=source, since_us=now - HISTORY_DAYS * DAY_US)
-    known, arrivals = spreads(experiment, list(add_up(moments(found.rows)).values())), _arrivals(found, now)
+    since = now - HISTORY_DAYS * DAY_US
+    found, known = _read(home, experiment, start=since, until_us=now, source=source, since_us=since)
+    arrivals = _arrivals(found, now)
+    seen = {"readers": len(found.entered_us), "days": round(arrivals[0].days) if arrivals else int(bool(found.entered_us))}
     if stated.cv is not None:
         known[experiment.goal] = Spread(known[experiment.goal].value, stated.cv**2)
     if stated.readers_per_day is not None:
         steady = Arrivals(np.array([]), 0.0, stated.readers_per_day)
         arrivals = (steady, steady)
-    seen = {"readers": len(found.entered_us), "days": min(HISTORY_DAYS, round(arrivals[0].days)) if found.entered_us and arrivals else 0}
     small = [arm.name for arm in experiment.arms if arm.name != experiment.control and arm.share < LEAST_SHARE]
     told = forecast(experiment, known, arrivals).to_dict()
     return {"experiment": experiment.name, "goal": experiment.goal, "history": seen, "small_arms": small, **told}
+
+
+def _read(home: Path, experiment: Experiment, *, start: int, **cut: Any) -> tuple[Past, dict[str, Spread]]:
+    """Return the readers, and how much they differ as a report would count them: with its ceilings and its most read articles."""
+    metrics = metrics_of(experiment)
+    top = most_read(home, before_us=start, source=cut["source"]).articles if any(map(beyond, metrics)) else ()
+    found = past(home, experiment, metrics, **cut, most_read=top)
+    rows, _, _ = with_ceilings(found.rows, metrics, experiment.caps)
+    return found, spreads(experiment, list(add_up(moments(rows)).values()))
 
 
 def _arrivals(found: Past, now: int, start: int | None = None) -> tuple[Arrivals, Arrivals] | None:
@@ -81,16 +104,17 @@ def remaining(home: Path, record: Record, *, now: int, source: str) -> dict[str,
     if record.state != "running" or record.started_at is None:
         raise ExperimentError(f"experiment '{experiment.name}' is {record.state}; only a running one has days left.", "Leave out --again.")
     start = to_us(record.started_at)
-    found = past(home, experiment, metrics_of(experiment), until_us=now, source=source)
-    known, arrivals = spreads(experiment, list(add_up(moments(found.rows)).values())), _arrivals(found, now, start)
+    found, known = _read(home, experiment, start=start, until_us=now, source=source)
+    arrivals = _arrivals(found, now, start)
     told = forecast(experiment, known, arrivals)
+    needs = told.to_dict()["needs"]
     goal, readers = known[experiment.goal], found.rows.table.num_rows
     left = days_left(arrivals, readers=told.readers, window_days=experiment.window_days) if arrivals and told.readers else (None, None)
     design = goal_design(experiment)
     smallest = detectable_effect(design, readers=readers, cv2=goal.cv2) if goal.cv2 and readers * min(design.shares) >= 30 else None
     return {
         "experiment": experiment.name, "goal": experiment.goal, "day": round((now - start) / DAY_US, 2), "planned_days": experiment.planned_days,
-        "readers": readers, "needed": told.readers, "cv2": goal.cv2, "smallest": smallest, "asked": experiment.smallest_uplift,
+        "readers": readers, "needed": told.readers, "needs": needs, "cv2": goal.cv2, "smallest": smallest, "asked": experiment.smallest_uplift,
         "days_left": list(left), "reason": told.reason,
     }  # fmt: skip
 
@@ -112,30 +136,33 @@ def print_ahead(told: Mapping[str, Any]) -> None:
 
 
 def _sentences(told: Mapping[str, Any]) -> list[str]:
-    goal = told["needs"][0]
-    wish = f"a change of {percent(abs(goal['change']))} in {metric_says(goal['metric']).lower()}"
     if told["readers"] is None:
         return [f"How long this test must run is not known: {told['reason']}.", ASK]
+    goal, greedy = told["needs"][0], _greedy(told["needs"])
+    needs, share = f"To find {_wish(goal)}, the test needs {told['readers']:,.0f} readers", []
+    if greedy is not goal:
+        share = [f"Most of them are for the guardrail {greedy['metric'].replace('_', ' ')}; the goal alone needs {goal['readers']:,.0f}."]
     if told["reason"]:
-        return [
-            f"To find {wish}, the test needs {told['readers']:,.0f} readers.",
-            f"How long that takes is not known: {told['reason']}.",
-            ASK,
-        ]
-    rests = f"This rests on {count(told['history']['readers'], 'reader')} of the last {told['history']['days']:g} days."
+        return [f"{needs}.", *share, f"How long that takes is not known: {told['reason']}.", ASK]
+    rests = f"This rests on {count(told['history']['readers'], 'reader')} of the last {count(told['history']['days'], 'day')}."
     based = [rests] if told["history"]["readers"] else []
     if not told["fits"]:
-        return [*_too_small(told, wish), *based]
-    says = [f"To find {wish}, the test needs {told['readers']:,.0f} readers: {_weeks(*told['weeks'])}."]
-    greedy = max((n for n in told["needs"] if n["readers"]), key=lambda need: need["readers"])
-    if greedy is not goal:
-        says.append(
-            f"Most of them are for the guardrail {greedy['metric'].replace('_', ' ')}; the goal alone needs {goal['readers']:,.0f}."
-        )
+        return [*_too_small(told), *based]
+    says = [f"{needs}: {_weeks(*told['weeks'])}.", *share]
     if goal["spread"]["explained"] >= 0.01:
         fewer = goal["readers"] * (1 - goal["spread"]["explained"])
         says.append(f"With what readers did before, the adjusted range needs {fewer:,.0f}.")
     return [*says, *_in_time(told), *based]
+
+
+def _greedy(needs: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Return the need that asks for most readers."""
+    return max((need for need in needs if need["readers"]), key=lambda need: need["readers"])
+
+
+def _wish(need: Mapping[str, Any]) -> str:
+    what, of = ("a change", "in") if need["role"] == "goal" else ("the margin", "for")
+    return f"{what} of {percent(abs(need['change']))} {of} {metric_says(need['metric']).lower()}"
 
 
 def _never_shipped(arms: Sequence[str]) -> list[str]:
@@ -150,16 +177,22 @@ def _never_shipped(arms: Sequence[str]) -> list[str]:
 def _in_time(told: Mapping[str, Any]) -> list[str]:
     look = told["first_look"]
     says = [f"The first look comes on day {look}." if look else "No look comes before the planned end."]
-    reached = [d["smallest"] for d in told["days"] if d["day"] <= told["planned_days"] and d["smallest"] is not None]
-    if told["weeks"][0] * WEEK > max(told["planned_days"], LEAST_DAYS):
-        finds = f"by then it finds changes of {percent(reached[-1])} and more" if reached else "by then too few readers have come"
-        says.append(f"The plan says {told['planned_days']:g} days, which is too short: {finds}.")
-    return says
+    if told["ends"][0] <= told["planned_days"]:
+        return says
+    by_then, greedy = told["planned"], _greedy(told["needs"])
+    says.append(
+        f"The plan says {told['planned_days']:g} days, which is too short: by then {by_then['readers']:,.0f} readers have finished."
+    )
+    if greedy["role"] == "guardrail":
+        return [*says, f"{capital(_wish(greedy))} needs {greedy['readers']:,.0f}.", LARGER]
+    return [*says, f"They find changes of {percent(by_then['smallest'])} and more."] if by_then["smallest"] is not None else says
 
 
-def _too_small(told: Mapping[str, Any], wish: str) -> list[str]:
-    last = told["days"][-1]
-    says = [f"Too small to learn: {wish} needs {told['readers']:,.0f} readers, and a year brings {last['readers']:,.0f}."]
+def _too_small(told: Mapping[str, Any]) -> list[str]:
+    last, greedy = told["days"][-1], _greedy(told["needs"])
+    says = [f"Too small to learn: {_wish(greedy)} needs {told['readers']:,.0f} readers, and a year brings {last['readers']:,.0f}."]
+    if greedy["role"] == "guardrail":
+        return [*says, f"The goal alone needs {told['needs'][0]['readers']:,.0f}.", LARGER]
     if last["smallest"] is not None:
         says.append(f"A year finds changes of {percent(last['smallest'])} and more.")
     return [*says, "Ask for a larger change, fewer arms, or a goal on which readers differ less."]
@@ -198,10 +231,16 @@ def print_left(left: Mapping[str, Any]) -> None:
         )
         return
     steady, fading = left["days_left"]
+    about = "About" if left["day"] >= 2 * WEEK else "At least"  # before, nobody knows how soon fewer new readers come
     if steady == 0 and left["readers"] >= left["needed"]:
         tell(f"Enough readers have come for a change of {percent(left['asked'])}. The planned end is on day {left['planned_days']:g}.")
         return
-    more = "Readers enough do not come" if steady is None else f"About {steady} more days" if steady == fading else _span(steady, fading)
+    more = "Readers enough do not come" if steady is None else f"{about} {steady} more days" if steady == fading else _span(steady, fading)
+    greedy = _greedy(left["needs"])
+    if greedy["role"] == "guardrail":
+        lacks = f"{_wish(greedy)} needs {greedy['readers']:,.0f} readers, and {left['readers']:,.0f} have come"
+        tell(f"Too early: {lacks}. {more}. In the next plan allow a larger margin.")
+        return
     tell(f"Too early: we can see changes above {percent(left['smallest'])}; you asked for {percent(left['asked'])}. {more}.")
 
 
