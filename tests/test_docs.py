@@ -73,3 +73,11 @@ def test_the_page_on_running_names_settings_and_a_port_that_exist() -> None:
     assert {name for name in re.findall(r"`([a-z]+_[a-z_]+)[ `=]", page) if not name.startswith(("proxy_", "request_", "reverse_"))} <= set(
         known
     )
+
+
+def test_the_page_on_running_lists_every_setting_with_its_default() -> None:
+    page = (ROOT / "docs" / "running.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`.+?`|none) \|", page, re.M))
+    written = tomllib.loads("\n".join(f"{key} = {value.strip('`')}" for key, value in rows.items() if value != "none"))
+    assert Settings(**written).model_dump() == {name: field.default for name, field in Settings.model_fields.items()}
+    assert rows.keys() == Settings.model_fields.keys()
