@@ -104,6 +104,15 @@ def test_money_can_be_asked_again_at_another_price(report: Report) -> None:
     assert dear.expected()["front"] == pytest.approx(cheap.expected()["front"] - 1e6)
 
 
+def test_money_is_not_asked_at_the_cost_of_what_is_no_arm(report: Report) -> None:
+    with pytest.raises(DataError) as refused:
+        report.price(value_per_view=0.01, cost={"fornt": 1e6, "als": 1.0})
+    assert refused.value.faults == (
+        "a cost is stated for 'fornt', which is no arm; did you mean 'front'? Known: front, status_quo.",
+        "a cost is stated for 'als', which is no arm; known: front, status_quo.",
+    )
+
+
 def one(column: str, value: Any, *, where: str = "view"):  # type: ignore[no-untyped-def]
     """Change one value, in the second view or the first row of another kind."""
 
