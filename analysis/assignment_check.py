@@ -88,7 +88,7 @@ class Reassigned:
     @property
     def says(self) -> str:
         if self.p is None:
-            return f"Only {count(self.readers, 'reader')} stored; {LEAST:,} are needed to assign them anew."
+            return f"Too few readers to assign anew: {self.readers:,} at the last try, {LEAST:,} are needed."
         found = "found differences as often as chance does" if self.p >= WARN else "found differences more or less often than chance does"
         return f"{count(self.readers, 'reader')} assigned anew {self.runs:,} times: this {found}."
 

@@ -169,7 +169,7 @@ def split(
         who = ", ".join(f"{count(n, 'reader')} got {name(arm)}" for arm, n in lost.items())
         return Check(title, "block", float(sum(lost.values())), SPLIT_BLOCK, 0.0, f"{who}, which had no share of the traffic then.")
     if not any(sum(arms.values()) for arms in counts.values()):
-        return Check(title, "ok", None, SPLIT_BLOCK, 1.0, "Traffic split: no reader yet.")
+        return Check(title, "ok", None, SPLIT_BLOCK, 1.0, f"Traffic split: no reader{'' if title == 'split' else ' in the analysis'} yet.")
     p = math.exp(-max(0.0, splits_evidence(counts, shares), most_evidence))
     once = _at_once(counts, shares)
     p = min(p, once) if ended else p

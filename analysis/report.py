@@ -21,6 +21,7 @@ from analysis.moments import Totals
 from analysis.novelty import late_belief
 from analysis.observed import Observed
 from analysis.own.effects import records, written
+from analysis.own.price import at_cost
 from analysis.roi import Roi, counts_views, next_step, stakes_of, worth
 from analysis.saving import as_html, save
 from analysis.segments import Segment, look_at
@@ -116,12 +117,11 @@ class Report:
         Parameters
         ----------
         value_per_view : margin of one article view, in the experiment's currency.
-        cost : arm -> what it still costs to build; arms not named keep theirs.
+        cost : arm -> what it still costs to build; arms not named keep theirs, names of no arm are refused.
         """
-        arms = tuple(replace(arm, build=(cost or {}).get(arm.name, arm.build)) for arm in self.experiment.arms)
+        arms = at_cost(self.experiment.arms, cost or {})
         plan = replace(self.experiment, value_per_view=value_per_view, arms=arms)
-        views = float(self.totals.counts.views_per_day)
-        return _money(plan, self.compared, self.progress, views, seed=seed)[0] if self.shown else None
+        return _money(plan, self.compared, self.progress, float(self.totals.counts.views_per_day), seed=seed)[0] if self.shown else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; what cannot be estimated is None beside a status and a reason, never NaN."""

@@ -13,8 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from experiments.errors import ConfigError, nearest
 
-__all__ = ["ELSEWHERE", "HERE", "Settings", "database_named", "load_settings"]
+__all__ = ["ELSEWHERE", "FILE", "HERE", "Settings", "database_named", "load_settings", "overlooked"]
 
+FILE = "presslab.toml"
 API_TOKENS = "api_tokens.json"  # of a home: who may call from another server
 ELSEWHERE = "events.json"  # in a home whose events are in a database: which one, in words without the password
 HERE = ("127.0.0.1", "localhost")  # how somebody at this machine calls it, or at the other end of ssh -L
@@ -101,7 +102,7 @@ def load_settings(home: Path | None = None, environment: Mapping[str, str] | Non
     """
     variables = os.environ if environment is None else environment
     folder = home or Path(variables.get("PRESSLAB_HOME", "instance"))
-    path = folder / "presslab.toml"
+    path = folder / FILE
     values = _file(path)
     known = set(Settings.model_fields)
     faults = [f"{path}: unknown key '{key}'; {nearest(key, known)}" for key in values if key not in known]
@@ -119,6 +120,14 @@ def load_settings(home: Path | None = None, environment: Mapping[str, str] | Non
     settings = _checked(values, path)
     _check_store(settings.home, url=bool(settings.database_url.get_secret_value()), moving=moving)
     return settings
+
+
+def overlooked(home: Path) -> str:
+    """Return a sentence about settings in the working directory that are not read, since only those of the home are; else nothing."""
+    here = Path(FILE).absolute()
+    if not here.exists() or (home / FILE).exists():
+        return ""
+    return f"{here} is not read: settings belong into the home folder, {home / FILE}."
 
 
 def database_named(home: Path) -> str:

@@ -79,7 +79,7 @@ def article_vectors(
     from threadpoolctl import threadpool_limits
 
     if not data.matrix.nnz:
-        raise DataError("there are no reads to learn from in this window.", "Train on a longer window, or import a log.")
+        raise DataError("there are no reads to learn from in this window.", "Train later, or import a log.")
     with threadpool_limits(1, "blas"):  # implicit parallelises itself; nested BLAS threads are slower
         # a new object per fit: refitting one begins at its old vectors, whether they fit the catalogue or not
         model = AlternatingLeastSquares(

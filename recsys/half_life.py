@@ -69,7 +69,12 @@ def propose_half_life(data: Clicks, *, current: float) -> Proposal:
     """
     last = math.ceil(float(data.hour[-1])) if len(data.hour) else 1
     names = {f"heat_{h:g}": h for h in sorted({*CHOICES_H, current})}
-    ranks, readers, _ = next_click_ranks(data, list(names), span=(max(1, last - WEEK_H), last))
+    try:
+        ranks, readers, _ = next_click_ranks(data, list(names), span=(max(1, last - WEEK_H), last))
+    except DataError as error:
+        raise DataError(
+            "nobody has read two articles in one session in the last seven days.", "Wait for readers, or import a log."
+        ) from error
     hits = {h: ranks[name] < PLACES for name, h in names.items()}
     rates = {h: float(found.mean()) for h, found in hits.items()}
     best = max(rates, key=lambda h: (rates[h], h == current))

@@ -41,9 +41,11 @@ def reproduce(arm: str, home: Path, version: str = "") -> dict[str, Any]:
         raise ArmError(f"arm '{arm}' is not trained: it has no `trainer`.", "Only versions of models can be reproduced.")
     pointer = current(home, arm)
     chosen = version or (pointer.version if pointer else "")
+    if not chosen:
+        raise NotFoundError(f"arm '{arm}' has no version yet.", f"Train it first: presslab model train {arm}")
     path = home / "models" / arm / chosen
     if not chosen.isdecimal() or not path.is_dir():
-        raise NotFoundError(f"arm '{arm}' has no version '{chosen or 'in force'}'.", "See `presslab model list`.")
+        raise NotFoundError(f"arm '{arm}' has no version '{chosen}'.", "See `presslab model list`.")
     _, manifest = read_bundle(path)
     until_us, seed = int(manifest["until"]), int(manifest["seed"])
     source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed", texts=getattr(kind, "uses_texts", True))
@@ -84,23 +86,28 @@ def _changed(manifest: Mapping[str, Any], data_sha256: str) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns 0 when every bit is the same, 4 when not, 3 when it could not be tried."""
+    """Run the command line; returns 0 when every bit is the same, 4 when not, 5 when there is no such version, 3 when it cannot be tried."""
     parser = argparse.ArgumentParser(prog="recsys.reproduce", description="Train a published version again and compare every bit.")
     parser.add_argument("arm")
     parser.add_argument("--home", type=Path, required=True)
     parser.add_argument("--version", default="", help="the one in force unless given")
     given = parser.parse_args(argv)
-    same = True
+    status = 0
 
     def work() -> dict[str, Any]:
-        nonlocal same
-        found = reproduce(given.arm, given.home, given.version)
-        same = found["same"]
+        nonlocal status
+        try:
+            found = reproduce(given.arm, given.home, given.version)
+        except NotFoundError as error:
+            status = error.exit_status
+            raise
+        same, status = found["same"], 0 if found["same"] else 4
         why = f"; changed: {', '.join(found['changed'])}" if found["changed"] else ""
         says = f"version {found['version']} " + ("comes out the same, bit for bit" if same else "comes out differently" + why)
         return {"says": says, **found}
 
-    return tell(work) or (0 if same else 4)
+    refused = tell(work)
+    return status or refused
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import tomllib
 from contextlib import closing
@@ -9,10 +10,13 @@ from pathlib import Path
 
 import experiments.events.ids
 import experiments.events.outbox
+from analysis.own.data import Analysis
+from analysis.report import Report
 from experiments.errors import PresslabError
 from experiments.events.store import read_store, store_path
 from experiments.experiment import Experiment
 from experiments.settings import Settings
+from recsys.importers.table import HOW, ROLES, read_layout
 from web.cli import commands
 from web.cli.main import app
 
@@ -73,3 +77,29 @@ def test_the_page_on_running_names_settings_and_a_port_that_exist() -> None:
     assert {name for name in re.findall(r"`([a-z]+_[a-z_]+)[ `=]", page) if not name.startswith(("proxy_", "request_", "reverse_"))} <= set(
         known
     )
+
+
+def test_the_page_on_running_lists_every_setting_with_its_default() -> None:
+    page = (ROOT / "docs" / "running.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (`.+?`|none) \|", page, re.M))
+    written = tomllib.loads("\n".join(f"{key} = {value.strip('`')}" for key, value in rows.items() if value != "none"))
+    assert Settings(**written).model_dump() == {name: field.default for name, field in Settings.model_fields.items()}
+    assert rows.keys() == Settings.model_fields.keys()
+
+
+def test_the_page_on_importing_names_every_column_and_a_mapping_that_can_be_read(tmp_path: Path) -> None:
+    page = (ROOT / HOW).read_text()
+    assert tuple(re.findall(r"^\| `(\w+)` \|", page, re.M)) == ROLES
+    (block,) = re.findall(r"```toml\n(.*?)```", page, re.S)
+    (tmp_path / "map.toml").write_text(block)
+    assert read_layout(tmp_path / "map.toml").columns == {"reader_id": "user", "article_id": "page", "ts": "when"}
+
+
+def test_what_the_page_on_analysing_does_with_results_can_be_done() -> None:
+    page = (ROOT / "docs" / "analyse.md").read_text()
+    for name, kind in (("found", Analysis), ("report", Report)):
+        named = set(re.findall(rf"^[^#\n]*?\b{name}\.(\w+)", page, re.M)) | set(re.findall(rf", {name}\.(\w+)", page))
+        assert len(named) > 3
+        assert {each for each in named if not hasattr(kind, each)} == set()
+    for module, names in re.findall(r"^from ([\w.]+) import ([\w, ]+)$", page, re.M):
+        assert [each for each in names.split(", ") if not hasattr(importlib.import_module(module), each)] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,9 +38,10 @@ class Given:
     def events(self) -> tuple[list[Event], list[str]]:
         """Return the events, and why others are none, each with its row."""
         good, bad = [], []
+        tested = {str(row["page_view"]) for row in self.rows if row["kind"] == "exposure"}
         for number, row in zip(self.numbers or range(1, len(self.rows) + 1), self.rows, strict=True):
             try:
-                event = _event(row)
+                event = _event(row, tested)
                 decode(encode(event))  # as the loader will
                 good.append(event)
             except (ValueError, TypeError, OverflowError, RefusedError) as error:
@@ -101,11 +102,12 @@ def _check(columns: Sequence[str]) -> None:
         raise DataError("these events cannot be read:", faults=faults)
 
 
-def _event(row: Mapping[str, Any]) -> Event:
+def _event(row: Mapping[str, Any], tested: Set[str]) -> Event:
+    """Return the event of a row; a slot outside of any test names none, on pages without an exposure (``tested`` have one)."""
     kind, page_view, reader = (_text(row, name) for name in ("kind", "page_view", "reader"))
     if row["reader"] is None:
         raise ValueError("the reader is missing; an empty text is one who objects to being measured")
-    if kind in SLOTTED and not row.get("experiment"):
+    if not row.get("experiment") and (kind == "exposure" or (kind in SLOTTED and page_view in tested)):
         raise ValueError(f"'{kind}' needs the experiment of its slot")
     issued = _us(row["issued_at"])
     received = issued if row.get("received_at") in (None, "") else _us(row["received_at"])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from analysis.bayes import Prior
 from analysis.comparison import Effect
@@ -14,7 +14,7 @@ from analysis.roi import Roi, Stakes, around, worth
 from experiments.errors import DataError, nearest
 from experiments.experiment import Arm
 
-__all__ = ["LONGEST_DAYS", "SPREAD", "UNPRICED", "Price", "check_price", "price_of", "priced"]
+__all__ = ["LONGEST_DAYS", "SPREAD", "UNPRICED", "Price", "at_cost", "check_price", "price_of", "priced"]
 
 UNPRICED = "nobody has stated what such a change is worth"
 LONGEST_DAYS = 3650
@@ -139,12 +139,28 @@ def check_price(price: Price | None, arms: Sequence[str], *, direction: str) -> 
     """
     if price is None:
         return
-    unknown = [arm for arm in dict.fromkeys((*price.build, *price.per_day)) if arm not in arms]
-    faults = [f"a cost is stated for '{arm}', which is no arm; {nearest(arm, sorted(arms))}" for arm in unknown]
+    faults = _strangers((*price.build, *price.per_day), arms)
     if direction == "down":
         faults.append("the goal is better when it is lower, so a value per view puts no price on it; name views as the goal.")
     if faults:
         raise DataError("the price does not fit the file:", faults=faults)
+
+
+def at_cost(arms: Sequence[Arm], build: Mapping[str, float]) -> tuple[Arm, ...]:
+    """Return the arms at other building costs; arms not named keep theirs.
+
+    Raises
+    ------
+    DataError
+        A cost is stated for what is no arm; all at once.
+    """
+    if faults := _strangers(build, [arm.name for arm in arms]):
+        raise DataError("the costs do not fit the test:", faults=faults)
+    return tuple(replace(arm, build=build.get(arm.name, arm.build)) for arm in arms)
+
+
+def _strangers(named: Iterable[str], arms: Sequence[str]) -> list[str]:
+    return [f"a cost is stated for '{name}', which is no arm; {nearest(name, arms)}" for name in dict.fromkeys(named) if name not in arms]
 
 
 def priced(price: Price | None, effects: Sequence[Effect], control: str, *, shares: Mapping[str, float]) -> tuple[Roi | None, str]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from experiments.errors import BusyError
+from experiments.errors import BusyError, DataError
+from experiments.events.erase import Erased, erase_reader
 from experiments.events.loader import Loader
 from experiments.events.replay import Replayed, replay
 from experiments.events.salvage import Salvaged, salvage
 from experiments.files import read_json, replace_json
 
-__all__ = ["answer_requests", "replay_anywhere", "salvage_anywhere"]
+__all__ = ["answer_requests", "erase_anywhere", "replay_anywhere", "salvage_anywhere"]
 
 ANSWER = ".answer"
 WAIT_S, LOOK_S = 60.0, 0.05
@@ -46,6 +47,27 @@ def salvage_anywhere(home: Path, *, at_us: int, wait_s: float = WAIT_S) -> list[
     return [Salvaged(**one) for one in _done(home, "salvage", {}, at_us=at_us, wait_s=wait_s)]
 
 
+def erase_anywhere(home: Path, reader: str, *, at_us: int, wait_s: float = WAIT_S) -> Erased | None:
+    """Erase a reader (:func:`experiments.events.erase.erase_reader`); as :func:`replay_anywhere`. None when the worker did it.
+
+    Raises
+    ------
+    DataError
+        The name is empty; a worker asked for that would be kept from every other erasure.
+    """
+    if not reader:
+        raise DataError("no reader was named.", "`presslab data erase READER` takes the id that the reader's own page shows.")
+    try:
+        own = Loader(home, clock=lambda: at_us)
+    except BusyError:
+        request = home / "erase" / f"{uuid4().hex}.json"  # as the reader's own button asks
+        replace_json(request, {"reader": reader, "asked_us": at_us})
+        _wait(home, lambda: not request.exists(), wait_s)
+        return None
+    with own:
+        return erase_reader(home, reader, until_us=at_us, loader=own)
+
+
 def _done(home: Path, task: str, asked: dict[str, Any], *, at_us: int, wait_s: float) -> Any:
     try:
         with Loader(home, clock=lambda: at_us) as loader:
@@ -53,16 +75,22 @@ def _done(home: Path, task: str, asked: dict[str, Any], *, at_us: int, wait_s: f
     except BusyError:
         request = home / task / f"{uuid4().hex}.json"
         replace_json(request, asked)
+    answer = request.with_suffix(ANSWER)
+    _wait(home, answer.exists, wait_s)
+    said = read_json(answer, of=(dict, list))
+    answer.unlink()
+    return said
+
+
+def _wait(home: Path, done: Callable[[], bool], wait_s: float) -> None:
     deadline = time.monotonic() + wait_s
-    while (answer := read_json(request.with_suffix(ANSWER), of=(dict, list))) is None:
+    while not done():
         if time.monotonic() > deadline:
             raise BusyError(
                 f"the worker of {home} did not answer within {wait_s:.0f} s.",
-                "The request stays: it is carried out when a worker comes to it.",
+                "The request stays: it is carried out when a worker comes to it; `presslab doctor` says what keeps it.",
             )
         time.sleep(LOOK_S)
-    request.with_suffix(ANSWER).unlink()
-    return answer
 
 
 def answer_requests(home: Path, loader: Loader) -> None:

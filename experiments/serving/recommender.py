@@ -286,10 +286,10 @@ def broken_arms() -> dict[str, str]:
 
 
 def arm_class(name: str) -> type:
-    """Return the class of the arm called ``name``; raises :class:`ArmError` with the nearest names."""
+    """Return the class of the arm called ``name``; raises :class:`ArmError` with the nearest names and what could not be loaded."""
     classes = discover()
     if name not in classes:
-        raise ArmError(
-            f"no arm is called '{name}'; {nearest(name, classes)}", "Add a module with @register to heuristics/ or recsys/arms/."
-        )
+        broken = [f"{module} could not be loaded: {why}" for module, why in broken_arms().items()]
+        hint = f"{'Mend what could not be loaded, or add' if broken else 'Add'} a module with @register to heuristics/ or recsys/arms/."
+        raise ArmError(f"no arm is called '{name}'; {nearest(name, classes)}", hint, faults=broken)
     return classes[name]

@@ -25,6 +25,7 @@ __all__ = ["Layout", "declared", "parse", "read_layout"]
 Unit = Literal["", "s", "ms", "us"]
 MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}
 ROLES = ("reader_id", "article_id", "ts", "session", "event")
+HOW = "docs/import.md"
 OFFSET = r"[T ]\d\d.*(?:Z|[+-]\d\d(?::?\d\d)?)\s*$"
 READS = ("view", "read", "click", "page_view", "")  # events that are reads; the others are left out and counted
 
@@ -63,7 +64,12 @@ def parse(path: Path, layout: Layout = Layout()) -> Parsed:
         A column is missing, or times need a unit or a zone that was not declared.
     """
     names = {role: layout.columns.get(role, role) for role in ROLES}
-    source = read_source(path, [names[role] for role in ROLES[:3]], [names[role] for role in ROLES[3:]])
+    try:
+        source = read_source(path, [names[role] for role in ROLES[:3]], [names[role] for role in ROLES[3:]])
+    except DataError as error:
+        if not error.faults:  # what is missing has one per column
+            raise
+        raise DataError(error.what, f"Say by --mapping FILE which column is which ({HOW}).", faults=error.faults) from error
     source, notes = _reads_only(source, names["event"])
     at, timed = _times(source.table[names["ts"]], layout, path.name)
     reader, article = (texts(source.table[names[role]], names[role]) for role in ROLES[:2])

@@ -80,7 +80,7 @@ def test_too_few_readers_give_a_reason_and_no_number():
     found = reassign(*people(50), at=AT)
     line = assigned_anew(found.to_dict(), at=AT)
     assert (line.state, line.p, found.p_effect) == ("ok", None, None)
-    assert "Only 50 readers stored" in line.says
+    assert "Too few readers to assign anew: 50 at the last try, 1,000 are needed." in line.says
 
 
 @pytest.mark.parametrize(("days", "state", "when"), [(0, "ok", "today"), (1, "ok", "1 day ago"), (46, "warn", "46 days ago")])

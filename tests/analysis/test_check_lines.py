@@ -153,6 +153,7 @@ def test_nobody_in_any_phase_in_full():
     wanted = Check("split", "ok", None, 0.001, 1.0, "Traffic split: no reader yet.")
     assert split("split", {}, {}) == wanted
     assert split("split", {1: {"als": 0}, 2: {}}, {1: HALVES, 2: HALVES}) == wanted
+    assert split("split_matured", {}, {}).says == "Traffic split: no reader in the analysis yet."
 
 
 def test_the_arm_furthest_from_its_plan_over_all_phases_is_named():

@@ -45,11 +45,15 @@ def story() -> Story:
     return story
 
 
-@pytest.fixture(scope="module")
-def frame(story: Story) -> pd.DataFrame:
+def framed(story: Story) -> pd.DataFrame:
     names = ("id", "kind", "page_view", "reader", "experiment", "arm", "source", "device", "bot", "config", "received_at")
     rows = [{**{n: getattr(e, n) for n in names}, "issued_at": e.issued_at, "body": json.dumps(e.body)} for e in story.events]
     return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="module")
+def frame(story: Story) -> pd.DataFrame:
+    return framed(story)
 
 
 @pytest.fixture(scope="module")
@@ -97,11 +101,45 @@ def test_a_report_shows_itself_in_lines_markdown_rows_and_files(tmp_path: Path, 
         report.save(tmp_path / "report.docx")
 
 
+@pytest.fixture(scope="module")
+def clicked() -> Story:
+    """One reader sees the slot and clicks in the test, another the site's own choice before any test."""
+    story = Story()
+    page = story.exposed("r", 1, "front")
+    story.add("impression", page, "r", 1, arm="front", body={"slot": "article.related", "articles": ["a2"]})
+    story.add("click", page, "r", 2, arm="front", body={"slot": "article.related", "article": "a2", "position": 1})
+    page = story.page("s", 1)
+    story.add("impression", page, "s", 1, experiment="", body={"slot": "article.related", "articles": ["a2"]})
+    story.add("click", page, "s", 2, experiment="", body={"slot": "article.related", "article": "a2", "position": 1})
+    return story
+
+
+def test_what_a_slot_showed_outside_of_a_test_is_an_event_like_any_other(clicked: Story) -> None:
+    events, faults = given(framed(clicked)).events()
+    assert (events, faults) == (clicked.events, [])
+
+
+def test_what_a_slot_showed_in_a_test_must_name_it(clicked: Story) -> None:
+    _, faults = given(framed(clicked).assign(experiment="")).events()
+    assert faults == [
+        f"row {n}: '{kind}' needs the experiment of its slot" for n, kind in ((2, "exposure"), (3, "impression"), (4, "click"))
+    ]
+
+
 def test_money_can_be_asked_again_at_another_price(report: Report) -> None:
     cheap, dear = report.price(value_per_view=0.01), report.price(value_per_view=0.01, cost={"front": 1e6})
     assert cheap is not None
     assert dear is not None
     assert dear.expected()["front"] == pytest.approx(cheap.expected()["front"] - 1e6)
+
+
+def test_money_is_not_asked_at_the_cost_of_what_is_no_arm(report: Report) -> None:
+    with pytest.raises(DataError) as refused:
+        report.price(value_per_view=0.01, cost={"fornt": 1e6, "als": 1.0})
+    assert refused.value.faults == (
+        "a cost is stated for 'fornt', which is no arm; did you mean 'front'? Known: front, status_quo.",
+        "a cost is stated for 'als', which is no arm; known: front, status_quo.",
+    )
 
 
 def one(column: str, value: Any, *, where: str = "view"):  # type: ignore[no-untyped-def]

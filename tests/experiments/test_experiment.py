@@ -24,10 +24,10 @@ def plan(**changes: Any) -> Experiment:
         ({"arms": ARMS[:1]}, "at least two arms"),
         ({"arms": (*ARMS, ARMS[0])}, "named twice"),
         ({"name": "a b"}, "letters, digits"),
-        ({"planned_days": 7.0}, "below the minimum of 14"),
+        ({"planned_days": 7.0}, "planned_days 7 is below minimum_days 14"),
         ({"level": 1.0}, "level must lie"),
         ({"window_days": 40.0}, "window_days must be positive"),
-        ({"guardrails": {"bounce_rate": -1.0}}, "margin must be positive"),
+        ({"guardrails": {"bounce_rate": -1.0}}, "guardrails: every margin must be above 0"),
     ],
 )
 def test_a_plan_that_cannot_run_is_refused_in_words(changes: dict[str, Any], says: str) -> None:

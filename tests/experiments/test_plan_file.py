@@ -126,7 +126,7 @@ def test_what_is_sound_is_also_held_against_the_rest_of_the_plan(tmp_path):
     says = refused(written(tmp_path, more="horizon_days = 0\nplanned_days = 3.0\nwindow_days = 5.0"))
     assert "line 4: horizon_days" in says
     assert "window_days must be positive and not exceed planned_days" in says
-    assert "below the minimum of 14" in says
+    assert "below minimum_days 14" in says
 
 
 def test_a_file_that_is_no_plan_says_where_and_what_to_do(tmp_path):

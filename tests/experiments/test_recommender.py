@@ -1,6 +1,10 @@
-"""Rankings: best first, whatever the scores are."""
+"""Rankings: best first, whatever the scores are; arms that cannot be found."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,3 +24,13 @@ def test_the_best_are_those_of_a_full_sort_ties_by_position_and_missing_scores_l
     np.testing.assert_array_equal(found.articles, articles[order])
     np.testing.assert_array_equal(found.scores, scores[order])
     assert found.sources == tuple(f"s{i}" for i in order)
+
+
+def test_an_arm_whose_module_cannot_be_imported_is_told_with_the_cause(tmp_path: Path) -> None:
+    (tmp_path / "oops.py").write_text("import nothing_of_this_name\n")
+    code = f"import recsys.arms; recsys.arms.__path__.append({str(tmp_path)!r}); from experiments.serving.recommender import arm_class; arm_class('oops')"
+    told = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    ).stderr  # a process knows its arms for good
+    assert "no arm is called 'oops'" in told
+    assert "recsys.arms.oops could not be loaded: ModuleNotFoundError: No module named 'nothing_of_this_name'" in told

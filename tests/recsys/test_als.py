@@ -153,8 +153,9 @@ def test_trap_any_sparse_layout_is_accepted_and_an_empty_one_is_refused() -> Non
     layouts = [csr_matrix(dense).tocoo(), csr_matrix(dense), csr_matrix(dense).tocsc()]
     vectors = [article_vectors(Interactions(layout, np.arange(10), 0.0), RECIPE, seed=1) for layout in layouts]
     assert all((v == vectors[0]).all() for v in vectors)
-    with pytest.raises(DataError, match="no reads to learn from"):
+    with pytest.raises(DataError, match="no reads to learn from") as refused:
         article_vectors(Interactions(csr_matrix((3, 4)), np.arange(3), 0.0), RECIPE, seed=1)
+    assert refused.value.hint == "Train later, or import a log."  # there is no option for the window
 
 
 def test_trap_every_fit_is_of_a_fresh_model_with_a_seed_and_a_stated_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:

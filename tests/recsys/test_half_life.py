@@ -96,5 +96,5 @@ def test_a_site_without_readers_is_refused_with_its_reason(home: Path, capsys: p
 
 def test_a_log_without_a_second_click_says_so() -> None:
     lonely = clicks(pa.table({"reader": ["r"], "session": ["s"], "article": ["a"], "at": [0]}))
-    with pytest.raises(DataError, match="has an earlier one in its session"):
+    with pytest.raises(DataError, match="nobody has read two articles in one session in the last seven days"):
         propose_half_life(lonely, current=1.0)

@@ -190,3 +190,11 @@ def test_a_mapping_that_cannot_be_used_is_refused_and_what_is_said_beside_it_win
             declared(file)
     with pytest.raises(DataError, match="no such file"):
         declared(tmp_path / "none.toml")
+
+
+def test_a_column_that_is_missing_is_told_with_the_way_to_name_it(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("user,article_id,ts\n1,2,3\n")
+    with pytest.raises(DataError) as refused:
+        table.parse(tmp_path / "log.csv", Layout(unit="s"))
+    assert refused.value.hint == "Say by --mapping FILE which column is which (docs/import.md)."
+    assert refused.value.faults == ("column 'reader_id' is missing",)

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from experiments.clock import moment
 from experiments.errors import ArtefactError
+from experiments.events.backup import back_up
 from experiments.files import read_json, replace_json
 from experiments.migrate import migrate
 from experiments.serving.artefacts import publish, write_bundle
 from experiments.settings import Settings
 from tests.events.story import DAY, START, send, view
 from web.backups import backup_checks
+from web.cli.commands import install
+from web.cli.main import app
 from web.demo.newspaper import build_newspaper
 from web.drill_job import ways_back
 from web.jobs import HOUR, claim, job_named, last_runs, timetable
@@ -115,3 +119,15 @@ def test_where_jobs_run_on_request_nothing_is_too_old(home: Path) -> None:
     assert told(Settings(home=home), START) == [("last backup", "warn"), ("last tested restore", "ok")]
     assert told(Settings(home=home, profile="demo"), START) == [("last backup", "ok"), ("last tested restore", "ok")]
     assert read_json(home / "backup.json") is None
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_whoever_restores_is_told_who_may_be_back_unless_a_home_knows_who_was_erased(tmp_path: Path, named: bool) -> None:
+    migrate(tmp_path / "old")
+    send(tmp_path / "old", [view(1)])
+    copy = back_up(tmp_path / "old", tmp_path / "copies", at_us=START).path
+    knows = ["--erased-in", str(tmp_path / "old")] if named else []
+    install()
+    said = CliRunner().invoke(app, ["restore", str(copy), *knows, "--home", str(tmp_path / "new")])
+    assert said.exit_code == 0, said.exception
+    assert ("Then restore anew with --erased-in FOLDER" in said.output) is not named

@@ -14,6 +14,7 @@ from tests.web import results
 from tests.web.markup import Element, parse, texts
 from tests.web.preview import PreviewSite
 from web.owner.memo import memo_of
+from web.owner.pages import card_of
 from web.owner.trusted import trust_lines
 
 BANNED = ("p-value", "significant", "null hypothesis", "confidence", "credible", "lift", "uplift", "SRM", "posterior")
@@ -88,6 +89,15 @@ def test_the_verdict_says_what_to_do(client: FlaskClient, name: str, headline: s
     page = open_page(client, f"/experiment/{name}")
     assert page.one("h2", "headline").text == headline
     assert page.all("span", "badge")[0].text == badge
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [({}, "21 November 2026"), ({"stopped_at": "2026-11-18T15:00:00+00:00"}, "18 November 2026")],
+)
+def test_the_list_says_until_when_a_test_really_ran(preview: PreviewSite, ends: dict[str, str], says: str) -> None:
+    (summary,) = (known for known in preview.reports() if known["name"] == "related")
+    assert card_of(summary | ends).dates.endswith(f", until {says}")
 
 
 def test_the_money_sentence_counts_the_dots(client: FlaskClient) -> None:

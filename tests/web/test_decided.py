@@ -148,6 +148,7 @@ def test_pages_and_commands_say_that_a_decided_model_is_held_and_a_person_lets_i
     assert '"state": "held"' in site.run("arm", "list", "--json").stdout
     assert site.run("arm", "resume", "tidal", "--reason", "mended").exit_code == 0
     assert site.stands() == [("tidal", "decided", 1.0)]
+    assert "decided 100%" in site.run("arm", "list").stdout
     assert site.says("decided arm tidal") == ""
     site.publish(broken=True)
     site.read()

@@ -9,13 +9,16 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from analysis.report import Report
 from tests.analysis.tables import plan, totals_of
 from tests.analysis.test_looks import running
+from tests.analysis.test_metrics_from_events import waiting as waiting  # a fixture
 from tests.analysis.test_report import report, world
 from tests.web.markup import Element, parse
 from tests.web.preview import PreviewSite
 from tests.web.test_console_pages import BANNED
 from web.formatting import money, number
+from web.owner.memo import memo_of
 from web.owner.words import spoken
 
 
@@ -71,6 +74,13 @@ def test_early_only_guardrails_have_a_range(client: FlaskClient, preview: Previe
     drawn = [bool(row.all("line", "whisker")) for row in rows if row.all("td", "words")]
     assert drawn[:3] == [False, False, False]
     assert any(drawn)
+
+
+def test_the_table_beside_the_chart_says_a_limit_in_milliseconds_too(waiting: tuple[Report, Report]) -> None:
+    rows = [memo_of(found.to_dict()).forest.table.rows[-1] for found in waiting]  # type: ignore[union-attr]
+    assert [row[0].startswith("Time the slot takes") for row in rows] == [True, True]
+    assert [(row[2], row[4]) for row in rows] == [("+38 ms", "+20 ms"), ("not yet", "+20 ms")]
+    assert all(row[3].endswith(" ms, 20 ms allowed") for row in rows)
 
 
 def test_an_arm_nobody_saw_is_said_in_words(client: FlaskClient, preview: PreviewSite) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from experiments.errors import NotFoundError
@@ -29,7 +30,10 @@ def test_the_pages_of_mlflow_are_for_this_machine_only() -> None:
     assert words[words.index("--backend-store-uri") + 1] == "sqlite:////home/mlflow.db"
 
 
-def test_a_version_that_is_not_there_cannot_be_reproduced(tmp_path: Path) -> None:
-    done = run.invoke(app, ["model", "reproduce", "als", "--version", "7", "--home", str(tmp_path), "--json"])
-    assert done.exit_code == 3
-    assert "no version '7'" in json.loads(done.stdout)["reason"]
+@pytest.mark.parametrize(
+    ("version", "says"),
+    [("7", "no version '7'. See `presslab model list`."), ("", "no version yet. Train it first: presslab model train als")],
+)
+def test_a_version_that_is_not_there_cannot_be_reproduced(tmp_path: Path, version: str, says: str) -> None:
+    done = run.invoke(app, ["model", "reproduce", "als", "--version", version, "--home", str(tmp_path), "--json"])
+    assert (done.exit_code, json.loads(done.stdout)["reason"]) == (NotFoundError.exit_status, f"P080 arm 'als' has {says}")

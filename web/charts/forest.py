@@ -23,6 +23,7 @@ class ForestRow:
     estimate, low, high : relative effects as fractions; None when not estimable (``words`` then says why).
     limit : the largest acceptable harm as a signed fraction, drawn as a tick.
     words : what the text cell says.
+    estimate_says, limit_says : what the table says where there is no fraction: in the measure's own unit, or why there is none.
     tone : good, bad or neutral.
     """
 
@@ -35,6 +36,8 @@ class ForestRow:
     words: str
     limit: float | None = None
     tone: str = "neutral"
+    estimate_says: str = "not estimable"
+    limit_says: str = "none set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,9 @@ def draw_forest(rows: Sequence[ForestRow], *, label: Callable[[float], str], mos
             (
                 row.group,
                 row.label,
-                label(row.estimate) if row.estimate is not None else "not estimable",
+                label(row.estimate) if row.estimate is not None else row.estimate_says,
                 f"{label(row.low)} to {label(row.high)}" if row.low is not None and row.high is not None else row.words,
-                label(row.limit) if row.limit is not None else "none set",
+                label(row.limit) if row.limit is not None else row.limit_says,
             )
             for row in rows
         ),

@@ -65,7 +65,9 @@ def arms(home: Home = None, as_json: Json = False) -> None:
 def _climbed(ladder: dict[str, Any] | None) -> str:
     if ladder is None:
         return "–"
-    return f"{ladder['state']} {ladder['share']:.3g}" if ladder["share"] else str(ladder["state"])
+    from web.formatting import share
+
+    return f"{ladder['state']} {share(ladder['share'])}" if ladder["share"] else str(ladder["state"])
 
 
 def _stored(home: Path | None) -> Stored:

@@ -64,4 +64,9 @@ def restore(
         print_json({**asdict(done), "home": str(done.home)})
         return
     tell(f"{done.home}: {done.files:,} files, events up to number {done.last_seq:,}; {done.erased:,} events of erased readers left out.")
+    if erased_in is None:
+        tell(
+            "Who was erased, or whose token was revoked, after the last copy beside this one is back. Is there still a home folder that knows?"
+        )
+        tell("Then restore anew with --erased-in FOLDER; else erase and revoke them again.")
     tell("Next: presslab migrate, then presslab worker and presslab serve")

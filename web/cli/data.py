@@ -81,9 +81,9 @@ def erase(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without it only the number of events is shown.")] = False,
     home: Home = None,
 ) -> None:
-    """Erase everything held about one reader."""
+    """Erase everything held about one reader. A running worker does it."""
     from experiments.clock import system_clock
-    from experiments.events.erase import erase_reader
+    from experiments.events.asking import erase_anywhere
     from experiments.events.export import export_reader
     from experiments.settings import load_settings
     from web.cli.output import say
@@ -93,7 +93,10 @@ def erase(
     if not yes:
         say(f"{len(export_reader(folder, reader)):,} events are held about this reader. Erase them with --yes.")
         return
-    erased = erase_reader(folder, reader, until_us=system_clock())
+    erased = erase_anywhere(folder, reader, at_us=system_clock())
+    if erased is None:
+        say("The worker erased this reader; later events of this reader are refused.")
+        return
     forget(folder, reader)  # no worker has the counts open: it would have the store
     say(f"{erased.rows:,} events erased; later events of this reader are refused.")
     erased.sure()

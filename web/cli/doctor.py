@@ -13,7 +13,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from experiments.errors import PresslabError, StoreDownError
-from experiments.settings import Settings
+from experiments.settings import FILE, Settings, overlooked
 from web.cli.output import print_json
 
 __all__ = ["Finding", "examine"]
@@ -34,7 +34,7 @@ def examine(settings: Settings, *, as_json: bool) -> int:
     """Print every finding; returns 0 when all are good, else 4."""
     findings = [
         finding
-        for check in (_stores, _python, _disk, _address, _worker, _event_store, _events, _arms, _record)
+        for check in (_stores, _settings, _python, _disk, _address, _worker, _event_store, _events, _arms, _record)
         for finding in _safely(check, settings)
     ]
     if as_json:
@@ -63,6 +63,11 @@ def _stores(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         "D001", found == LATEST, f"stores in {settings.home} have layout {found or 'none'}, {LATEST} is current", "Run `presslab migrate`."
     )
+
+
+def _settings(settings: Settings) -> Iterator[Finding]:
+    missed, path = overlooked(settings.home), settings.home / FILE
+    yield Finding("D015", not missed, missed or f"settings are read from {path}{'' if path.exists() else ' (there is none)'}", "Move it.")
 
 
 def _python(_: Settings) -> Iterator[Finding]:

@@ -72,11 +72,13 @@ def demo(
 @app.command()
 def serve(port: Annotated[int | None, typer.Option()] = None, home: Home = None) -> None:
     """Serve the site (readers and console)."""
-    from experiments.settings import load_settings
+    from experiments.settings import load_settings, overlooked
     from web.cli.output import say
     from web.serve import serve as run
 
     settings = load_settings(home)
+    if missed := overlooked(settings.home):
+        say(missed)
     settings = settings if port is None else settings.model_copy(update={"port": port})
     say(f"Readers: http://{settings.host}:{settings.port}/en/, console: http://{settings.host}:{settings.console_at}/console/en/")
     say("Only this machine reaches them. In front of a public site goes a proxy: docs/running.md says which, and why.")

@@ -171,13 +171,22 @@ def _row(effect: Mapping[str, Any], report: Mapping[str, Any], kinds: Mapping[st
         words = interval(low, high) + (
             ", unusually large; check before believing" if estimate is not None and abs(estimate) > UNUSUAL else ""
         )
-    margin = effect.get("margin", (report.get("guardrails") or {}).get(effect["metric"]))
+    limit = _limit(effect, effect.get("margin", (report.get("guardrails") or {}).get(effect["metric"])))
     return ForestRow(
         label=f"{capital(arm_label(effect['arm']))} against {arm_label(effect['against'])}",
         group=f"{effect.get('metric_says') or metric_says(effect['metric'])} ({ROLE_WORDS.get(effect['role'], effect['role'])})",
         kind=kinds.get(effect["arm"], "other"),
-        estimate=estimate, low=low, high=high, words=words, limit=_limit(effect, margin),
+        estimate=estimate, low=low, high=high, words=words, limit=None if own else limit,
+        estimate_says=_measured(effect, unit if apart else ""),
+        limit_says=f"{signed(limit)} {own}" if own and limit is not None else "none set",
     )  # fmt: skip
+
+
+def _measured(effect: Mapping[str, Any], unit: str) -> str:
+    """The difference in the metric's own unit, where it has no relative one."""
+    missing = "not yet" if effect["status"] == "insufficient" else "not estimable"
+    found = (effect.get("absolute") or {}).get("estimate") if unit else None
+    return f"{signed(found)} {unit}" if found is not None else missing
 
 
 def _apart(effect: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -189,7 +198,7 @@ def _apart(effect: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def _limit(effect: Mapping[str, Any], margin: float | None) -> float | None:
-    if margin is None or effect.get("margin_unit") or effect["role"] != "guardrail":
+    if margin is None or effect["role"] != "guardrail":
         return None
     return margin if effect.get("direction") == "down" else -margin
 

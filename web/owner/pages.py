@@ -46,7 +46,7 @@ def card_of(summary: Mapping[str, Any]) -> Card:
     verdict = summary.get("verdict")
     state = summary.get("state") or "draft"
     badge, way_state = badge_of(state, verdict), (summary.get("ladder") or {}).get("state")
-    end = f"until {date(summary.get('planned_end'))}" if summary.get("planned_end") else "no end yet"
+    ends = summary.get("stopped_at") or summary.get("planned_end")
     headline, sentence = _told(summary, verdict, state)
     return Card(
         summary["name"],
@@ -55,7 +55,7 @@ def card_of(summary: Mapping[str, Any]) -> Card:
         headline,
         sentence,
         summary.get("owner") or "nobody",
-        f"{date(summary['started_at'])}, {end}" if summary.get("started_at") else "not started",
+        f"{date(summary['started_at'])}, {f'until {date(ends)}' if ends else 'no end yet'}" if summary.get("started_at") else "not started",
         ", ".join(capital(arm_label(arm["name"])) for arm in summary.get("arms") or ()),
         way_state in ("shadow", "held", "stopped") or (badge[1] in ("bad", "good") and state != "decided"),
         _plan(summary),
