@@ -237,8 +237,9 @@ def _moments(row: Any, names: Sequence[str], scales: Mapping[str, Any]) -> Momen
     """Centre exact sums, take shift and unit back, and add the column of ones."""
     products = [[row.products.get((a, b), row.products.get((b, a))) for b in names] for a in names]
     exact = Moments.from_sums(row.n, names, [row.sums[name] for name in names], products)
-    unit, shift = (np.array([getattr(scales[name], part) for name in names]) for part in ("unit", "shift"))
-    return Moments(row.n, tuple(names), shift + exact.mean * unit, exact.cross * np.outer(unit, unit)).with_ones(ONE)
+    unit = np.array([scales[name].unit for name in names])
+    mean = np.array([scales[name].mean(row.sums[name], row.n) for name in names])
+    return Moments(row.n, tuple(names), mean, exact.cross * np.outer(unit, unit)).with_ones(ONE)
 
 
 def _again(found: _Found, effects: Sequence[Effect]) -> Check:
