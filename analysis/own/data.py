@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "analyse"]
 
+NO_PRICE = "too few readers of an arm did it or did not, or arms are too unequal in size, to put a price on it"
+
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
@@ -135,7 +137,7 @@ def analyse(
     metrics : the first one is the goal.
     reader, arm : columns. control : the arm the others are compared with.
     shares : planned share per arm, adds up to 1; without it the split cannot be checked, and the checks say so.
-    level : of every interval, 0 to 1.
+    level : of every interval, 0 to 1, both excluded.
     dates : columns with dates; rows after the end and covariates and segments known too late are refused.
     segments : columns with groups of readers, for which the goal is compared too; at most six.
     price : what a view and the arms cost; without it no change has a price, and no arm is shipped.
@@ -143,8 +145,10 @@ def analyse(
     Raises
     ------
     DataError
-        The file cannot be analysed; all its faults are listed.
+        The file cannot be analysed; all its faults are listed. Or ``level`` is out of range.
     """  # fmt: skip
+    if not 0 < level < 1:
+        raise DataError(f"the level of an interval is {level:g}, it must lie between 0 and 1.", "0.95 means 95 %.")
     found = _read(path, metrics, reader=reader, arm=arm, segments=tuple(dict.fromkeys(segments)), dates=dates)
     arms = arms_of(path, found.readers, control, shares)
     check_price(price, arms, direction=metrics[0].direction)
@@ -158,7 +162,7 @@ def analyse(
     goal = [e for e in effects if e.role == "goal"]
     split = shares or {a: n / sum(found.readers.values()) for a, n in found.readers.items()}
     roi, unpriced = priced(price, goal, control, shares=split)
-    candidates = [_candidate(e, metrics[0], split, roi=roi, unpriced=unpriced) for e in goal]
+    candidates = [_candidate(e, metrics[0], split, roi=roi, unpriced=unpriced or NO_PRICE) for e in goal]
     verdict = decide(candidates, control=control, failed=failed(checks), progress=Progress(0, 0, ended=True))
     with path.open("rb") as file:
         snapshot = hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -131,6 +131,12 @@ def test_one_large_value_costs_the_mean_of_small_ones_no_digit(tmp_path: Path) -
     assert values == (0.3, 50_000.1)
 
 
+@pytest.mark.parametrize("level", [95, 1, 0, -0.5, math.nan])
+def test_a_level_that_is_no_share_is_refused(tmp_path: Path, level: float) -> None:
+    with pytest.raises(DataError, match=r"level of an interval is .*, it must lie between 0 and 1\. 0\.95 means"):
+        analyse(csv(tmp_path / "t.csv", readers()), [DEPTH], reader="uid", arm="arm", control="control", level=level)
+
+
 def test_readers_in_two_arms_are_left_out_counted_and_block_when_many(tmp_path: Path) -> None:
     columns = readers()
     for i in range(20):

@@ -13,6 +13,7 @@ import pytest
 
 from analysis.own.data import Analysis, analyse
 from analysis.own.plan import wanted
+from analysis.own.price import Price
 
 
 def table(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -48,3 +49,17 @@ def test_a_covariate_removes_what_it_explains_however_unequal_arms_and_shares_ar
         found = run(tmp_path, arms, "did=did:pre=keen").effects[0].adjusted
         assert found is not None
         assert found.variance_removed == pytest.approx(max(0.0, 1 - after / before), abs=3e-3)  # degrees of freedom are left out
+
+
+def first(n: int, events: int) -> dict[str, Any]:
+    """So many readers, of whom the first did it."""
+    return {"did": (np.arange(n) < events).astype(int)}
+
+
+def test_an_arm_whose_readers_all_did_it_says_why_it_has_no_price(tmp_path: Path) -> None:
+    arms = {"control": first(400, 200), "a": first(400, 210), "b": first(400, 400)}
+    found = run(tmp_path, arms, price=Price(0.01, 100_000))
+    assert found.roi is not None
+    says = "too few readers of an arm did it or did not, or arms are too unequal in size, to put a price on it."
+    assert found.verdict.sentence == f"Keep control: b improves the goal, but {says}"
+    assert f"B improves the goal, but costs cannot be weighed: {says}" in found.verdict.reasons
