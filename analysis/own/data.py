@@ -196,7 +196,8 @@ def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str, segme
         lopsided = bool(table.readers) and max(table.readers.values()) > LOPSIDED * min(table.readers.values())
         distinct = [_distinct(table, m) if m is metrics[0] or lopsided else () for m in metrics]
         skews = [skew_of(rows) if lopsided and rows else None for rows in distinct]
-        outcomes = tuple(Outcome(m, own, _zero_or_one(table, m), skew) for m, own, skew in zip(metrics, cells, skews, strict=True))
+        did = [frozenset[str]() if m.denominator else table.zero_or_one(m.numerator) for m in metrics]
+        outcomes = tuple(Outcome(*each) for each in zip(metrics, cells, did, skews, strict=True))
         parts = {name: _groups(table, name, outcomes[0], groups[0], lopsided=lopsided) for name in segments}
         crossed, below = (table.crossed, table.crossed_rows), _negative_rows(table, metrics)
         return _Found(table.rows, *crossed, dict(table.readers), outcomes, distinct[0], below, parts)
@@ -217,15 +218,6 @@ def _groups(table: Any, segment: str, goal: Outcome, columns: Sequence[str], *, 
 def _distinct(table: Any, metric: Wanted, *, of: str = "true") -> tuple[Distinct, ...]:
     rows = table.distinct(metric.numerator, metric.denominator, of=of) or []
     return tuple(Distinct(a, n, d, readers, 0) for a, n, d, readers in rows)
-
-
-def _zero_or_one(table: Any, metric: Wanted) -> bool:
-    """Whether every reader has 0 or 1: sums and squares alone cannot tell, where values need not be whole."""
-    scale = table.scales[metric.numerator]
-    if metric.denominator or scale.furthest * scale.unit > 1:
-        return False
-    rows = table.distinct(metric.numerator, most=2 * len(table.readers))
-    return rows is not None and {top for _, top, _, _ in rows} <= {0, 1}
 
 
 def _negative_rows(table: Any, metrics: Sequence[Wanted]) -> dict[str, tuple[int, str]]:

@@ -154,6 +154,11 @@ class ReaderTable:
         wide = "" if self.scales[a].furthest * self.scales[b].furthest < 2**62 else "::HUGEINT"  # only where 64 bits might not do
         return f"sum({place[a]}{wide} * {place[b]})"
 
+    def zero_or_one(self, name: str) -> frozenset[str]:
+        """Return the arms in which every reader has 0 or 1: sums and squares cannot tell, where values need not be whole."""
+        query = f"SELECT arm FROM readers GROUP BY arm HAVING bool_and({quoted(name)}::DOUBLE IN (0, 1))"
+        return frozenset(arm for (arm,) in self.connection.execute(query).fetchall())
+
     def distinct(
         self, numerator: str, denominator: str = "", *, most: int = 2_000_000, of: str = "true"
     ) -> list[tuple[str, float, float, int]] | None:

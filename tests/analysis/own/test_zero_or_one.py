@@ -14,6 +14,7 @@ import pytest
 from analysis.own.data import Analysis, analyse
 from analysis.own.plan import wanted
 from analysis.own.price import Price
+from analysis.small_counts import small_count_contrast
 
 
 def table(arms: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -63,3 +64,20 @@ def test_an_arm_whose_readers_all_did_it_says_why_it_has_no_price(tmp_path: Path
     says = "too few readers of an arm did it or did not, or arms are too unequal in size, to put a price on it."
     assert found.verdict.sentence == f"Keep control: b improves the goal, but {says}"
     assert f"B improves the goal, but costs cannot be weighed: {says}" in found.verdict.reasons
+
+
+def test_a_reader_who_did_it_twice_takes_the_score_test_from_its_own_arm_only(tmp_path: Path) -> None:
+    arms = {"control": first(100, 20), "once": first(100, 35), "twice": first(100, 30)}
+    alone = run(tmp_path, {arm: arms[arm] for arm in ("control", "once")}).effects[0].contrast
+    arms["twice"]["did"][0] = 2
+    once, twice = run(tmp_path, arms).effects
+    assert once.contrast == alone
+    assert alone.absolute == small_count_contrast((35, 100), (20, 100), level=0.95).absolute
+    assert "score test" not in twice.contrast.reason
+    assert (once.contrast.values[1], twice.contrast.values[1]) == (0.2, 0.2)
+
+
+def test_a_control_with_a_reader_who_did_it_twice_leaves_no_score_test(tmp_path: Path) -> None:
+    arms = {"control": first(100, 20), "once": first(100, 35)}
+    arms["control"]["did"][0] = 2
+    assert "score test" not in run(tmp_path, arms).effects[0].contrast.reason
