@@ -52,6 +52,7 @@ class Adjustment:
     used : names of the covariates.
     dropped : covariate -> why it was left out.
     reason : why nothing was adjusted; empty when something was.
+    before : arm -> variance of its value as it was.
     """
 
     values: Mapping[str, Value]
@@ -61,6 +62,7 @@ class Adjustment:
     dropped: Mapping[str, str] = field(default_factory=dict)
     reason: str = ""
     shared: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    before: Mapping[str, float] = field(default_factory=dict)
 
     def covariance(self, arm: str, against: str) -> float:
         """Return K of two arms, in the metric's squared unit; 0 when nothing was adjusted."""
@@ -159,7 +161,8 @@ def adjust(
     if not removed > 0:
         return Adjustment(plain, dropped=dropped, reason="the covariates explain no part of the variance")
     listed = {arm: tuple(map(float, slope)) for arm, slope in slopes.items()}
-    return Adjustment(values, removed, listed, used, dropped, shared=shared)
+    before = {arm: value.variance for arm, value in known.items()}
+    return Adjustment(values, removed, listed, used, dropped, shared=shared, before=before)
 
 
 def adjusted_contrast(found: Adjustment, pair: tuple[str, str], *, plain: Contrast, level: float) -> Adjusted:
@@ -182,7 +185,8 @@ def adjusted_contrast(found: Adjustment, pair: tuple[str, str], *, plain: Contra
     contrast = compare(treated, control, level=level, covariance=found.covariance(*pair))
     if contrast.absolute is None:
         return Adjusted(None, dropped=found.dropped, reason=TELLS if contrast.status == "no_variation" else contrast.reason)
-    removed = 1 - (contrast.absolute.se / plain.absolute.se) ** 2
+    # the error of a score test holds if the arms do not differ: it is no measure for that of a difference
+    removed = 1 - contrast.absolute.se**2 / math.fsum(found.before[arm] for arm in pair)
     if not removed > 0:
         return Adjusted(None, dropped=found.dropped, reason="the covariates explain no part of the variance")
     return Adjusted(contrast, removed, found.used, found.dropped)

@@ -76,12 +76,15 @@ def quantile_value(
     reader : (rows,) a code per reader, integer or text.
     value : (rows,) finite numbers, in the unit of the metric.
     q : 0 to 1, both excluded.
-    level : of the interval; the standard error is its half width over the normal quantile. Use one level per report.
+    level : of the interval; the standard error is its half width over the normal quantile, and half a step where values
+        are coarse (below). Use one level per report.
     count : (rows,) events per row (integer, at least 0); one each when left out.
     weight : (rows,) whole numbers by which the events of a row count, so that phases can be weighted; equal when left out.
 
     Returns
     -------
+    The interval as above; ``se`` adds half the step from the estimate to its neighbours (of values inside the interval, the
+    farther one) as a root of squares: an estimate that can only be one of a few values jumps by a whole step.
     Status ``insufficient`` below two readers; ``not_estimable`` when an end would lie beyond all events or when both
     ends fall on one value.
 
@@ -122,7 +125,8 @@ def quantile_value(
     low, high = (_at(ranked, below, math.ceil(share * whole)) for share in (q - reach, q + reach))
     if low == high:
         return _not_estimable(Quantile(q, readers, events, estimate), "both ends of its interval fall on one value")
-    return Quantile(q, readers, events, estimate, low, high, (high - low) / (2 * float(-ndtri((1 - level) / 2))))
+    half = (high - low) / (2 * float(-ndtri((1 - level) / 2)))
+    return Quantile(q, readers, events, estimate, low, high, math.hypot(half, _step(ranked, estimate, low, high) / 2))
 
 
 def quantile_contrast(treated: Quantile, control: Quantile, *, level: float, least: int = LEAST_READERS) -> Contrast:
@@ -179,6 +183,13 @@ def _rows(
 
 def _at(ranked: npt.NDArray[np.float64], below: Integers, rank: int) -> float:
     return float(ranked[np.searchsorted(below, max(1, rank))])
+
+
+def _step(ranked: npt.NDArray[np.float64], estimate: float, low: float, high: float) -> float:
+    """How far the estimate is from the farther of the values beside it, within its interval."""
+    inside = np.unique(ranked[(ranked >= low) & (ranked <= high)])
+    place = int(np.searchsorted(inside, estimate))
+    return float(np.diff(inside)[max(0, place - 1) : place + 1].max())
 
 
 def _se_of_share(codes: Integers, counts: Integers, under: npt.NDArray[np.bool_]) -> float:

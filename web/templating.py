@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from web import formatting
 from web.owner.words import capital, spoken
-from web.reader.lookup import author_of, section_name
+from web.reader.lookup import author_name, author_of, section_name
 from web.reader.shelf import latest
 from web.reader.text import body_html, curly, reading_minutes
 from web.site_protocol import Desk, site
@@ -44,6 +44,7 @@ def _install(state: BlueprintSetupState) -> None:
         asset=asset,
         masthead=masthead,
         colophon=colophon,
+        author_name=author_name,
         author_of=author_of,
         latest=latest,
         section_name=section_name,

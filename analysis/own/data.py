@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Analysis", "analyse"]
 
+NO_PRICE = "too few readers of an arm did it or did not, or arms are too unequal in size, to put a price on it"
+
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
@@ -135,7 +137,7 @@ def analyse(
     metrics : the first one is the goal.
     reader, arm : columns. control : the arm the others are compared with.
     shares : planned share per arm, adds up to 1; without it the split cannot be checked, and the checks say so.
-    level : of every interval, 0 to 1.
+    level : of every interval, 0 to 1, both excluded.
     dates : columns with dates; rows after the end and covariates and segments known too late are refused.
     segments : columns with groups of readers, for which the goal is compared too; at most six.
     price : what a view and the arms cost; without it no change has a price, and no arm is shipped.
@@ -143,8 +145,10 @@ def analyse(
     Raises
     ------
     DataError
-        The file cannot be analysed; all its faults are listed.
+        The file cannot be analysed; all its faults are listed. Or ``level`` is out of range.
     """  # fmt: skip
+    if not 0 < level < 1:
+        raise DataError(f"the level of an interval is {level:g}, it must lie between 0 and 1.", "0.95 means 95 %.")
     found = _read(path, metrics, reader=reader, arm=arm, segments=tuple(dict.fromkeys(segments)), dates=dates)
     arms = arms_of(path, found.readers, control, shares)
     check_price(price, arms, direction=metrics[0].direction)
@@ -158,7 +162,7 @@ def analyse(
     goal = [e for e in effects if e.role == "goal"]
     split = shares or {a: n / sum(found.readers.values()) for a, n in found.readers.items()}
     roi, unpriced = priced(price, goal, control, shares=split)
-    candidates = [_candidate(e, metrics[0], split, roi=roi, unpriced=unpriced) for e in goal]
+    candidates = [_candidate(e, metrics[0], split, roi=roi, unpriced=unpriced or NO_PRICE) for e in goal]
     verdict = decide(candidates, control=control, failed=failed(checks), progress=Progress(0, 0, ended=True))
     with path.open("rb") as file:
         snapshot = hashlib.file_digest(file, "sha256").hexdigest()[:16]
@@ -192,7 +196,8 @@ def _read(path: Path, metrics: Sequence[Wanted], *, reader: str, arm: str, segme
         lopsided = bool(table.readers) and max(table.readers.values()) > LOPSIDED * min(table.readers.values())
         distinct = [_distinct(table, m) if m is metrics[0] or lopsided else () for m in metrics]
         skews = [skew_of(rows) if lopsided and rows else None for rows in distinct]
-        outcomes = tuple(Outcome(m, own, _zero_or_one(table, m), skew) for m, own, skew in zip(metrics, cells, skews, strict=True))
+        did = [frozenset[str]() if m.denominator else table.zero_or_one(m.numerator) for m in metrics]
+        outcomes = tuple(Outcome(*each) for each in zip(metrics, cells, did, skews, strict=True))
         parts = {name: _groups(table, name, outcomes[0], groups[0], lopsided=lopsided) for name in segments}
         crossed, below = (table.crossed, table.crossed_rows), _negative_rows(table, metrics)
         return _Found(table.rows, *crossed, dict(table.readers), outcomes, distinct[0], below, parts)
@@ -215,15 +220,6 @@ def _distinct(table: Any, metric: Wanted, *, of: str = "true") -> tuple[Distinct
     return tuple(Distinct(a, n, d, readers, 0) for a, n, d, readers in rows)
 
 
-def _zero_or_one(table: Any, metric: Wanted) -> bool:
-    """Whether every reader has 0 or 1: sums and squares alone cannot tell, where values need not be whole."""
-    scale = table.scales[metric.numerator]
-    if metric.denominator or scale.furthest * scale.unit > 1:
-        return False
-    rows = table.distinct(metric.numerator, most=2 * len(table.readers))
-    return rows is not None and {top for _, top, _, _ in rows} <= {0, 1}
-
-
 def _negative_rows(table: Any, metrics: Sequence[Wanted]) -> dict[str, tuple[int, str]]:
     from experiments.events.reader_file import first_rows, quoted
 
@@ -237,8 +233,9 @@ def _moments(row: Any, names: Sequence[str], scales: Mapping[str, Any]) -> Momen
     """Centre exact sums, take shift and unit back, and add the column of ones."""
     products = [[row.products.get((a, b), row.products.get((b, a))) for b in names] for a in names]
     exact = Moments.from_sums(row.n, names, [row.sums[name] for name in names], products)
-    unit, shift = (np.array([getattr(scales[name], part) for name in names]) for part in ("unit", "shift"))
-    return Moments(row.n, tuple(names), shift + exact.mean * unit, exact.cross * np.outer(unit, unit)).with_ones(ONE)
+    unit = np.array([scales[name].unit for name in names])
+    mean = np.array([scales[name].mean(row.sums[name], row.n) for name in names])
+    return Moments(row.n, tuple(names), mean, exact.cross * np.outer(unit, unit)).with_ones(ONE)
 
 
 def _again(found: _Found, effects: Sequence[Effect]) -> Check:

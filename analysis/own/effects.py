@@ -39,13 +39,13 @@ class Outcome:
     Parameters
     ----------
     cells : moments per (arm, phase); a file has only phase 0.
-    zero_or_one : every reader has 0 or 1, and there is no denominator.
+    zero_or_one : arms in which every reader has 0 or 1, where there is no denominator.
     skew : of readers, where arms are so unequal in size that it matters.
     """
 
     wanted: Wanted
     cells: Mapping[tuple[str, int], Moments]
-    zero_or_one: bool = False
+    zero_or_one: frozenset[str] = frozenset()
     skew: Skew | None = None
 
     @property
@@ -93,8 +93,8 @@ def _few_events(outcome: Outcome, pair: Pair) -> bool:
 
 
 def _counts(outcome: Outcome, pair: Pair) -> tuple[tuple[int, int], tuple[int, int]] | None:
-    """(events, readers) of both arms where every reader did it or not."""
-    if not outcome.zero_or_one:
+    """(events, readers) of both arms where every reader of them did it or not, whatever readers of other arms did."""
+    if not outcome.zero_or_one.issuperset(pair):
         return None
     one, two = (binary_counts(outcome.cells, arm, numerator=outcome.wanted.numerator, denominator=outcome.below) for arm in pair)
     return (one, two) if one is not None and two is not None else None

@@ -1,7 +1,7 @@
 """Somebody's own file, one row per reader or per event, as exact sums per arm: checked first, then added up by DuckDB.
 
 Values are added as integers, so the order of rows and the number of threads change no digit: whole numbers and decimals
-as they are, money in hundredths, other floats rounded to 45 binary digits of the column's largest distance from its mean.
+as they are, money in hundredths, other floats rounded to 45 binary digits of the column's largest distance from its middle.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,11 @@ class Scale:
     furthest: float
     cast: str = "BIGINT"
 
+    def mean(self, total: int, n: int) -> float:
+        """Return the mean of ``n`` values whose whole numbers add up to ``total``, rounded once."""
+        unit = Fraction(1, 100) if self.unit == 0.01 else Fraction(self.unit)
+        return float(Fraction(self.shift) + unit * total / n)
+
 
 @dataclass(frozen=True, slots=True)
 class ReaderTable:
@@ -147,6 +153,11 @@ class ReaderTable:
     def _product(self, a: str, b: str, place: Mapping[str, str]) -> str:
         wide = "" if self.scales[a].furthest * self.scales[b].furthest < 2**62 else "::HUGEINT"  # only where 64 bits might not do
         return f"sum({place[a]}{wide} * {place[b]})"
+
+    def zero_or_one(self, name: str) -> frozenset[str]:
+        """Return the arms in which every reader has 0 or 1: sums and squares cannot tell, where values need not be whole."""
+        query = f"SELECT arm FROM readers GROUP BY arm HAVING bool_and({quoted(name)}::DOUBLE IN (0, 1))"
+        return frozenset(arm for (arm,) in self.connection.execute(query).fetchall())
 
     def distinct(
         self, numerator: str, denominator: str = "", *, most: int = 2_000_000, of: str = "true"
@@ -240,19 +251,19 @@ def _changed(connection: Any, says: str, test: str, what: str) -> str:
 def _scales(connection: Any, columns: Columns, types: Mapping[str, str]) -> dict[str, Scale]:
     names = columns.measured
     wanted = ", ".join(
-        f"min({quoted(n)})::DOUBLE, max({quoted(n)})::DOUBLE, avg({quoted(n)})::DOUBLE, "
+        f"min({quoted(n)})::DOUBLE, max({quoted(n)})::DOUBLE, "
         + ("false" if types[n] in WHOLE else f"bool_and({_is_hundredths(quoted(n))})")
         for n in names
     )
     values = connection.execute(f"SELECT {wanted} FROM readers").fetchone()
     found = {}
     for i, name in enumerate(names):
-        low, high, mean = (float(v or 0.0) for v in values[4 * i : 4 * i + 3])
-        shift = float(round(mean))
+        low, high = (float(v or 0.0) for v in values[3 * i : 3 * i + 2])
+        shift = float(round((low + high) / 2))  # not near the mean: that of floats depends on their order
         furthest = max(high - shift, shift - low, 1.0 if types[name] in WHOLE else SMALLEST)
         if types[name] in WHOLE and furthest < 2**BITS:
             found[name] = Scale(shift, 1.0, furthest, "HUGEINT" if types[name] in ("UBIGINT", "HUGEINT") else "BIGINT")
-        elif values[4 * i + 3] and furthest < 2 ** (BITS - 7):  # money: hundredths, exactly
+        elif values[3 * i + 2] and furthest < 2 ** (BITS - 7):  # money: hundredths, exactly
             found[name] = Scale(shift, 0.01, furthest * 100)
         else:
             unit = 2.0 ** (math.frexp(furthest)[1] - BITS)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -31,7 +32,7 @@ def test_nine_readers_of_one_event_by_hand():
     assert (math.ceil(9 * (0.5 - Z * s)), math.ceil(9 * (0.5 + Z * s))) == (2, 8)
     found = quantile_value(range(9), [9, 1, 8, 2, 7, 3, 6, 4, 5], q=0.5)
     assert (found.estimate, found.low, found.high, found.readers, found.events) == (5, 2, 8, 9, 9)
-    assert found.se == pytest.approx(6 / (2 * Z))
+    assert found.se == pytest.approx(math.hypot(6 / (2 * Z), 1 / 2))  # values are a step of 1 apart
 
 
 @pytest.mark.parametrize("readers", [12, 200])
@@ -74,6 +75,33 @@ def test_no_effect_is_called_one_five_times_in_a_hundred():
         one, two = (quantile_value(*crowd(rng, 150), q=0.75) for _ in range(2))
         alarms += quantile_contrast(two, one, level=0.95).absolute.p < 0.05
     assert abs(alarms / runs - 0.05) < 3 * math.sqrt(0.05 * 0.95 / runs)
+
+
+@pytest.mark.parametrize(("readers", "arms"), [(300, 120), (1000, 60)])
+@pytest.mark.parametrize("step", [0.001, 1, 5, 20])
+def test_no_effect_is_called_one_however_coarse_the_clock_is(step, readers, arms):
+    """95 of 100 events take up to some 72 ms: with steps of 20 ms it is 60 or 80. All pairs of arms are compared."""
+    rng, found = np.random.default_rng(29), []
+    for _ in range(arms):
+        who = np.repeat(np.arange(readers), 1 + rng.poisson(rng.gamma(0.7, 3, readers)))
+        waited = rng.lognormal(3, 0.5, len(who)) * rng.lognormal(0, 0.6, readers)[who]
+        found.append(quantile_value(who, np.round(waited / step) * step, q=0.95))
+    pairs = itertools.combinations([one for one in found if one.status == "ok"], 2)
+    p = [c.absolute.p for pair in pairs if (c := quantile_contrast(*pair, level=0.95)).absolute]
+    assert np.mean(np.array(p) < 0.05) <= 0.06
+
+
+def test_a_fine_clock_widens_nothing():
+    who, waited = crowd(np.random.default_rng(31))
+    found = quantile_value(who, np.exp(waited) * 100, q=0.5)
+    assert 1 <= found.se * 2 * Z / (found.high - found.low) < 1.001
+
+
+def test_a_value_between_two_is_half_a_step_unsure():
+    """Of 100 readers 50 waited 10, 50 waited 20: the median is one or the other, and 5 off at least."""
+    found = quantile_value(range(100), [10] * 50 + [20] * 50, q=0.5)
+    assert (found.low, found.high) == (10, 20)
+    assert found.se == pytest.approx(math.hypot(10 / (2 * Z), 5))
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

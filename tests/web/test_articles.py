@@ -16,6 +16,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
+from werkzeug.http import http_date
 from werkzeug.test import TestResponse
 
 from experiments.content import content_version, load_catalogue
@@ -28,6 +29,7 @@ from web.cli.main import app
 from web.published import refresh
 from web.signal_job import SignalJob
 
+ATOM = "{http://www.w3.org/2005/Atom}"
 DOCS = (Path(__file__).parents[2] / "docs" / "articles.md").read_text("utf-8")
 NOW_S = round(NOW.timestamp())
 FRENCH = "Le port rouvre\N{NO-BREAK SPACE}: « enfin »"
@@ -139,6 +141,35 @@ def test_what_everybody_reads_is_on_no_page_once_it_is_withdrawn_or_held_back(st
     assert shown_on() == paths
 
 
+def test_an_author_whom_the_desk_does_not_know_is_named_as_told(stand: Stand) -> None:
+    lead = re.findall(r'<article class="lead".*?/en/article/([^"]+)"', seen(stand, "/en/"), re.S)[0]
+    sent(stand, [news(author="Jane <Doe>"), news(lead, author="John <Roe>")])
+    for path, told in (("/en/article/harbour-reopens", "By Jane &lt;Doe&gt;"), ("/en/", "John &lt;Roe&gt; ·")):
+        assert told in re.sub(r"<script.*?</script>", "", seen(stand, path), flags=re.S)
+    entries = ElementTree.fromstring(seen(stand, "/feeds/site.xml")).findall(f"{ATOM}entry")
+    names = {str(e.findtext(f"{ATOM}id")).rsplit("/", 1)[1]: e.findtext(f"{ATOM}author/{ATOM}name") for e in entries}
+    assert names["harbour-reopens"] == "Jane <Doe>"
+
+
+def test_an_article_without_an_author_is_the_newspapers(stand: Stand) -> None:
+    sent(stand, [news()])
+    feed = ElementTree.fromstring(seen(stand, "/feeds/site.xml"))
+    assert stand.site.desk.name in {e.findtext(f"{ATOM}author/{ATOM}name") for e in feed.findall(f"{ATOM}entry")}
+
+
+def test_a_feed_without_a_withdrawn_article_is_sent_to_who_asks_by_time_only(stand: Stand) -> None:
+    sent(stand, [news(), news("stays")])
+    seen(stand, "/")
+    first = stand.client().get("/feeds/site.xml", headers=PHONE)
+    assert "harbour-reopens" in first.text
+    sent(stand, "", method="DELETE", path="/api/articles/harbour-reopens")
+    seen(stand, "/")
+    since = {"If-Modified-Since": http_date(NOW)}
+    again = stand.client().get("/feeds/site.xml", headers=PHONE | since)
+    assert (again.status_code, "harbour-reopens" in again.text, "stays" in again.text) == (200, False, True)
+    assert stand.client().get("/feeds/site.xml", headers=PHONE | since | {"If-None-Match": again.headers["ETag"]}).status_code == 304
+
+
 def test_what_was_never_there_cannot_be_withdrawn(stand: Stand) -> None:
     before = content_version(stand.home)
     answer = sent(stand, "", method="DELETE", path="/api/articles/never-there")
@@ -160,6 +191,8 @@ def test_the_example_of_the_documentation_is_taken(stand: Stand) -> None:
         ({"id": "a\n"}, "id"),
         ({"id": 5}, "id"),
         ({"title": ""}, "title"),
+        ({"title": " \N{NO-BREAK SPACE}"}, "title shows nothing"),
+        ({"title": "\N{ZERO WIDTH SPACE}\N{RIGHT-TO-LEFT OVERRIDE}"}, "title shows nothing"),
         ({"title": "x" * 301}, "title"),
         ({"title": "two\nlines"}, "title holds a character"),
         ({"title": "a\u0000"}, "title holds a character"),

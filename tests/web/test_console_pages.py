@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from werkzeug.http import parse_options_header
 
 from tests.web import results
 from tests.web.markup import Element, parse, texts
@@ -190,6 +191,15 @@ def test_the_saved_report_needs_no_other_file(client: FlaskClient) -> None:
     assert not page.all("script")
     assert not [e for e in page.walk() if "src" in e.attributes]
     assert len(answer.data) < 100_000
+
+
+def test_a_report_of_any_name_can_be_saved(client: FlaskClient, preview: PreviewSite) -> None:
+    preview.stored["reports"] = {"試験": {**results.SHIP, "experiment": "試験"}}
+    for suffix in ("csv", "html"):
+        answer = client.get(f"/console/en/experiment/試験.{suffix}")
+        told = answer.headers["Content-Disposition"]
+        assert (answer.status_code, told.isascii()) == (200, True)  # a server cannot send other letters in a header
+        assert parse_options_header(told) == ("attachment", {"filename": f"試験.{suffix}"})
 
 
 @pytest.mark.parametrize("address", PAGES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -90,6 +91,8 @@ def _article(site: NewsSite, told: Posted) -> Article:
         raise Refused(f"no section is called '{told.section}'; known: {', '.join(sections)}")
     if told.published_at.year not in YEARS:
         raise Refused(f"published_at must lie in the years {YEARS[0]} to {YEARS[-1]}")
+    if not any(unicodedata.category(letter)[0] in "LNPS" for letter in told.title):
+        raise Refused("title shows nothing: no letter, digit or sign")
     fields: dict[str, Any] = msgspec.structs.asdict(told)
     for name, text in (*fields.items(), *(("tags", tag) for tag in told.tags)):
         if isinstance(text, str) and (NO_TEXT.search(text) or (name != "body" and NEW_LINE.search(text))):

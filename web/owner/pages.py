@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
@@ -230,7 +231,7 @@ def report_file(stored: Mapping[str, Any]) -> str:
 
 def _attached(text: str, mimetype: str, name: str) -> Response:
     response = Response(text, mimetype=mimetype)
-    response.headers["Content-Disposition"] = f"attachment; filename={name}"
+    response.headers["Content-Disposition"] = f"attachment; filename*=UTF-8''{quote(name)}"
     response.headers["Cache-Control"] = "no-store"
     return response
 

@@ -11,7 +11,7 @@ from flask import Response, abort, request, url_for
 from experiments.serving.recommender import Article
 from web.formatting import iso
 from web.reader.blueprint import reader
-from web.reader.lookup import author_of, section_of
+from web.reader.lookup import author_name, section_of
 from web.reader.shelf import latest
 from web.site_protocol import site
 
@@ -63,9 +63,7 @@ def robots() -> Response:
 def _conditional(body: bytes, mimetype: str) -> Response:
     response = Response(body, mimetype=mimetype)
     response.headers["Cache-Control"] = "public, max-age=300"
-    newest = next(iter(latest(site().catalogue, site().now(), n=1)), None)
-    response.last_modified = newest.published_at if newest else None
-    response.add_etag()
+    response.add_etag()  # and no time: that of the newest article stays when another is corrected or withdrawn
     return response.make_conditional(request)  # type: ignore[return-value]
 
 
@@ -83,8 +81,7 @@ def atom(articles: Sequence[Article], *, title: str) -> bytes:
         at = iso(article.published_at)
         _texts(entry, {"id": address, "title": article.title, "published": at, "updated": at, "summary": article.dek})
         SubElement(entry, f"{{{ATOM}}}link", href=address)
-        author = author_of(site().desk, article.author)
-        _texts(SubElement(entry, f"{{{ATOM}}}author"), {"name": author.name if author else site().desk.name})
+        _texts(SubElement(entry, f"{{{ATOM}}}author"), {"name": author_name(site().desk, article.author) or site().desk.name})
         for term in (article.section, *article.tags):
             SubElement(entry, f"{{{ATOM}}}category", term=term)
     return bytes(tostring(feed, "utf-8", xml_declaration=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from web.site_protocol import AuthorLike, Desk, SectionLike
 
-__all__ = ["author_of", "own_path", "section_name", "section_of"]
+__all__ = ["author_name", "author_of", "own_path", "section_name", "section_of"]
 
 
 def section_of(desk: Desk, slug: str) -> SectionLike | None:
@@ -21,6 +21,12 @@ def section_name(desk: Desk, slug: str) -> str:
 def author_of(desk: Desk, slug: str) -> AuthorLike | None:
     """Return the author, or None when the desk does not know them."""
     return next((author for author in desk.authors if author.slug == slug), None)
+
+
+def author_name(desk: Desk, slug: str) -> str:
+    """Return the name people see; who stands not on the desk is called what the article says."""
+    author = author_of(desk, slug)
+    return author.name if author else slug
 
 
 def own_path(text: str, *, otherwise: str) -> str:

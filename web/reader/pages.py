@@ -16,7 +16,7 @@ from web.reader import feeds, privacy
 from web.reader.art import picture
 from web.reader.blueprint import reader
 from web.reader.head import article_data, as_script_text, breadcrumb_data, collection_data
-from web.reader.lookup import author_of, section_name, section_of
+from web.reader.lookup import author_name, author_of, section_name, section_of
 from web.reader.search import search
 from web.reader.shelf import front_page, latest, published, section_page
 from web.site_protocol import Desk, MostRead, PageView, site
@@ -105,15 +105,14 @@ def _kept(_article: str, _root: tuple[str, str]) -> list[tuple[Article, Desk, St
 
 
 def _rendered(found: Article, desk: Desk) -> Still:
-    author = author_of(desk, found.author)
     name = section_name(desk, found.section)
     values = {
         "article": found,
-        "author": author,
+        "author": author_of(desk, found.author),
         "section": section_of(desk, found.section),
         "section_name": name,
         "desk": desk,
-        "data": as_script_text(article_data(found, desk, author=author.name if author else found.author, section=name)),
+        "data": as_script_text(article_data(found, desk, author=author_name(desk, found.author), section=name)),
     }
     head, story = (Markup(render_template(f"reader/{part}.html", **values)) for part in ("article_head", "story"))
     return Still(head, story)

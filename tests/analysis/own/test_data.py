@@ -112,6 +112,31 @@ def test_money_with_cents_is_as_exact_as_numpy_and_independent_of_order(tmp_path
     assert again == found
 
 
+def test_values_whose_mean_lies_between_two_whole_numbers_are_independent_of_order(tmp_path: Path) -> None:
+    """The mean is one half, but a sum of floats in another order makes it a little less or more."""
+    rng = np.random.default_rng(5)
+    share = rng.normal(0, 1, 200)
+    columns = {**readers(), "share": np.concatenate([share, 1 - share]).tolist()}
+    orders = [np.arange(400), *(rng.permutation(400) for _ in range(5))]
+    files = [{name: [values[i] for i in order] for name, values in columns.items()} for order in orders]
+    found = {run(parquet(tmp_path / f"{i}.parquet", file), "share=share").effects[0].contrast for i, file in enumerate(files)}
+    assert len(found) == 1
+
+
+def test_one_large_value_costs_the_mean_of_small_ones_no_digit(tmp_path: Path) -> None:
+    columns = readers()
+    columns["paid"] = [0.3 if arm == "new" else 0.1 for arm in columns["arm"]]
+    columns["paid"][columns["arm"].index("control")] = 10_000_000.1
+    values = run(csv(tmp_path / "t.csv", columns), "paid=paid").effects[0].contrast.values
+    assert values == (0.3, 50_000.1)
+
+
+@pytest.mark.parametrize("level", [95, 1, 0, -0.5, math.nan])
+def test_a_level_that_is_no_share_is_refused(tmp_path: Path, level: float) -> None:
+    with pytest.raises(DataError, match=r"level of an interval is .*, it must lie between 0 and 1\. 0\.95 means"):
+        analyse(csv(tmp_path / "t.csv", readers()), [DEPTH], reader="uid", arm="arm", control="control", level=level)
+
+
 def test_readers_in_two_arms_are_left_out_counted_and_block_when_many(tmp_path: Path) -> None:
     columns = readers()
     for i in range(20):
