@@ -42,9 +42,9 @@ def told(experiment: Experiment, rate: float, **more: Any) -> dict[str, Any]:
 
 def test_a_plan_that_is_long_enough_to_the_day_is_not_called_too_short(capsys: pytest.CaptureFixture[str]) -> None:
     """The last reader needed comes after 28.5 days and is followed for one: thirty days do, though whole weeks are five."""
-    needed = told(PLAN, 100.0)["readers"]
     for planned, short in ((29.4, True), (30.0, False)):
-        found = told(replace(PLAN, planned_days=planned), needed / 28.5)
+        experiment = replace(PLAN, planned_days=planned)
+        found = told(experiment, told(experiment, 100.0)["readers"] / 28.5)
         assert found["weeks"] == (5, 5)
         assert found["ends"] == pytest.approx((29.5, 29.5))
         assert ("too short" in said(capsys, found)) is short
