@@ -11,6 +11,7 @@ import pytest
 from experiments.errors import DataError, MetricError
 from experiments.events import lake
 from experiments.events.event import Event
+from experiments.events.lake_values import values_of_events
 from experiments.events.loader import Loader
 from experiments.events.sealing import seal
 from experiments.experiment import Arm, Experiment
@@ -221,6 +222,23 @@ def test_a_blank_slot_is_no_impression(tmp_path: Path) -> None:
         story.add("impression", page, "anna", minute, arm="status_quo", body={"slot": "article.related", "articles": articles})
     send(tmp_path, story.events)
     assert measured(tmp_path, {"impressions": Measure(count="impression")})["anna"]["impressions"] == 1
+
+
+def test_values_of_events_are_those_of_readers_whose_window_is_over(tmp_path: Path) -> None:
+    story = Story()
+    for reader, minute, latency in (("anna", 0, 900), ("anna", 3, 900), ("ben", 5, 70), ("late", 1.5 * 1440, 5)):
+        page = story.exposed(reader, minute, "front")
+        body = {"slot": "article.related", "articles": ["a2"], "latency_us": latency}
+        story.add("impression", page, reader, minute, arm="front", body=body)
+    send(tmp_path, story.events)
+    (cell,) = values_of_events(tmp_path, PLAN, Measure(sum="impression.latency_us"), until_us=START + 2 * DAY, source="live")
+    assert (cell.arm, cell.phase, cell.readers.tolist(), cell.values.tolist(), cell.events.tolist()) == (
+        "front",
+        0,
+        [0, 1],
+        [900, 70],
+        [2, 1],
+    )
 
 
 def test_measures_filter_by_fields_of_the_event_and_of_its_page(tmp_path: Path) -> None:
