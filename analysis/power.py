@@ -112,7 +112,7 @@ def with_looks(design: Design, days: float) -> Design:
     --------
     >>> planned = with_looks(Design(), 28)
     >>> round(planned.deciding, 3), round(planned.inflation, 3)
-    (2.14, 1.133)
+    (2.14, 1.132)
     """
     c, power = _last_critical(design.alpha_each, math.ceil(days)), float(ndtri(design.power_each))
     return replace(design, deciding=c, inflation=((c + power) / (float(ndtri(1 - design.alpha_each / 2)) + power)) ** 2)
