@@ -340,3 +340,15 @@ def test_a_feature_is_named_by_what_it_means_and_an_article_is_offered_by_its_ti
     page = open_page(client, "/explain")
     assert page.one("table", "bars").one("tbody").one("th").text == "Score of the folded-in reader (als)"
     assert len(page.one("datalist").all("option")) == 100
+
+
+@pytest.mark.parametrize(("state", "until", "told"), [("running", 28, True), ("running", 27, False), ("stopped", 28, False)])
+def test_a_test_that_nobody_stopped_says_that_later_readers_do_not_count(state: str, until: int, told: bool) -> None:
+    report = copy.deepcopy(results.REPORTS["related"])
+    dates = {
+        "start": "2026-01-01T00:00:00+00:00",
+        "until": f"2026-01-{until:02}T00:00:00+00:00",
+        "planned_end": "2026-01-28T00:00:00+00:00",
+    }
+    memo = memo_of({**report, "state": state, "dates": {**report["dates"], **dates}})
+    assert ("what readers do after that does not count" in dict(memo.facts)["Ran"]) is told

@@ -123,6 +123,8 @@ def _facts(report: Mapping[str, Any], dates: Mapping[str, Any]) -> tuple[tuple[s
     audience = AUDIENCES.get(report.get("audience") or "all", "all readers")
     part = report.get("audience_share")
     length = f"{number(dates.get('days'))} of {number(dates.get('planned_days'))} days" if dates.get("planned_days") else "not recorded"
+    if report.get("state") == "running" and dates.get("until") and dates["until"] >= (dates.get("planned_end") or "9"):
+        length += "; it still runs, what readers do after that does not count"
     return (
         ("Owner", report.get("owner") or "nobody"),
         ("Ran", f"{date(dates.get('start'), missing='not started')} to {date(dates.get('until'), missing='now')} ({length})"),
