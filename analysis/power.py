@@ -115,7 +115,9 @@ def with_looks(design: Design, days: float) -> Design:
     (2.14, 1.132)
     """
     c, power = _last_critical(design.alpha_each, math.ceil(days)), float(ndtri(design.power_each))
-    return replace(design, deciding=c, inflation=((c + power) / (float(ndtri(1 - design.alpha_each / 2)) + power)) ** 2)
+    once = float(ndtri(1 - design.alpha_each / 2))
+    c = max(c, once)  # solved to twelve digits
+    return replace(design, deciding=c, inflation=((c + power) / (once + power)) ** 2)
 
 
 @lru_cache(maxsize=64)

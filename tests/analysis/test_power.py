@@ -249,3 +249,12 @@ def test_a_planned_test_finds_its_effect_by_the_range_at_its_end_as_often_as_pro
     drift = float(ndtri(1 - design.alpha_each / 2) + ndtri(0.8)) * math.sqrt(design.inflation)
     assert stats.norm.sf(critical[-1] - drift) == pytest.approx(0.8, abs=0.003)
     assert crossings(times, critical, drift=drift)[0].sum() >= 0.8
+
+
+@pytest.mark.parametrize("comparisons", range(1, 12))
+@pytest.mark.parametrize("days", [0.5, 3, 6.2, 7])
+def test_a_test_too_short_to_be_looked_at_is_one_that_is_read_once(days, comparisons):
+    once = Design(hypotheses=comparisons)
+    design = with_looks(once, days)
+    assert 1 <= design.inflation < 1 + 1e-9
+    assert design.deciding >= float(ndtri(1 - once.alpha_each / 2))
