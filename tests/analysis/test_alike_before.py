@@ -96,3 +96,12 @@ def test_few_readers_who_had_been_here_before_raise_no_more_alarms_than_promised
             rows[:, 2:] *= (rng.random(len(rows)) < 1 / 6)[:, None]  # of 60 % who are known
         blocked += smallest(arms, ended=True) < 0.001
     assert blocked <= 2
+
+
+def test_an_arm_in_which_nobody_had_been_here_before_is_judged_as_a_share():
+    """0 of 100 beside 60 of 900: p is .008; with a spread of zero in one arm Welch's would be 1e-15."""
+    arms = {
+        arm: np.array([[1, 1, 2, 1, 1]] * known + [[1, 1, 0, 0, 0]] * (n - known))
+        for arm, known, n in (("front", 0, 100), ("status_quo", 60, 900))
+    }
+    assert 0.001 < smallest(arms, ended=True) < 0.05

@@ -293,10 +293,10 @@ def test_an_arm_without_an_event_does_not_lift_the_guard_of_the_others():
     assert skew_of(distinct("u", [(0, 1)] * 60)) is None
 
 
-@pytest.mark.parametrize("informative", [1, 5, 20])
-def test_readers_with_nothing_in_the_denominator_do_not_make_a_sample(informative):
-    """500 readers an arm, of whom a few had a session: their number counts, not that of all."""
-    tables = [[(i % 3, 1 + i % 2) for i in range(informative)] + [(0, 0)] * (500 - informative)] * 2
+@pytest.mark.parametrize(("informative", "readers"), [(1, 500), (5, 500), (20, 500), (29, 36)])
+def test_readers_with_nothing_in_the_denominator_do_not_make_a_sample(informative, readers):
+    """Of all readers of an arm a few had a session: their number counts, not that of all."""
+    tables = [[(i % 3, 1) for i in range(informative)] + [(0, 0)] * (readers - informative)] * 2
     found = both(*tables, least=30)
     assert found.status == "insufficient"
     assert "have anything in the denominator, at least 30 are needed" in found.reason

@@ -78,6 +78,13 @@ def test_a_test_stopped_on_the_day_of_a_look_is_decided_by_that_look() -> None:
     assert (family.low, family.high) == (looks[0].difference_low, looks[0].difference_high)
 
 
+def test_a_look_that_spent_all_error_by_an_older_rule_still_decides() -> None:
+    looks = tuple(replace(look, final=True) for look in running(9.0).look())
+    family = running(28.0, n=2_500, taken=looks, state="stopped").compared.effects[0].family
+    assert family is not None
+    assert (family.low, family.high) == (looks[0].difference_low, looks[0].difference_high)
+
+
 def test_the_same_stored_looks_give_the_same_report_again() -> None:
     looks = running(9.0).look()
     one, two = (running(13.0, n=1_200, taken=order) for order in (looks, looks[::-1]))

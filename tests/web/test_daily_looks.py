@@ -71,17 +71,21 @@ def test_nothing_is_looked_at_after_the_end_and_no_look_is_recorded_for_a_stoppe
         record_looks(engine, "related", [], Step("test", BEGAN, "late"))
 
 
-def test_a_test_that_goes_on_is_decided_by_what_was_known_at_its_planned_end(home: Path) -> None:
+@pytest.mark.parametrize("stopped_day", [None, 10])
+def test_a_test_is_decided_by_what_was_known_when_it_ended(home: Path, stopped_day: int | None) -> None:
     """Whoever asks again every day would otherwise find something by chance, at full error each time."""
+    if stopped_day:
+        stop(control_engine(home), "related", Step("test", BEGAN + timedelta(days=stopped_day), "enough"))
     first = stored(home, 28.1)
     assert first["verdict"]["key"] != "wait"
     rng, story, readers = np.random.default_rng(2), Story(), {arm: readers_of(PLAN, arm) for arm in ("status_quo", "front")}
     for i in range(60):  # whoever comes later opens more in the status quo
         arm = ("status_quo", "front")[i % 2]
         reader = [next(readers[arm]) for _ in range(121)][-1]
-        story.exposed(reader, 29 * 24 * 60 + int(rng.integers(0, 600)), arm)
+        at = ((stopped_day or 28) + 1) * 24 * 60 + int(rng.integers(0, 600))
+        story.exposed(reader, at, arm)
         for k in range(9 * (1 - i % 2)):
-            story.page(reader, 30 * 24 * 60 + k)
+            story.page(reader, at + 1 + k)
     send(home, story.events)
     again = stored(home, 35.0)
     for key in ("verdict", "effects", "arms"):

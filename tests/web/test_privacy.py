@@ -84,6 +84,16 @@ def test_who_is_counted_again_is_the_reader_they_were(stand: Stand) -> None:
     assert 'class="slot"' in slot
 
 
+def test_who_is_counted_keeps_the_id_they_have_and_erases_both(stand: Stand) -> None:
+    client, reader = reading(stand)
+    other = f"{'a' * 32}.{stand.clock() // 1_000_000}.l"
+    client.set_cookie("pl_held", stand.site.tokens.sign("id", other), path="/en/privacy")
+    save(client, "measured")
+    assert export(client)["reader"] == reader
+    client.post("/en/privacy/erase", headers=HERE)
+    assert sorted(asked_to_erase(stand)) == sorted([reader, "a" * 32])
+
+
 def test_nothing_is_called_erased_when_nothing_is_held(stand: Stand) -> None:
     answer = stand.client().post("/en/privacy/erase", headers=HERE)
     assert answer.location == "/en/privacy?done=nothing"
