@@ -114,9 +114,8 @@ def with_looks(design: Design, days: float) -> Design:
     >>> round(planned.deciding, 3), round(planned.inflation, 3)
     (2.14, 1.132)
     """
-    c, power = _last_critical(design.alpha_each, math.ceil(days)), float(ndtri(design.power_each))
-    once = float(ndtri(1 - design.alpha_each / 2))
-    c = max(c, once)  # solved to twelve digits
+    once, power = float(ndtri(1 - design.alpha_each / 2)), float(ndtri(design.power_each))
+    c = max(once, _last_critical(design.alpha_each, math.ceil(days)))  # which is solved to twelve digits
     return replace(design, deciding=c, inflation=((c + power) / (once + power)) ** 2)
 
 
