@@ -16,7 +16,7 @@ from analysis.calibration.diversity import diversity_rows
 from analysis.calibration.figures import Part, Row, planned_power, row_of, tails_row
 from analysis.calibration.length import length_row
 from analysis.calibration.looks import anytime_row, before_row, planned_rows, split_row
-from analysis.calibration.readers import CONVERSIONS, LEVEL, MINUTES, RARE, VISITS, Process, batches, skews, values
+from analysis.calibration.readers import CONVERSIONS, LEVEL, MINUTES, RARE, SLOTS, VISITS, Process, batches, skews, values
 from analysis.calibration.rows import adjusted_row, quantile_row, share_row
 from analysis.effect import Contrast, compare
 from analysis.multiplicity import family_level
@@ -72,6 +72,7 @@ def _of_two_arms(runs: int, few: int) -> list[Simulation]:
         lambda rng: share_row(rng, "relative", RARE, sizes=(300, 1_200), runs=runs),
         *(lambda rng, part=part: adjusted_row(rng, part, sizes=(300, 300), runs=few) for part in both),
         lambda rng: quantile_row(rng, sizes=(300, 300), runs=few),
+        lambda rng: pair_row(rng, "relative", SLOTS, sizes=(1_000, 1_000), runs=few),
     ]
 
 

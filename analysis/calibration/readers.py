@@ -19,6 +19,7 @@ __all__ = [
     "LEVEL",
     "MINUTES",
     "RARE",
+    "SLOTS",
     "VISITS",
     "Process",
     "batches",
@@ -79,10 +80,17 @@ def share(rate: float) -> Callable[[np.random.Generator, tuple[int, int], float]
     return draw
 
 
+def slots(rng: np.random.Generator, shape: tuple[int, int], ratio: float) -> Readers:
+    """Clicks per filled slot, where nine in ten readers had none: 0.25 times ``ratio``."""
+    filled = np.where(rng.random(shape) < 0.1, 1 + rng.poisson(2.0, shape), 0)
+    return rng.binomial(filled, np.minimum(1.0, ratio * rng.beta(2.0, 6.0, shape))), filled
+
+
 VISITS = Process("views per session", 2.5, visits)
 ARTICLES = Process("articles per reader", 4.25, articles, per_reader=True)
 MINUTES = Process("dwell per view", 60.0, minutes)
 CONVERSIONS = Process("conversion", 0.2, share(0.2), zero_or_one=True, per_reader=True)
+SLOTS = Process("clicks per filled slot, few have one", 0.25, slots)
 RARE = Process("rare event", 0.03, share(0.03), zero_or_one=True, per_reader=True)
 
 
