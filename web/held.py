@@ -19,10 +19,10 @@ from experiments.files import replace_json
 from experiments.serving.recommender import Context, Explainable, discover
 from experiments.serving.slate import Item, build_slate
 from web import reasons
-from web.cookies import HELD, ID
+from web.cookies import CHOICE, HELD, ID
 from web.identity import ID_DAYS, Identity, short_id
 from web.records import Visit
-from web.site_protocol import SlotItem, WhyView
+from web.site_protocol import Choices, SlotItem, WhyView
 
 if TYPE_CHECKING:
     from web.site import NewsSite
@@ -102,8 +102,9 @@ class Held:
             replace_json(self.site.home / "erase" / f"{uuid4().hex}.json", {"reader": reader, "asked_us": self.site.clock()})
         if known:
             chosen = self.site.choosing.kept(asked)
-            self.site.choosing.keep(asked, response, replace(chosen, personal=False if chosen.personal is False else None))
-            self.site.cookies.forget(response, ID, HELD)
+            objects = replace(chosen, personal=False if chosen.personal is False else None)
+            self.site.choosing.keep(asked, response, objects)
+            self.site.cookies.forget(response, ID, HELD, *(() if objects != Choices() else (CHOICE,)))
         return bool(known)
 
     def why(self, token: str) -> WhyView | None:

@@ -109,6 +109,14 @@ def test_an_objection_outlives_an_erasure(stand: Stand) -> None:
     assert "Use my reading to choose?" not in client.get(f"/en/article/{stand.article}", headers=PHONE).text
 
 
+def test_who_objects_to_nothing_leaves_no_cookie_when_everything_is_erased(stand: Stand) -> None:
+    client, _ = reading(stand)
+    save(client, "measured", "tests", "personal")
+    client.get(f"/en/article/{stand.article}", headers=PHONE)
+    client.post("/en/privacy/erase", headers=HERE)
+    assert [client.get_cookie(name) for name in ("pl_id", "pl_choice", "pl_reads", "pl_shown")] == [None] * 4
+
+
 def test_an_objection_is_kept_for_thirteen_months_and_a_no_to_the_question_for_six(stand: Stand) -> None:
     def age(*on: str) -> int:
         cookies = stand.client().post("/en/privacy", data=dict.fromkeys(on, "yes"), headers=HERE).headers.getlist("Set-Cookie")
