@@ -53,6 +53,8 @@ def calibrate(*, seed: int = 1, quick: bool = False, runs: int | None = None) ->
         lambda rng: length_row(rng, runs=few),
         *diversity_rows(readers=400, runs=max(20, runs // 10)),
         *(lambda rng, model=model: beside_row(rng, readers=400, model=model, runs=fewest) for model in (1.1, 1.33)),
+        lambda rng: pair_row(rng, "relative", SLOTS, sizes=(1_000, 1_000), runs=few),
+        # new rows come last: the others keep their seeds, and a page can be held against the one before
     ]
     seeds = np.random.SeedSequence(seed).spawn(len(simulations))  # a row of its own draws the same whatever stands before it
     return [simulate(np.random.default_rng(own)).to_dict() for simulate, own in zip(simulations, seeds, strict=True)]
@@ -72,7 +74,6 @@ def _of_two_arms(runs: int, few: int) -> list[Simulation]:
         lambda rng: share_row(rng, "relative", RARE, sizes=(300, 1_200), runs=runs),
         *(lambda rng, part=part: adjusted_row(rng, part, sizes=(300, 300), runs=few) for part in both),
         lambda rng: quantile_row(rng, sizes=(300, 300), runs=few),
-        lambda rng: pair_row(rng, "relative", SLOTS, sizes=(1_000, 1_000), runs=few),
     ]
 
 
