@@ -196,12 +196,13 @@ def identify(
     prefetch = "prefetch" in request.headers.get("Sec-Purpose", "") or request.headers.get("Purpose") == "prefetch"
     prefetch |= request.method == "HEAD"  # nobody sees a page of which only the headers are sent
     choices, withdrew = read_choices(cookies.text(request, CHOICE)), ""
+    source: Source = "live"
     if request.headers.get("Sec-GPC") == "1" or request.headers.get("DNT") == "1":
         if choices.personal and not bot and not prefetch:
-            withdrew, _, _ = known_reader(cookies.tokens, cookies.given(request, ID), now_s)
+            withdrew, _, source = known_reader(cookies.tokens, cookies.given(request, ID), now_s)
         choices = Choices(measured=False, tests=False, personal=False)
     if bot or not choices.measured or (regime == "strict" and choices.personal is not True):
-        return Identity("", False, 0, "live", choices, Recent(), Shown(), bot, prefetch, device, withdrew)
+        return Identity("", False, 0, source, choices, Recent(), Shown(), bot, prefetch, device, withdrew)
     reader, issued_s, source = known_reader(cookies.tokens, cookies.given(request, ID), now_s)
     new = not reader
     if new:

@@ -194,7 +194,7 @@ class NewsSite:
             log.error("a page that is not measured was not counted: %s", error)
         ask = who.choices.measured and who.choices.personal is None and not who.bot  # where nothing is stored before somebody agreed
         slot = SlotView(ask=ask) if page_type == "article" else None
-        told = bool(who.withdrew) and self.choosing.take_back(who.withdrew, "live")
+        told = bool(who.withdrew) and self.choosing.take_back(who.withdrew, who.source)
         return OpenPage(None, slot, who.choices, True, who if told else None)
 
     def _fill(self, published: Published, visit: Visit) -> _Slot:

@@ -42,7 +42,7 @@ __all__ = [
 ]
 
 SESSION = Measure(count="session")
-VIEWED = ("page_view", "reader", "issued_at", "page_type", "article", "agreed", "seq", "device", "referrer")
+VIEWED = ("page_view", "reader", "issued_at", "page_type", "article", "agreed", "seq", "device", "referrer", "prefetch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def reads(home: Path, *, until_us: int, since_us: int = 0, source: str | None = 
     source : one source; None takes all, imported partitions included.
     agreement : with a column agreed, whether the reader's latest view says that they agreed to personal choice (imports count as agreed).
     """
-    views = in_sessions(bound("view"))
+    views = in_sessions(bound("view").filter(_.prefetch == 0))
     article = views.filter((_.page_type == "article") & (_.issued_at >= since_us))
     columns = {"session": _.first_page, "at": _.issued_at, "weight": ibis.literal(1.0)}
     needs: dict[str, tuple[str, ...]] = {"view": VIEWED}

@@ -280,3 +280,19 @@ def test_what_was_taken_back_is_erased_with_the_rest(stand: Stand) -> None:
     stand.events()
     erase_readers(stand.home, [reader], until_us=stand.clock())
     assert reader not in {e["reader"] for e in stand.events()}
+
+
+def test_taking_an_agreement_back_joins_no_two_sessions_and_stays_with_its_source(stand: Stand) -> None:
+    client = stand.client()
+    simulated = {**PHONE, "Presslab-Simulated": stand.site.tokens.sign("simulated", "1")}
+    page = f"/en/article/{stand.article}"
+    client.get(page, headers=simulated)
+    save(client, "measured", "tests", "personal")
+    client.get(page, headers=PHONE)
+    stand.advance(20 * 60)
+    client.get(page, headers=GPC)  # takes it back
+    stand.advance(20 * 60)
+    client.get(page, headers=PHONE)
+    assert {e["source"] for e in stand.events() if e["reader"]} == {"simulated"}
+    table = lake.reads(stand.home, until_us=stand.clock() + 1)
+    assert len(set(table["session"].to_pylist())) == 2
