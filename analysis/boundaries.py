@@ -15,12 +15,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
+from scipy.special import ndtr, ndtri, stdtrit
 
 from analysis.spending import Spending, obrien_fleming
 from experiments.errors import ExperimentError
 
-__all__ = ["Boundary", "Look", "Plan", "boundary_now", "critical_values", "crossings"]
+__all__ = ["Boundary", "Look", "Plan", "boundary_now", "critical_values", "crossings", "student_critical"]
 
 Floats = npt.NDArray[np.float64]
 Inside = tuple[Floats, Floats]  # the walk B(t) that no look has stopped: places, and the chance of being near each
@@ -64,6 +64,20 @@ def critical_values(times: Sequence[float], *, alpha: float, spending: Spending 
     if not 0 < alpha < 1:
         raise ExperimentError(f"alpha {alpha:g} is no chance of an error.", "Give a number between 0 and 1, for example 0.05.")
     return _solved(_checked(times), [spending(min(1.0, time), alpha) for time in times])
+
+
+def student_critical(critical: npt.ArrayLike, df: npt.ArrayLike) -> Floats:
+    """Return what Student's t is as rarely beyond as a normal value is beyond ``critical``, for a spread with ``df`` degrees of freedom.
+
+    A look at its own nominal level (Jennison, Turnbull 2000, ch. 3.8), as the boundaries are those of a known spread.
+
+    Examples
+    --------
+    >>> student_critical([1.959964, 3.0, np.inf], 838).round(3)
+    array([1.963, 3.009,   inf])
+    """
+    tail = ndtr(-np.asarray(critical, dtype=float))
+    return np.where(tail > 0, -stdtrit(df, tail), math.inf)  # scipy 1.17: stdtrit(838, 0) is plus infinity
 
 
 def _checked(times: Sequence[float]) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from scipy.special import ndtr
 
-from analysis.boundaries import Boundary, Look, Plan, boundary_now
+from analysis.boundaries import Boundary, Look, Plan, boundary_now, student_critical
 from analysis.effect import Contrast, Value, interval_at
 from analysis.power import Design, with_looks
 from experiments.experiment import Experiment
@@ -28,7 +28,8 @@ class Taken:
     Parameters
     ----------
     day : since the start of the test. time : information so far over the information planned.
-    critical : standard errors that decide. spent : error spent with this look.
+    critical : standard errors that would decide were the spread known; the ranges take Student's t of the same chance.
+    spent : error spent with this look.
     estimate, low, high : relative change and its range, which holds at all looks together.
     difference_low, difference_high : the same range in the metric's unit; it decides.
     final : no look may follow.
@@ -86,6 +87,10 @@ def _boundary(plan: Plan, contrast: Contrast, taken: Sequence[Taken], day: float
     return boundary_now(plan, [Look(look.day, look.time) for look in taken], now)
 
 
+def _range(plan: Plan, contrast: Contrast, sides: tuple[Value, Value], critical: float) -> Contrast:
+    return interval_at(contrast, *sides, level=1 - plan.alpha, critical=float(student_critical(critical, contrast.df)))
+
+
 def take(
     plan: Plan, contrast: Contrast, sides: tuple[Value, Value], *, pair: tuple[str, str], day: float, taken: Sequence[Taken] = ()
 ) -> Taken | None:
@@ -99,7 +104,7 @@ def take(
     boundary = _boundary(plan, contrast, taken, day)
     if boundary is None or boundary.critical is None or boundary.look is None:
         return None
-    wide = interval_at(contrast, *sides, level=1 - plan.alpha, critical=boundary.critical)
+    wide = _range(plan, contrast, sides, boundary.critical)
     if wide.relative is None or wide.absolute is None:
         return None
     return Taken(
@@ -121,5 +126,5 @@ def sequential_range(
     last = max(taken, key=lambda look: look.day)
     if boundary is None or boundary.critical is None:
         return 1 - 2 * float(ndtr(-last.critical)), last.difference_low, last.difference_high
-    wide = interval_at(contrast, *sides, level=1 - plan.alpha, critical=boundary.critical).absolute
+    wide = _range(plan, contrast, sides, boundary.critical).absolute
     return None if wide is None else (1 - 2 * float(ndtr(-boundary.critical)), wide.low, wide.high)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import gammaln, ndtri
 
-from analysis.boundaries import Look, Plan, boundary_now, critical_values, crossings
+from analysis.boundaries import Look, Plan, boundary_now, critical_values, crossings, student_critical
 from analysis.calibration.figures import POWER_OFF, Row, error_of, tails_row
 from analysis.calibration.readers import LEVEL, VISITS
 from analysis.checks import BEFORE_BLOCK, SPLIT_BLOCK, STRENGTH
@@ -95,7 +95,8 @@ def planned_row(
     name : of a row whose last step is not the planned one, or whose looks are uneven.
     """
     times, columns = [step / planned for step in at], np.array(at) - 1
-    critical = np.array(looks_at(times) if name else critical_values(times, alpha=1 - LEVEL))
+    known = looks_at(times) if name else critical_values(times, alpha=1 - LEVEL)
+    critical = student_critical(known, 2.0 * a_look * np.array(at) - 2)  # the arms' spreads are alike
     low = high = found = held = 0
     error_at_end, last = 0.0, at[-1]
     for difference, se in walks(rng, looks=last, a_look=a_look, ratio=1.0, runs=runs):
@@ -107,7 +108,7 @@ def planned_row(
         found += int(((difference / se)[:, columns] > critical).any(1).sum())
         held += int((np.abs(difference - truth)[:, columns] <= critical * se[:, columns]).all(1).sum())
         error_at_end += float(se[:, -1].sum())
-    predicted = _predicted(times, critical.tolist(), drift=truth / (error_at_end / runs * math.sqrt(times[-1])))
+    predicted = _predicted(times, known, drift=truth / (error_at_end / runs * math.sqrt(times[-1])))
     rate, error = (low + high) / runs, error_of(LEVEL, runs)
     passed = abs(rate - (1 - LEVEL)) <= 3 * error and abs(held / runs - LEVEL) <= 3 * error
     passed &= predicted is None or abs(found / runs - predicted) <= POWER_OFF + 3 * error_of(predicted, runs)

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from analysis.boundaries import critical_values
 from analysis.looks import Taken, plan_of
@@ -59,6 +60,15 @@ def test_a_look_shows_a_wider_range_than_one_look_at_the_end_would() -> None:
     assert effect.family is not None
     assert look.difference_low < effect.family.low < effect.contrast.absolute.low
     assert look.critical > 2.4
+
+
+def test_a_look_allows_for_a_spread_that_is_estimated_too() -> None:
+    seen = running(9.0, n=500)
+    look, contrast = seen.look()[0], seen.compared.effects[0].contrast
+    assert contrast.absolute is not None
+    reach = (look.difference_high - look.difference_low) / (2 * contrast.absolute.se)
+    assert reach == pytest.approx(stats.t.isf(stats.norm.sf(look.critical), contrast.df), rel=1e-9)
+    assert reach > 1.001 * look.critical
 
 
 def test_whoever_looked_decides_at_the_end_with_the_error_that_is_left() -> None:
