@@ -43,6 +43,8 @@ BOTS = re.compile(
     r"|externalhit|lighthouse|inspection|mediapartners|compatible;|nmap|scan|pingdom",
     re.IGNORECASE,
 )
+PURPOSES = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")  # the standard's, and those of older Chromes, Safaris and Firefoxes
+AHEAD = re.compile("prefetch|preview")
 TABLETS = re.compile(r"ipad|tablet|kindle|silk/|android(?!.*mobi)", re.IGNORECASE)
 PHONES = re.compile(r"mobi|iphone", re.IGNORECASE)
 Source = Literal["live", "simulated"]
@@ -193,8 +195,8 @@ def identify(
     """Read the cookies of a request; objections and browser signals act before any id exists."""
     agent = request.headers.get("User-Agent", "")
     bot, device = is_bot(agent), device_of(agent)
-    prefetch = "prefetch" in request.headers.get("Sec-Purpose", "") or request.headers.get("Purpose") == "prefetch"
-    prefetch |= request.method == "HEAD"  # nobody sees a page of which only the headers are sent
+    ahead = any(AHEAD.search(request.headers.get(name, "")) for name in PURPOSES)
+    prefetch = ahead or request.method == "HEAD"  # nobody sees a page of which only the headers are sent
     choices, withdrew = read_choices(cookies.text(request, CHOICE)), ""
     source: Source = "live"
     if request.headers.get("Sec-GPC") == "1" or request.headers.get("DNT") == "1":

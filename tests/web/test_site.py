@@ -256,7 +256,10 @@ def test_a_page_of_which_only_the_headers_are_asked_for_is_shown_to_nobody(stand
     assert stand.events() == []
 
 
-@pytest.mark.parametrize("headers", [{"Sec-GPC": "1"}, {"DNT": "1"}, {"Sec-Purpose": "prefetch"}])
+AHEAD = ({"Sec-Purpose": "prefetch;prerender"}, {"Purpose": "prefetch"}, {"X-Purpose": "preview"}, {"X-Moz": "prefetch"})
+
+
+@pytest.mark.parametrize("headers", [{"Sec-GPC": "1"}, {"DNT": "1"}, *AHEAD])
 def test_who_objects_or_is_no_person_gets_the_status_quo_no_id_and_no_event(stand: Stand, headers: dict[str, str]) -> None:
     client = stand.client()
     answer = client.get(f"/en/article/{stand.article}", headers={**PHONE, **headers})
