@@ -19,7 +19,7 @@ from pathlib import Path
 
 from experiments.errors import BusyError
 from experiments.events.engine import ADD_OUTCOME, ADD_TALLY, EPOCH, FOLD_TALLY, SET_OFFSET, Store
-from experiments.events.outbox_file import acknowledged, outbox_files, owner_alive, remove, sweep, wal_tail
+from experiments.events.outbox_file import acknowledged, is_damage, outbox_files, owner_alive, remove, sweep, wal_tail
 from experiments.events.reading_ahead import Found, ReadingAhead, Request
 from experiments.events.rows import Decoded, Letter, Outcome, insert_new, keep_dead
 from experiments.events.sealed import late_for_their_day
@@ -192,10 +192,10 @@ class Loader:
     def _load_file(self, request: Request) -> Loaded:
         try:
             found = self._ahead.take(request)
-        except (sqlite3.OperationalError, FileNotFoundError):
-            return Loaded(alarms=1)  # out of descriptors, say: the next pass tries again
-        except sqlite3.DatabaseError as error:
-            return self._keep(request, f"damaged: {error}")
+        except FileNotFoundError:
+            return Loaded(alarms=1)
+        except sqlite3.Error as error:  # out of descriptors, say: the next pass tries again
+            return self._keep(request, f"damaged: {error}") if is_damage(error) else Loaded(alarms=1)
         if not found.entries and not request.final:
             return Loaded()
         return self._store_found(Path(request.path), request, found)

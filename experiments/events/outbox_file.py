@@ -21,8 +21,8 @@ from urllib.parse import quote
 from zlib import crc32
 
 __all__ = [
-    *("OutboxFile", "Part", "Reading", "Synchronous", "acknowledged", "copy_outbox", "fsync_folder", "outbox_files", "owner_alive"),
-    *("pending_counts", "read_part", "remove", "sweep", "wal_tail"),
+    *("OutboxFile", "Part", "Reading", "Synchronous", "acknowledged", "copy_outbox", "fsync_folder", "is_damage", "outbox_files"),
+    *("owner_alive", "pending_counts", "read_part", "remove", "sweep", "wal_tail"),
 ]
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
@@ -33,6 +33,7 @@ CREATE TABLE sealed(last_seq INTEGER NOT NULL);
 """
 WAL_HEADER, FRAME_HEADER = 32, 24
 COUNT = b"%020d"
+BODY = "ifnull(CAST(body AS BLOB), x'')"  # one damaged bit can make it another type
 MOST_AT_ONCE = 256  # entries; SQLite takes 999 values a statement everywhere
 
 
@@ -238,9 +239,11 @@ class Part:
 def read_part(path: Path, *, after: int, most: int) -> Part:
     """Read at most ``most`` entries after sequence number ``after``, without changing the file."""
     with Reading(path) as connection:
-        rows = connection.execute("SELECT seq, body, chain FROM entry WHERE seq > ? ORDER BY seq LIMIT ?", (after, most)).fetchall()
-        tally = {(kind, arm): n for kind, arm, n in connection.execute("SELECT kind, arm, n FROM tally")}
+        rows = connection.execute(f"SELECT seq, {BODY}, chain FROM entry WHERE seq > ? ORDER BY seq LIMIT ?", (after, most)).fetchall()
+        tally = {(kind, arm): n for kind, arm, n in connection.execute("SELECT CAST(kind AS TEXT), CAST(arm AS TEXT), n FROM tally")}
         sealed = connection.execute("SELECT max(last_seq) FROM sealed").fetchone()[0]
+    if not all(isinstance(n, int) for n in (*tally.values(), sealed or 0)):
+        raise sqlite3.DatabaseError("a count is no whole number")
     return Part(rows, tally, sealed)
 
 
@@ -250,9 +253,15 @@ def pending_counts(path: Path, *, after: int) -> tuple[dict[tuple[str, str], int
     safe = f'CASE WHEN json_valid({head}) THEN {head} ELSE \'["?",""]\' END'
     query = f"SELECT json_extract({safe}, '$[0]'), json_extract({safe}, '$[1]'), count(*) FROM entry WHERE seq > ? GROUP BY 1, 2"
     with Reading(path) as connection:
-        tally = {(kind, arm): n for kind, arm, n in connection.execute("SELECT kind, arm, n FROM tally")}
+        tally = {(kind, arm): n for kind, arm, n in connection.execute("SELECT CAST(kind AS TEXT), CAST(arm AS TEXT), CAST(n AS INTEGER) FROM tally")}
         pending = {(kind, arm): n for kind, arm, n in connection.execute(query, (after,))}
     return tally, pending
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that a file is not what was written; otherwise that it cannot be read at this moment."""
+    # without a code it is Python's, about a text that is none; SQLITE_ERROR also says "unsupported file format" and "no such table"
+    return not isinstance(error, sqlite3.OperationalError) or getattr(error, "sqlite_errorcode", None) in (None, sqlite3.SQLITE_ERROR)
 
 
 class Reading:

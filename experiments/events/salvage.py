@@ -21,7 +21,7 @@ from zlib import crc32
 
 from experiments.events.engine import ADD_TALLY, SET_OFFSET
 from experiments.events.loader import Loaded, Loader
-from experiments.events.outbox_file import Reading, acknowledged, owner_alive, remove, sweep
+from experiments.events.outbox_file import BODY, Reading, acknowledged, owner_alive, remove, sweep
 from experiments.events.rows import decoded
 from experiments.events.store import OutcomeKey
 from experiments.events.wire import kind_and_arm, reader_of
@@ -158,14 +158,14 @@ def _read(path: Path, *, after: int, chain: int) -> _Found:
     with suppress(OSError):
         found.acknowledged = acknowledged(path)
     with suppress(OSError, sqlite3.Error), Reading(path) as file:
-        for kind, arm, n in _tried(file, "SELECT kind, arm, n FROM tally"):
-            found.tally[kind, arm] = n
+        for kind, arm, n in _tried(file, "SELECT CAST(kind AS TEXT), CAST(arm AS TEXT), n FROM tally"):
+            found.tally[kind, arm] = n if isinstance(n, int) else 0
         ends = [*_tried(file, "SELECT max(seq) FROM entry"), *_tried(file, "SELECT max(last_seq) FROM sealed")]
         last = max([found.tally.total(), *(end for (end,) in ends if isinstance(end, int))])
         before: int | None = chain
         for number in range(after + 1, min(last, MOST) + 1):
-            row = [*_tried(file, "SELECT body, chain FROM entry WHERE seq = ?", number), (None, None)][0]
-            if isinstance(row[0], bytes):
+            row = [*_tried(file, f"SELECT {BODY}, chain FROM entry WHERE seq = ?", number), (None, None)][0]
+            if row[0] is not None:
                 if before is not None and crc32(row[0], before) == row[1]:
                     found.good.append((number, row[0]))
                 else:

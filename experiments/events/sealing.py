@@ -51,8 +51,8 @@ def seal(home: Path, *, until_us: int, loader: Loader, write: Callable[[int], ob
             return ELSEWHERE_DONE
         present(partitions(store, home))  # no day goes into this home while others lie elsewhere
     with locked(home):
-        if loader.drain().alarms:
-            return "nothing was sealed: events are waiting in files that could not be read"
+        if loader.drain().alarms or _unread(home, loader):
+            return "nothing was sealed: events are waiting in files that could not be read; presslab data salvage finishes with them"
         adopt(home, loader)
         if write:
             write(until_us)
@@ -68,6 +68,13 @@ def seal(home: Path, *, until_us: int, loader: Loader, write: Callable[[int], ob
     what = f"{', '.join(days)}: {rows:,} events" if days else "no day was due"
     files = f"{len(found)} file{'' if len(found) == 1 else 's'}"
     return f"{what}; {files} checked, {sum(one.rows for one in found):,} events in all"
+
+
+def _unread(home: Path, loader: Loader) -> bool:
+    """Whether events wait in damaged outbox files: what is salvaged of them must still find its day open."""
+    with loader.transaction() as store:
+        mine, kept = store.prefix, [name for (name,) in store.execute("SELECT outbox FROM outbox_offset WHERE state = 'kept'")]
+    return any(not name.startswith(mine) or (home / "outbox" / f"{name.removeprefix(mine)}.db").exists() for name in kept)
 
 
 def adopt(home: Path, loader: Loader) -> list[str]:

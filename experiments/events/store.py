@@ -16,7 +16,7 @@ from pathlib import Path
 
 from experiments.errors import ConfigError, DataError
 from experiments.events.engine import Store
-from experiments.events.outbox_file import fsync_folder, outbox_files, pending_counts
+from experiments.events.outbox_file import fsync_folder, is_damage, outbox_files, pending_counts
 from experiments.events.reading import LONGEST_S, WHOLE_STORE_S
 from experiments.events.sqlite_store import open_sqlite, read_sqlite, upgrade_sqlite
 from experiments.settings import ELSEWHERE, database_named
@@ -236,10 +236,10 @@ def _add_file(counts: _Counts, path: Path) -> bool:
     outbox = counts.prefix + path.stem
     try:
         tally, pending = pending_counts(path, after=counts.offsets.get(outbox, 0))
-    except (FileNotFoundError, sqlite3.OperationalError):
+    except FileNotFoundError:
         return False
-    except sqlite3.DatabaseError:
-        return True  # damaged: the loader raises the alarm; what it counted stands
+    except sqlite3.Error as error:
+        return is_damage(error)  # the loader raises the alarm; what it counted stands
     for key, n in tally.items():
         counts.rows[key]["received"] += max(0, n - counts.received[outbox].get(key, 0))  # a damaged file may say less than it said
     for key, n in pending.items():

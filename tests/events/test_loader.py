@@ -18,6 +18,7 @@ from experiments.errors import BusyError, PresslabError
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
 from experiments.events.outbox_file import OutboxFile, copy_outbox, outbox_files
+from experiments.events.salvage import salvage
 from experiments.events.store import alarms, balance, open_store, read_store, store_path
 from experiments.events.wire import encode
 from tests.events.story import DAY, SMALL, START, send, view
@@ -301,6 +302,43 @@ def test_a_damaged_file_raises_an_alarm_and_leaves_the_others_alone(tmp_path: Pa
     loaded = loader.drain()
     assert (loaded.stored, loaded.alarms) == (1, 1)
     other._connection.close()
+
+
+BITS = {  # what one bit can make of the type of a value, and of the version of the file
+    "a text": ("UPDATE entry SET body = CAST(CAST(body AS TEXT) || ' ' AS TEXT) WHERE seq = 2", 1),
+    "the same text": ("UPDATE entry SET body = CAST(body AS TEXT) WHERE seq = 2", 3),
+    "no UTF-8": ("UPDATE entry SET body = CAST(x'ff' AS TEXT) WHERE seq = 2", 1),
+    "a number": ("UPDATE entry SET body = 7 WHERE seq = 2", 1),
+    "a check that is none": ("UPDATE entry SET chain = 'x' WHERE seq = 2", 1),
+    "a count that is none": ("UPDATE tally SET n = 'x'", 0),
+    "a kind that is no text": ("UPDATE tally SET kind = x'ff'", 0),
+    "a number of entries that is none": ("INSERT INTO sealed VALUES ('x')", 0),
+}
+
+
+@pytest.mark.parametrize(("change", "stored"), BITS.values(), ids=BITS)
+def test_values_of_another_type_stop_their_file_only(tmp_path: Path, loader: Loader, change: str, stored: int) -> None:
+    owner, other = abandoned(tmp_path, 1, 2, 3), abandoned(tmp_path, 4)
+    owner._connection.execute(change)
+    loaded = loader.drain()
+    assert (loaded.stored, loaded.alarms) == (stored + 1, int(stored != 3))
+    assert list(alarms(tmp_path)) == ([owner.path] if stored != 3 else [])
+    for file in (owner, other):
+        file._connection.close()
+    assert salvage(tmp_path, loader) == [] if stored == 3 else salvage(tmp_path, loader)[0].stored + stored >= 1
+    assert all(row.exact for row in balance(tmp_path))
+
+
+def test_a_file_of_a_version_that_does_not_exist_is_damaged_and_not_waited_for(tmp_path: Path, loader: Loader) -> None:
+    owner = abandoned(tmp_path, 1)
+    owner._connection.close()  # copies the log
+    data = bytearray(owner.path.read_bytes())
+    data[47] ^= 16  # the format of the schema
+    owner.path.write_bytes(data)
+    assert loader.drain().alarms == 1
+    assert alarms(tmp_path) == {owner.path: "damaged: unsupported file format"}
+    assert salvage(tmp_path, loader)[0].lost == 1
+    assert all(row.exact for row in balance(tmp_path))
 
 
 def test_a_second_loader_is_refused_while_the_first_lives(tmp_path: Path, loader: Loader) -> None:
