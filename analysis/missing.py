@@ -25,18 +25,21 @@ SIGNS = {
     "degraded": "Readers whose first page with a slot came too late and showed today's site",
     "late": "Readers with events that arrived a day late",
     "bots": "Readers marked as robots",
+    "erased": "Readers who had what is held about them erased",
 }
 NONE = {
     "no_beacon": "Every first page with a slot told how long it was visible.",
     "degraded": "No reader's first page with a slot came too late.",
     "late": "No events of the slot arrived a day late.",
     "bots": "No reader in the test was marked as a robot.",
+    "erased": "No reader of the test had what is held about them erased.",
 }
 CAUSES = {
     "no_beacon": "a script that fails in one arm, or lost events",
     "degraded": "an arm that slows the page down",
     "late": "a web process that stood still",
     "bots": "robots that found one arm's links",
+    "erased": "something in one arm that drives readers away; those who stay do not speak for them",
 }
 OBJECTIONS = "Readers who object leave no id, so nobody can know how many object per arm."
 

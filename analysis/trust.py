@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from analysis.assignment_check import as_assigned, assigned_anew
@@ -56,6 +57,7 @@ IN_WORDS = {
     "degraded": "one arm's pages came too late more often",
     "late": "one arm's events came late more often",
     "bots": "robots are not spread evenly over the arms",
+    "erased": "readers of one arm had their data erased more often",
     "assignment": "assigning readers anew finds differences that are not there",
     "look_ahead": "what was taken for readers' past changes with what they did later",
 }
@@ -148,8 +150,10 @@ def evidence(experiment: Experiment, totals: Totals, phases: Sequence[Phase], ob
 
 
 def _counted(totals: Totals, observed: Observed) -> dict[str, PerArm]:
-    """Readers per phase and arm of every split that is watched daily."""
+    """Readers per phase and arm of every split that is watched daily; whoever was erased since was assigned, too."""
     exposed = {phase: dict(arms) for phase, arms in totals.counts.exposed_by_phase.items()}
+    for phase, arms in (observed.signs["erased"].marked if observed.signs else {}).items():
+        exposed[phase] = dict(Counter(exposed.get(phase, {})) + Counter(arms))
     matured: dict[int, dict[str, int]] = {}
     for (arm, phase), moments in sorted(totals.moments.items()):
         matured.setdefault(phase, {})[arm] = moments.n

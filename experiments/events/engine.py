@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from experiments.events.wire import Columns
 
-__all__ = ["ADD_OUTCOME", "ADD_TALLY", "EPOCH", "FOLD_TALLY", "SET_OFFSET", "Rows", "Store"]
+__all__ = ["ADD_OUTCOME", "ADD_TALLY", "EPOCH", "ERASED_READER", "FOLD_TALLY", "SET_OFFSET", "Rows", "Store"]
 
 EPOCH = "SELECT epoch FROM lease WHERE name = ?"
 SET_OFFSET = """INSERT INTO outbox_offset VALUES (?, ?, ?, ?, ?) ON CONFLICT(outbox)
@@ -19,6 +19,10 @@ ADD_TALLY = """INSERT INTO tally VALUES (?, ?, ?, ?, ?) ON CONFLICT(outbox, kind
 received = CASE WHEN excluded.received > tally.received THEN excluded.received ELSE tally.received END"""
 FOLD_TALLY = """INSERT INTO tally SELECT '', kind, arm, received, loaded FROM tally WHERE outbox = ? ON CONFLICT(outbox, kind, arm)
 DO UPDATE SET received = tally.received + excluded.received, loaded = tally.loaded + excluded.loaded"""
+
+# Made when the first reader of a test is erased: stores of before have none.
+ERASED_READER = """CREATE TABLE erased_reader(experiment TEXT NOT NULL, source TEXT NOT NULL, phase BIGINT NOT NULL, arm TEXT NOT NULL,
+n BIGINT NOT NULL, PRIMARY KEY(experiment, source, phase, arm))"""
 
 
 class Rows(Protocol):
@@ -74,6 +78,9 @@ class Store(Protocol):
 
     def facts(self, columns: Sequence[str], where: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         """Return columns (SQLite's SQL) of the events that are not sealed; ``where`` compares columns of the store only."""
+
+    def has(self, table: str) -> bool:
+        """Whether there is this table."""
 
     def copied(self, where: str, values: Any, folder: Path) -> AbstractContextManager[Any]:
         """Yield a SQLite connection whose table ``event`` holds (at least) these events; ``folder`` may be used for it."""

@@ -16,9 +16,11 @@ from typing import Any
 
 from experiments.errors import BusyError, DataError
 from experiments.events.engine import ADD_OUTCOME, Store
+from experiments.events.erased_readers import refuse
 from experiments.events.loader import Loader
 from experiments.events.outbox import request_rotation
 from experiments.events.outbox_file import outbox_files
+from experiments.events.salvage import named_in
 from experiments.events.sealed import Partition, damaged, locked, partitions, sealed_folder, sweep
 from experiments.events.store import OutcomeKey
 
@@ -26,6 +28,7 @@ __all__ = ["Erased", "erase_reader", "erase_readers"]
 
 OUTBOX_WAIT_S = 5.0
 PAUSE_S = 0.05
+LETTERS = "SELECT outbox, seq, kind, arm, payload FROM dead_letter WHERE instr(payload, ?) > 0"
 AT_ONCE = 500  # readers in one statement
 
 
@@ -85,7 +88,8 @@ def erase_readers(home: Path, readers: Collection[str], *, until_us: int, loader
         with own.transaction() as store:
             if not store.leads():
                 raise BusyError("another machine that shares this store holds the sealed days of this reader.", "Erase the reader there.")
-        own.refuse(readers)
+        own.drain()
+        refuse(home, own, readers)
         left = _empty_outboxes(home, own)
         rows, dead = _delete(own, readers)
         rows += _remove_sealed(home, own, readers)
@@ -107,9 +111,8 @@ def _empty_outboxes(home: Path, loader: Loader) -> int:
 
 
 def _delete(loader: Loader, readers: list[str]) -> tuple[int, int]:
-    about = "instr(payload, ?) > 0"
     rows: list[tuple[str, str, int]] = []
-    dead: list[tuple[str, str, int]] = []
+    dead = Counter[OutcomeKey]()
     with loader.transaction() as store:
         for start in range(0, len(readers), AT_ONCE):
             some = readers[start : start + AT_ONCE]
@@ -118,10 +121,13 @@ def _delete(loader: Loader, readers: list[str]) -> tuple[int, int]:
             store.execute(f"DELETE FROM event WHERE {theirs}", some)
         for reader in readers:
             written = (json.dumps(reader)[1:-1].encode(),)  # as it stands in an entry
-            dead += store.execute(f"SELECT kind, arm, count(*) FROM dead_letter WHERE {about} GROUP BY kind, arm", written).fetchall()
-            store.execute(f"DELETE FROM dead_letter WHERE {about}", written)
-        store.executemany(ADD_OUTCOME, [(kind, arm, "erased", n) for kind, arm, n in (*rows, *dead)])
-    return sum(row[2] for row in rows), sum(row[2] for row in dead)
+            for outbox, seq, kind, arm, payload in store.execute(LETTERS, written).fetchall():
+                if reader not in named_in(payload):
+                    continue  # an id as short as "1" stands in letters of others, too
+                store.execute("DELETE FROM dead_letter WHERE outbox = ? AND seq = ?", (outbox, seq))
+                dead[kind, arm] += 1
+        store.executemany(ADD_OUTCOME, [(kind, arm, "erased", n) for kind, arm, n in (*rows, *((*key, n) for key, n in dead.items()))])
+    return sum(row[2] for row in rows), dead.total()
 
 
 def _remove_sealed(home: Path, loader: Loader, readers: list[str]) -> int:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ibis import _
 
+from experiments.events.erased_readers import per_arm
 from experiments.events.lake import MomentRow, ReaderRows, moments, reads
 from experiments.events.lake_rules import HAS_PRE, needed, pre
 from experiments.events.lake_shown import exposures_left_out
@@ -52,7 +53,7 @@ class Seen:
     shown : (reader, arm, phase), each once, of every exposure that enters the analysis.
     signs : ``no_beacon`` (the page of the first exposure never told its visible time; only readers exposed 24 hours ago
         or more), ``degraded`` (that page went out as in the status quo), ``late`` and ``bots`` (an exposure was left out
-        for this reason).
+        for this reason), ``erased`` (what was held of them is gone since; they are counted among the readers looked at).
     """
 
     shown: tuple[Sequence[str], Sequence[str], Sequence[int]]
@@ -67,12 +68,19 @@ def seen(home: Path, experiment: Experiment, *, until_us: int, source: str) -> S
         shown = evaluate(tail, exposures.select("reader", "arm", "phase").distinct(), {"exposure": EXPOSED})
         first = evaluate(tail, _first_pages(exposures.filter(_.arm.isin(arms)), until_us=until_us), {"exposure": EXPOSED, "dwell": TOLD})
         left_out = [row for row in exposures_left_out(tail) if row[1] in arms]
+        gone = per_arm(tail.store, experiment.name, source) if tail.store else {}
+    erased = Counter({cell: n for cell, n in _cells(gone).items() if cell[1] in arms})
     who = set(first["reader"].to_pylist()) if left_out else set()
+    exposed = _per_arm(first, "one")
     signs = {
         "no_beacon": Sign(_per_arm(first, "settled"), _per_arm(first, "silent")),
-        "degraded": Sign(_per_arm(first, "one"), _per_arm(first, "degraded")),
-        "late": _left_out([row for row in left_out if row[4] and not row[3]], _per_arm(first, "one"), who),
-        "bots": _left_out([row for row in left_out if row[3]], _per_arm(first, "one"), who),
+        "degraded": Sign(exposed, _per_arm(first, "degraded")),
+        "late": _left_out([row for row in left_out if row[4] and not row[3]], exposed, who),
+        "bots": _left_out([row for row in left_out if row[3]], exposed, who),
+        "erased": Sign(
+            _nested((*cell, n) for cell, n in (Counter(_cells(exposed)) + erased).items()),
+            _nested((*cell, n) for cell, n in erased.items()),
+        ),
     }
     return Seen((shown["reader"].to_pylist(), shown["arm"].to_pylist(), shown["phase"].to_pylist()), signs)
 
@@ -102,6 +110,10 @@ def _nested(rows: Iterable[tuple[int, str, int]]) -> dict[int, dict[str, int]]:
     return out
 
 
+def _cells(nested: PerArm) -> dict[tuple[int, str], int]:
+    return {(phase, arm): n for phase, arms in nested.items() for arm, n in arms.items()}
+
+
 def _left_out(rows: Sequence[tuple[str, str, int, int, int]], exposed: PerArm, who: set[str]) -> Sign:
     """Readers with an exposure that was left out, under the earliest phase and first arm it names."""
     each: dict[str, tuple[int, str]] = {}
@@ -109,7 +121,7 @@ def _left_out(rows: Sequence[tuple[str, str, int, int, int]], exposed: PerArm, w
         each[reader] = min(each.get(reader, (phase, arm)), (phase, arm))
     marked = Counter(each.values())
     more = Counter(cell for reader, cell in each.items() if reader not in who)
-    readers = Counter({(phase, arm): n for phase, arms in exposed.items() for arm, n in arms.items()}) + more
+    readers = Counter(_cells(exposed)) + more
     return Sign(_nested((*cell, n) for cell, n in readers.items()), _nested((*cell, n) for cell, n in marked.items()))
 
 

@@ -150,13 +150,6 @@ class Loader:
             total += part
         return total + part
 
-    def refuse(self, readers: Iterable[str]) -> None:
-        """Remember that these readers' events are erased on arrival, for ever."""
-        key = erase_key(self._home)
-        with self.transaction() as store:
-            rows = [(reader_key(key, reader), self.clock()) for reader in readers]
-            store.executemany("INSERT INTO erased VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
-
     @contextmanager
     def transaction(self) -> Iterator[Store]:
         """A fenced write transaction on the store: whoever lost the lease, or was closed, cannot write."""

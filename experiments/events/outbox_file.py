@@ -22,7 +22,7 @@ from zlib import crc32
 
 __all__ = [
     *("OutboxFile", "Part", "Reading", "Synchronous", "acknowledged", "copy_outbox", "fsync_folder", "is_damage", "outbox_files"),
-    *("owner_alive", "pending_counts", "read_part", "remove", "sweep", "wal_tail"),
+    *("owner_alive", "read_part", "remove", "sweep", "wal_tail"),
 ]
 
 Synchronous = Literal["FULL", "NORMAL", "OFF"]
@@ -245,17 +245,6 @@ def read_part(path: Path, *, after: int, most: int) -> Part:
     if not all(isinstance(n, int) for n in (*tally.values(), sealed or 0)):
         raise sqlite3.DatabaseError("a count is no whole number")
     return Part(rows, tally, sealed)
-
-
-def pending_counts(path: Path, *, after: int) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
-    """Return (received by the writer's tally, entries after ``after``), both per kind and arm, of one snapshot."""
-    head = "substr(CAST(body AS TEXT), 1, instr(CAST(body AS TEXT), char(10)) - 1)"
-    safe = f'CASE WHEN json_valid({head}) THEN {head} ELSE \'["?",""]\' END'
-    query = f"SELECT json_extract({safe}, '$[0]'), json_extract({safe}, '$[1]'), count(*) FROM entry WHERE seq > ? GROUP BY 1, 2"
-    with Reading(path) as connection:
-        tally = {(kind, arm): n for kind, arm, n in connection.execute("SELECT CAST(kind AS TEXT), CAST(arm AS TEXT), CAST(n AS INTEGER) FROM tally")}
-        pending = {(kind, arm): n for kind, arm, n in connection.execute(query, (after,))}
-    return tally, pending
 
 
 def is_damage(error: sqlite3.Error) -> bool:

@@ -10,13 +10,14 @@ from typing import Any
 import psycopg
 
 from experiments.errors import DataError
+from experiments.events.engine import ERASED_READER, Store
 from experiments.events.postgres_store import open_postgres
 from experiments.events.reading import WHOLE_STORE_S
 from experiments.events.sqlite_store import SCHEMA, read_sqlite
 
 __all__ = ["fill", "save"]
 
-TYPES = {"INTEGER": "int8", "TEXT": "text", "BLOB": "bytea"}
+TYPES = {"INTEGER": "int8", "BIGINT": "int8", "TEXT": "text", "BLOB": "bytea"}
 TABLES = ("event", "dead_letter", "outbox_offset", "tally", "outcome", "lease", "erased", "sealed", "sealed_count")
 NAMED = {"dead_letter": "outbox", "outbox_offset": "outbox", "tally": "outbox", "lease": "name"}  # with the machine before the name
 # Outboxes of other machines are not in a backup of this home. What was loaded of them is; the rest is theirs to load.
@@ -45,7 +46,7 @@ def save(path: Path, target: Path) -> None:
     ):
         copy.executescript(f"PRAGMA synchronous=OFF; {SCHEMA} BEGIN;")
         store.snapshot()
-        for table in TABLES:
+        for table in (*TABLES, *_made(store, copy)):
             names = [row[1] for row in copy.execute(f"PRAGMA table_info({table})")]
             insert = f"INSERT INTO {table}({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
             for some in store.stream(names, table, "true", ()):
@@ -58,6 +59,14 @@ def save(path: Path, target: Path) -> None:
         copy.execute("COMMIT")
 
 
+def _made(store: Store, target: sqlite3.Connection | psycopg.Connection[tuple[Any, ...]]) -> list[str]:
+    """Make the table that not every store has; returns its name if this one has it."""
+    if not store.has("erased_reader"):
+        return []
+    target.execute(ERASED_READER)
+    return ["erased_reader"]
+
+
 def fill(connection: psycopg.Connection[tuple[Any, ...]], file: Path, *, prefix: str) -> None:
     """Copy a SQLite store into the empty tables of a database, inside a transaction.
 
@@ -68,7 +77,7 @@ def fill(connection: psycopg.Connection[tuple[Any, ...]], file: Path, *, prefix:
     """
     with closing(read_sqlite(file, longest_s=WHOLE_STORE_S)) as store:
         store.snapshot()
-        for table in TABLES:
+        for table in (*TABLES, *_made(store, connection)):
             known = {row[1]: TYPES[row[2]] for row in store.execute(f"PRAGMA table_info({table})")}
             chosen = ", ".join(
                 f"CASE {name} WHEN '' THEN '' ELSE '{prefix}' || {name} END" if name == NAMED.get(table) else name for name in known

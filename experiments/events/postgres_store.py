@@ -126,6 +126,9 @@ class PostgresStore:
     def last_seq(self) -> int:
         return int(self.execute("SELECT seq FROM last_event").fetchone()[0])
 
+    def has(self, table: str) -> bool:
+        return bool(self.execute("SELECT to_regclass(?) IS NOT NULL", (table,)).fetchone()[0])
+
     def facts(self, columns: Sequence[str], where: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         used = [name for name in EVENT if any(re.search(rf"\b{name}\b", column) for column in columns)]
         found: list[tuple[Any, ...]] = []

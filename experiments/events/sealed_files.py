@@ -20,7 +20,7 @@ from experiments.events.tail import FACTS
 from experiments.events.wire import COLUMNS
 from experiments.files import sync_folder
 
-__all__ = ["ENVELOPE", "events_of", "facts_of", "publish", "schema", "views_after", "without", "write"]
+__all__ = ["ENVELOPE", "events_of", "exposures_of", "facts_of", "publish", "schema", "views_after", "without", "write"]
 
 ROWS_A_GROUP = 131_072
 ENVELOPE = ("seq", "shard", *COLUMNS)
@@ -107,6 +107,20 @@ def events_of(partition: Partition, reader: str) -> list[dict[str, Any]]:
     """Return every event of a reader in a partition, as rows of the store with their sequence number."""
     wanted = [("shard", "=", shard_of(reader)), ("reader", "=", reader)]
     return pq.read_table(partition.path, columns=["seq", *COLUMNS], filters=wanted).to_pylist()  # type: ignore[no-any-return]
+
+
+def exposures_of(partition: Partition, readers: Sequence[str]) -> Iterator[tuple[str, str, str, int, str, str, str]]:
+    """Yield (reader, experiment, source, issued_at, page_view, arm, body) of the counted exposures of some readers in a partition."""
+    of = [
+        ("kind", "=", "exposure"),
+        ("bot", "=", 0),
+        ("late", "=", 0),
+        ("shard", "in", sorted(set(map(shard_of, readers)))),
+        ("reader", "in", readers),
+    ]
+    columns = ["reader", "experiment", "issued_at", "page_view", "arm", "body"]
+    for row in pq.read_table(partition.path, columns=columns, filters=of).to_pylist():
+        yield row["reader"], row["experiment"], partition.source, row["issued_at"], row["page_view"], row["arm"], row["body"]
 
 
 def without(partition: Partition, readers: Sequence[str], *, home: Path) -> tuple[dict[str, Any], Counter[tuple[str, str]]] | None:

@@ -103,6 +103,9 @@ class SqliteStore(sqlite3.Connection):
     def facts(self, columns: Sequence[str], where: str, values: Sequence[Any]) -> list[tuple[Any, ...]]:
         return self.execute(f"SELECT {', '.join(columns)} FROM fresh WHERE {where}", values).fetchall()
 
+    def has(self, table: str) -> bool:
+        return bool(self.execute("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = ?", (table,)).fetchone()[0])
+
     @contextmanager
     def copied(self, where: str, values: Any, folder: Path) -> Iterator[sqlite3.Connection]:  # noqa: ARG002 - nothing has to be copied
         yield self

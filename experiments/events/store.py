@@ -16,7 +16,7 @@ from pathlib import Path
 
 from experiments.errors import ConfigError, DataError
 from experiments.events.engine import Store
-from experiments.events.outbox_file import fsync_folder, is_damage, outbox_files, pending_counts
+from experiments.events.outbox_file import Reading, fsync_folder, is_damage, outbox_files
 from experiments.events.reading import LONGEST_S, WHOLE_STORE_S
 from experiments.events.sqlite_store import open_sqlite, read_sqlite, upgrade_sqlite
 from experiments.settings import ELSEWHERE, database_named
@@ -193,6 +193,20 @@ def balance(home: Path) -> list[BalanceRow]:
     raise DataError("the balance could not be read: outbox files kept changing or cannot be opened.", "Try again.")
 
 
+def _pending_counts(path: Path, *, after: int) -> tuple[dict[tuple[str, str], int], dict[tuple[str, str], int]]:
+    """Return (received by the writer's tally, entries after ``after``), both per kind and arm, of one snapshot."""
+    head = "substr(CAST(body AS TEXT), 1, instr(CAST(body AS TEXT), char(10)) - 1)"
+    safe = f'CASE WHEN json_valid({head}) THEN {head} ELSE \'["?",""]\' END'
+    query = f"SELECT json_extract({safe}, '$[0]'), json_extract({safe}, '$[1]'), count(*) FROM entry WHERE seq > ? GROUP BY 1, 2"
+    with Reading(path) as connection:
+        tally = {
+            (kind, arm): n
+            for kind, arm, n in connection.execute("SELECT CAST(kind AS TEXT), CAST(arm AS TEXT), CAST(n AS INTEGER) FROM tally")
+        }
+        pending = {(kind, arm): n for kind, arm, n in connection.execute(query, (after,))}
+    return tally, pending
+
+
 class _Counts:
     def __init__(self) -> None:
         self.rows: defaultdict[OutcomeKey, defaultdict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -235,7 +249,7 @@ def _add_file(counts: _Counts, path: Path) -> bool:
     """Replace what the loader last saw of a live file by what the file says now."""
     outbox = counts.prefix + path.stem
     try:
-        tally, pending = pending_counts(path, after=counts.offsets.get(outbox, 0))
+        tally, pending = _pending_counts(path, after=counts.offsets.get(outbox, 0))
     except FileNotFoundError:
         return False
     except sqlite3.Error as error:

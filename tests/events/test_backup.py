@@ -14,6 +14,7 @@ from experiments.errors import ConfigError, DataError, NotFoundError
 from experiments.events import backup
 from experiments.events.backup import back_up
 from experiments.events.erase import erase_reader
+from experiments.events.erased_readers import refuse
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
 from experiments.events.restoring import drill, newest, restore
@@ -98,7 +99,7 @@ def test_a_later_backup_knows_who_was_erased_since(kept: Path, tmp_path: Path) -
 
 def test_a_reader_whose_erasure_waited_for_the_copy_to_be_taken_does_not_come_back(kept: Path, tmp_path: Path) -> None:
     with Loader(kept, clock=lambda: START) as loader:
-        loader.refuse([READER])  # what comes first; sealed files are written anew after the copy
+        refuse(kept, loader, [READER])  # what comes first; sealed files are written anew after the copy
     made = back_up(kept, tmp_path / "copies", at_us=START)
     assert restore(made.path, tmp_path / "new", at_us=START).erased == 6
     assert hits(tmp_path / "new", READER) == []

@@ -7,8 +7,11 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
+from experiments.events.erase import erase_readers
 from experiments.events.lake import reader_rows
 from experiments.events.lake_checks import activity, halves, hidden, looked_ahead, seen
+from experiments.events.loader import Loader
+from experiments.events.sealing import seal
 from experiments.experiment import Arm, Experiment
 from experiments.metric import metric
 from tests.events.story import DAY, START, Story, send
@@ -49,6 +52,19 @@ def test_signs_are_counted_per_arm(home):
     assert found.signs["late"].marked == {0: {"status_quo": 1}}
     assert found.signs["late"].readers == {0: {"front": 2, "status_quo": 1}}
     assert (found.signs["bots"].marked, found.signs["bots"].readers) == ({0: {"front": 1}}, {0: {"front": 3, "status_quo": 1}})
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_who_is_erased_is_still_counted_in_the_arm_of_the_first_exposure_once(home, sealed):
+    if sealed:
+        with Loader(home, clock=lambda: UNTIL) as loader:
+            seal(home, until_us=UNTIL, loader=loader)
+    for gone in (["r1", "robot", "forced", "r9"], ["r2"], ["r1", "r2"]):
+        erase_readers(home, gone, until_us=UNTIL)
+    found = seen(home, PLAN, until_us=UNTIL, source="live").signs["erased"]
+    assert found.marked == {0: {"front": 1, "status_quo": 1}}
+    assert found.readers == {0: {"front": 2, "status_quo": 1}}
+    assert seen(home, PLAN, until_us=UNTIL, source="simulated").signs["erased"].marked == {}
 
 
 def test_a_page_younger_than_a_day_may_still_tell(home):

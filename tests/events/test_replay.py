@@ -16,6 +16,7 @@ from experiments.errors import BusyError
 from experiments.events import replay as replaying
 from experiments.events import wire
 from experiments.events.asking import answer_requests, replay_anywhere
+from experiments.events.erased_readers import refuse
 from experiments.events.event import KINDS, Event
 from experiments.events.loader import Loader
 from experiments.events.replay import Replayed, dead_letters, replay
@@ -106,7 +107,7 @@ def test_an_event_that_came_again_meanwhile_is_a_duplicate_and_another_payload_a
 def test_erased_readers_stay_erased(tmp_path: Path) -> None:
     refused_once(tmp_path, [view(1, READER), view(2, "other-1"), view(3, READER)])
     with Loader(tmp_path, clock=lambda: START) as loader:
-        loader.refuse([READER])  # killed here: the letters were not deleted yet
+        refuse(tmp_path, loader, [READER])  # killed here: the letters were not deleted yet
     assert again(tmp_path) == Replayed(tried=3, stored=1, erased=2)
     assert hits(tmp_path, READER) == []
     (row,) = balance(tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from experiments.events.asking import replay_anywhere, salvage_anywhere
+from experiments.events.erased_readers import refuse
 from experiments.events.event import Event
 from experiments.events.loader import Loader
 from experiments.events.outbox_file import OutboxFile, outbox_files
@@ -176,7 +177,7 @@ def test_what_is_of_an_erased_reader_leaves_no_payload(tmp_path: Path, before: b
     reader = "0af7" * 8
     body = before + encode(view(2, reader)) + behind
     with Loader(tmp_path, clock=lambda: START) as loader:
-        loader.refuse([reader])
+        refuse(tmp_path, loader, [reader])
     damaged(tmp_path, lambda file: file._connection.execute("UPDATE entry SET body = ? WHERE seq = 3", (body,)))
     found = salvaged(tmp_path)
     assert (found.stored, found.unsure, found.lost) == (3, 0, 1)

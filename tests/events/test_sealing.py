@@ -31,8 +31,8 @@ from experiments.events.lake_tables import _cursor, arrow, evaluate, query
 from experiments.events.loader import MOST, Loaded, Loader
 from experiments.events.outbox import Outbox
 from experiments.events.retention import expire
-from experiments.events.sealed import Partition, partitions, sealed_folder
 from experiments.events.salvage import salvage
+from experiments.events.sealed import Partition, partitions, sealed_folder
 from experiments.events.sealing import seal
 from experiments.events.store import balance, read_store, store_path
 from experiments.events.tail import FACTS, open_tail

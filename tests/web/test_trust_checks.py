@@ -15,7 +15,7 @@ from flask.testing import FlaskClient
 
 from experiments.clock import moment
 from experiments.events import lake
-from experiments.events.erase import erase_reader
+from experiments.events.erase import erase_reader, erase_readers
 from experiments.events.loader import Loader
 from experiments.events.sealing import seal
 from experiments.experiment import Arm, Experiment
@@ -78,7 +78,19 @@ def check(found: dict[str, Any], name: str) -> dict[str, Any]:
     return line
 
 
-NEW = ("as_assigned", "no_beacon", "degraded", "late", "bots", "assignment", "look_ahead", "novelty", "interference", "carry_over")
+NEW = (
+    "as_assigned",
+    "no_beacon",
+    "degraded",
+    "late",
+    "bots",
+    "erased",
+    "assignment",
+    "look_ahead",
+    "novelty",
+    "interference",
+    "carry_over",
+)
 SIGNS = ("no_beacon", "degraded", "late", "bots")
 
 
@@ -156,6 +168,18 @@ def test_readers_who_saw_another_arm_than_the_plan_gives_them_block_at_any_time(
     found = report(world(tmp_path, crossed), day=6.0)
     line = check(found, "as_assigned")
     assert (line["state"], line["figure"], found["verdict"]["key"]) == ("block", 3.0, "do_not_use")
+
+
+def test_readers_of_one_arm_who_have_themselves_erased_block_and_count_in_the_split(tmp_path: Path) -> None:
+    home = world(tmp_path, each=300)
+    assert report(home)["verdict"]["key"] != "do_not_use"
+    erase_readers(home, [reader for _, reader in zip(range(40), readers_of(PLAN, "front"), strict=False)], until_us=START + 14 * DAY)
+    found = report(home)
+    line = check(found, "erased")
+    assert (line["state"], found["verdict"]["key"]) == ("block", "do_not_use")
+    assert ": 13% with front, 0.0% with status quo." in line["says"]
+    assert "drives readers away" in line["says"]
+    assert (check(found, "split")["state"], check(found, "split")["figure"]) == ("ok", 0.0)
 
 
 def test_evidence_once_seen_is_kept_although_the_split_recovers(tmp_path: Path) -> None:
