@@ -40,6 +40,7 @@ def create_app(settings: Settings, *, give_up: Callable[[], None] | None = None)
     """
     app = Flask("web", static_folder="static", static_url_path="/static")
     app.config.update(MAX_CONTENT_LENGTH=64 * 1024, MAX_FORM_PARTS=100, TRUSTED_HOSTS=list(settings.trusted_hosts), JSON_SORT_KEYS=False)
+    app.config["RETENTION_DAYS"] = settings.retention_days
     app.extensions["presslab"] = site = NewsSite(settings, give_up=give_up)
     _limit(app, settings, site)
     protect(app, console_port=settings.console_at if settings.console_at != settings.port else None, tls=settings.secure_cookies)

@@ -21,7 +21,7 @@ from experiments.events.loader import Loader
 from experiments.events.outbox import request_rotation
 from experiments.events.outbox_file import outbox_files
 from experiments.events.salvage import named_in
-from experiments.events.sealed import Partition, damaged, locked, partitions, sealed_folder, sweep
+from experiments.events.sealed import Partition, damaged, faults, locked, partitions, sealed_folder, sweep
 from experiments.events.store import OutcomeKey
 
 __all__ = ["Erased", "erase_reader", "erase_readers"]
@@ -50,7 +50,13 @@ class Erased:
     wiped: bool
 
     def sure(self) -> Erased:
-        """Return this, or raise BusyError when old pages may still hold the readers."""
+        """Return this, or raise BusyError when old pages, or outbox files, may still hold the readers."""
+        if self.outboxes_left:
+            files = f"{self.outboxes_left} outbox file{'' if self.outboxes_left == 1 else 's'}"
+            raise BusyError(
+                f"{files} may still hold what was erased everywhere else: a web process writes there, or could not write and waits for its end.",
+                "Restart `presslab serve`, then erase again; what readers asked for themselves, the worker repeats.",
+            )
         if not self.wiped:
             raise BusyError(
                 "somebody who reads the events keeps old pages from being overwritten.",
@@ -79,7 +85,8 @@ def erase_readers(home: Path, readers: Collection[str], *, until_us: int, loader
     BusyError
         No ``loader`` was given and another process runs one; or another machine seals the days of a shared store.
     DataError
-        Nobody is named, or somebody by an empty name.
+        Nobody is named, or somebody by an empty name; or sealed files are missing or damaged, and may hold the readers:
+        everywhere else they are erased.
     """
     readers = sorted(set(readers))
     if not readers or not readers[0]:
@@ -92,9 +99,11 @@ def erase_readers(home: Path, readers: Collection[str], *, until_us: int, loader
         refuse(home, own, readers)
         left = _empty_outboxes(home, own)
         rows, dead = _delete(own, readers)
-        rows += _remove_sealed(home, own, readers)
+        sealed, unread = _remove_sealed(home, own, readers)
         wiped = own.wipe()
-    return Erased(rows, dead, _remove_imported(home, readers), left, wiped)
+    imported = _remove_imported(home, readers)
+    damaged(unread)
+    return Erased(rows + sealed, dead, imported, left, wiped)
 
 
 def _empty_outboxes(home: Path, loader: Loader) -> int:
@@ -130,18 +139,21 @@ def _delete(loader: Loader, readers: list[str]) -> tuple[int, int]:
     return sum(row[2] for row in rows), dead.total()
 
 
-def _remove_sealed(home: Path, loader: Loader, readers: list[str]) -> int:
-    """Write the sealed files that hold any of the readers again without them; whatever a kill left behind goes too."""
+def _remove_sealed(home: Path, loader: Loader, readers: list[str]) -> tuple[int, list[Partition]]:
+    """Write the sealed files that hold any of the readers again without them; whatever a kill left behind goes too.
+
+    Returns how many events went, and the files that are missing or damaged: who is in them, nobody knows.
+    """
     if not sealed_folder(home).exists():
-        return 0
+        return 0, []
     from experiments.events.sealed_files import without  # Arrow is loaded only where sealed files exist
 
     removed = 0
     with locked(home):
         with loader.transaction() as store:
             found = partitions(store, home)
-        damaged(found)
-        for one in found:
+        unread = [one for one in found if faults([one])]
+        for one in (one for one in found if one not in unread):
             left = without(one, readers, home=home)
             if left is not None:
                 manifest, gone = left
@@ -150,7 +162,7 @@ def _remove_sealed(home: Path, loader: Loader, readers: list[str]) -> int:
                 removed += gone.total()
         with loader.transaction() as store:
             sweep(store, home)
-    return removed
+    return removed, unread
 
 
 def _replace(store: Store, one: Partition, manifest: Mapping[str, Any], gone: Counter[OutcomeKey]) -> None:

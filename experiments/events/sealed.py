@@ -29,7 +29,7 @@ OF_THE_DAY = f"kind IN ({', '.join(repr(kind) for kind in KINDS)}) AND issued_at
 ISSUED, SOURCE, LATE = map(COLUMNS.index, ("issued_at", "source", "late"))
 SPILLED = "spill-"  # begins the name of a folder of a process, whose number follows
 SHARDS = 64  # parts into which readers are divided inside a file; a reader is always in the same one
-MEND = "Restore it from the last backup."
+MEND = "Copy each, and its .json, from lake/events of the last backup to where it was."
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,4 +168,4 @@ def _changed(one: Partition) -> str:
 
 def _complain(faults: Sequence[str]) -> None:
     if faults:
-        raise DataError(f"{len(faults)} sealed day(s) of events cannot be read, so nothing is counted.", MEND, faults)
+        raise DataError(f"{len(faults)} sealed day(s) of events cannot be read.", MEND, faults)

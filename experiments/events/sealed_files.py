@@ -6,6 +6,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
@@ -110,17 +111,13 @@ def events_of(partition: Partition, reader: str) -> list[dict[str, Any]]:
 
 
 def exposures_of(partition: Partition, readers: Sequence[str]) -> Iterator[tuple[str, str, str, int, str, str, str]]:
-    """Yield (reader, experiment, source, issued_at, page_view, arm, body) of the counted exposures of some readers in a partition."""
-    of = [
-        ("kind", "=", "exposure"),
-        ("bot", "=", 0),
-        ("late", "=", 0),
-        ("shard", "in", sorted(set(map(shard_of, readers)))),
-        ("reader", "in", readers),
-    ]
+    """Yield (reader, experiment, source, issued_at, page_view, arm, body) of some readers' counted exposures in a partition; of a damaged one none."""
+    theirs = [("shard", "in", sorted(set(map(shard_of, readers)))), ("reader", "in", readers)]
+    wanted = [("kind", "=", "exposure"), ("bot", "=", 0), ("late", "=", 0), *theirs]
     columns = ["reader", "experiment", "issued_at", "page_view", "arm", "body"]
-    for row in pq.read_table(partition.path, columns=columns, filters=of).to_pylist():
-        yield row["reader"], row["experiment"], partition.source, row["issued_at"], row["page_view"], row["arm"], row["body"]
+    with suppress(OSError, pa.ArrowException):
+        for row in pq.read_table(partition.path, columns=columns, filters=wanted).to_pylist():
+            yield row["reader"], row["experiment"], partition.source, row["issued_at"], row["page_view"], row["arm"], row["body"]
 
 
 def without(partition: Partition, readers: Sequence[str], *, home: Path) -> tuple[dict[str, Any], Counter[tuple[str, str]]] | None:
@@ -136,11 +133,21 @@ def without(partition: Partition, readers: Sequence[str], *, home: Path) -> tupl
         kept = (batch.filter(pc.invert(pc.is_in(batch["reader"], theirs))) for batch in file.iter_batches(batch_size=ROWS_A_GROUP))
         write(hidden, (batch for batch in kept if len(batch)), layout)
     gone = Counter((row["kind"], row["arm"]) for row in mine)
-    facts = json.loads(partition.path.with_suffix(".json").read_text("utf-8"))
+    facts = _manifest(partition)
     rows = Counter({(kind, arm): n for kind, arm, n in facts["rows"]})
     rows.subtract(gone)
     facts["rows"] = [(kind, arm, n) for (kind, arm), n in sorted(rows.items()) if n]
     return publish(hidden, partition.path.stem.rpartition("-")[0], facts), gone
+
+
+def _manifest(partition: Partition) -> dict[str, Any]:
+    """What stands beside a file; made anew where that is lost: the catalogue and the file itself say it, too."""
+    try:
+        return json.loads(partition.path.with_suffix(".json").read_text("utf-8"))  # type: ignore[no-any-return]
+    except (OSError, ValueError):
+        rows = Counter((row["kind"], row["arm"]) for row in pq.read_table(partition.path, columns=["kind", "arm"]).to_pylist())
+        known = {"day": partition.day, "source": partition.source, "through_seq": partition.through_seq}
+        return {**known, "rows": [(*cell, n) for cell, n in rows.items()]}
 
 
 def views_after(found: Iterable[Partition], seq: int) -> Iterator[tuple[int, str, int, str, str, str]]:

@@ -81,7 +81,11 @@ def adopt(home: Path, loader: Loader) -> list[str]:
     """Put written files into the catalogue; one that no longer matches the store is removed. Returns the days."""
     days = []
     for path in sorted(sealed_folder(home).glob("*.json")):
-        manifest = json.loads(path.read_text("utf-8"))
+        try:
+            manifest = json.loads(path.read_text("utf-8"))
+        except ValueError:  # damaged; what the catalogue names needs none, all else is in the store
+            path.unlink()
+            continue
         one = Partition(manifest["day"], manifest["source"], path.with_suffix(".parquet"), manifest["bytes"], manifest["sha256"], 0, 0)
         with loader.transaction() as store:
             known = store.execute("SELECT file FROM sealed WHERE day = ? AND source = ?", (one.day, one.source)).fetchone()

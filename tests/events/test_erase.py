@@ -10,12 +10,14 @@ import pytest
 from msgspec.structs import replace
 
 from experiments.errors import BusyError, DataError
-from experiments.events import lake
+from experiments.events import erase, lake
 from experiments.events.erase import erase_reader, erase_readers
 from experiments.events.export import export_reader
 from experiments.events.loader import Loader
 from experiments.events.outbox import Outbox
+from experiments.events.outbox_file import OutboxFile
 from experiments.events.store import balance, read_store, store_path
+from experiments.events.wire import encode
 from tests.events.story import SMALL, START, send, view
 
 pytestmark = pytest.mark.usefixtures("either_engine")
@@ -166,6 +168,48 @@ def test_a_reader_who_never_came_is_erased_without_a_trace_but_the_keyed_hash(tm
     assert (erased.rows, erased.imported) == (0, 0)
     assert hits(tmp_path, READER) == []
     assert os.stat(tmp_path / "erase.key").st_size == 32
+
+
+def test_what_a_process_cannot_let_go_of_is_said_and_not_taken_for_erased(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erase, "OUTBOX_WAIT_S", 0.1)
+    (tmp_path / "outbox").mkdir()
+    file = OutboxFile(tmp_path / "outbox", "one")  # its owner met an error of the disk, and holds it until it ends
+    file.write([encode(view(1, READER))], {("view", ""): 1})
+    erased = erase_reader(tmp_path, READER, until_us=START)
+    assert erased.outboxes_left == 1
+    with pytest.raises(BusyError, match="1 outbox file may still hold what was erased everywhere else"):
+        erased.sure()
+    file.seal()
+    assert erase_reader(tmp_path, READER, until_us=START).sure().outboxes_left == 0
+    assert hits(tmp_path, READER) == []
+
+
+def test_a_short_id_touches_no_dead_letter_of_anybody_else(tmp_path: Path) -> None:
+    send(tmp_path, [replace(view(n, reader), body={"dead": "1"}) for n, reader in enumerate(("1", "11", "r1"))])
+    assert erase_reader(tmp_path, "1", until_us=START).dead_letters == 1
+    assert [(row.dead, row.erased, row.exact) for row in balance(tmp_path)] == [(2, 1, True)]
+
+
+def test_an_export_names_what_waits_what_was_refused_and_what_was_imported(tmp_path: Path) -> None:
+    send(tmp_path, [view(1, READER), replace(view(2, READER), body={"dead": "expired"})])
+    lake.add_import(
+        tmp_path, pa.table({"reader": [READER, "u2"], "article": ["x", "y"], "at": [START, START]}), name="log", sha256="d" * 64
+    )
+    outbox = Outbox(tmp_path / "outbox", clock=lambda: START, limits=SMALL)
+    outbox.append([view(3, READER), view(4, "other-1")])
+    found = {event["state"]: event for event in export_reader(tmp_path, READER)}
+    assert {state: event["issued_at"] - START for state, event in found.items()} == {
+        "imported": 0,
+        "stored": 1_000,
+        "refused": 0,
+        "pending": 3_000,
+    }
+    assert found["imported"]["body"]["article"] == "x"
+    assert READER in found["refused"]["body"]["written"]
+    outbox.close()
+    with Loader(tmp_path, clock=lambda: START) as loader:
+        loader.drain()
+    assert [event["state"] for event in export_reader(tmp_path, READER)].count("stored") == 2
 
 
 def test_an_export_holds_every_event_of_the_reader_in_order_and_nobody_elses(tmp_path: Path) -> None:

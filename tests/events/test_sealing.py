@@ -525,6 +525,41 @@ def test_an_erased_reader_is_in_no_file_and_everybody_else_is_as_before(
     assert "events in all" in sealed_until(tmp_path, 3)
 
 
+@pytest.mark.parametrize("how", ["gone", "cut", "overwritten"])
+def test_a_reader_goes_from_all_sealed_files_that_can_be_read_and_the_others_are_named(tmp_path: Path, how: str) -> None:
+    story = Story()
+    for day in (0, 1):
+        story.page("anna-9f3c7a51d2e84b60", 1440 * day)
+        story.page("b", 1440 * day)
+    send(tmp_path, story.events)
+    sealed_until(tmp_path, 2)
+    lost, whole = (one.path for one in files(tmp_path))
+    damage(lost, how)
+    with pytest.raises(DataError, match=r"1 sealed day\(s\) of events cannot be read") as told:
+        erase_reader(tmp_path, "anna-9f3c7a51d2e84b60", until_us=START)
+    assert lost.name in str(told.value.faults)
+    assert "Copy each, and its .json, from lake/events of the last backup" in told.value.hint
+    assert pq.read_table(files(tmp_path)[1].path)["reader"].to_pylist() == ["b"]
+    assert not whole.exists()
+    assert all(row.exact for row in balance(tmp_path))
+
+
+@pytest.mark.parametrize("how", ["torn", "gone"])
+def test_what_stands_beside_a_sealed_file_may_be_lost(tmp_path: Path, how: str) -> None:
+    story = Story()
+    for reader in ("anna-9f3c7a51d2e84b60", "b"):
+        story.page(reader, 0)
+    send(tmp_path, story.events)
+    sealed_until(tmp_path, 1)
+    beside = files(tmp_path)[0].path.with_suffix(".json")
+    beside.unlink() if how == "gone" else beside.write_bytes(beside.read_bytes()[:9])
+    assert "no day was due; 1 file checked" in sealed_until(tmp_path, 1)
+    assert erase_reader(tmp_path, "anna-9f3c7a51d2e84b60", until_us=START).rows == 1
+    assert hits(tmp_path, "anna-9f3c7a51d2e84b60") == []
+    assert "1 file checked, 1 events in all" in sealed_until(tmp_path, 1)
+    assert all(row.exact for row in balance(tmp_path))
+
+
 @EITHER_ENGINE
 def test_a_day_that_is_dropped_while_a_reader_is_erased_from_its_file_is_counted_once_and_stays_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -196,6 +196,7 @@ def read_newspaper() -> tuple[Catalogue, PreviewDesk]:
 def preview_app(newspaper: tuple[Catalogue, PreviewDesk] | None = None) -> tuple[Flask, PreviewSite]:
     """Return an application with all pages and the site behind it."""
     app = Flask("web", static_folder="static", static_url_path="/static", template_folder=str(TEMPLATES))
+    app.config["RETENTION_DAYS"] = 30
     site = PreviewSite(*(newspaper or read_newspaper()))
     app.extensions["presslab"] = site
     app.config["TESTING"] = True

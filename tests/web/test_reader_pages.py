@@ -88,10 +88,16 @@ def test_the_privacy_form_stores_all_three_switches(client: FlaskClient, preview
     assert preview.chosen == [{"measured": False, "tests": True, "personal": False}]
 
 
+def test_the_privacy_page_says_how_long_this_site_keeps_events(client: FlaskClient) -> None:
+    page = client.get("/en/privacy").text
+    assert "each for 30 days at most" in page
+    assert "Single events are deleted after 30 days" in page
+
+
 def test_erasing_forgets_the_device_and_says_so(client: FlaskClient) -> None:
     assert "8f14e45fceea167a5a36dedd4bea2543" in client.get("/en/privacy").text
     page = client.get(client.post("/en/privacy/erase").headers["Location"]).text
-    assert "Erased." in page
+    assert "This device is forgotten. What was held is being deleted" in page
     assert "This device has no id here" in page
 
 

@@ -23,7 +23,7 @@ def backup(
     home: Home = None,
     as_json: Json = False,
 ) -> None:
-    """Copy all state while everything runs; the newest copies are kept, none for longer than 30 days."""
+    """Copy all state while everything runs; the newest copies are kept, none but the last two for longer than 30 days."""
     from experiments.clock import system_clock
     from experiments.events.backup import back_up
     from experiments.events.restoring import drill as rehearse

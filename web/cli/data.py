@@ -91,14 +91,15 @@ def erase(
 
     folder = load_settings(home).home
     if not yes:
-        say(f"{len(export_reader(folder, reader)):,} events are held about this reader. Erase them with --yes.")
+        say(f"{len(export_reader(folder, reader)):,} events and imported reads are held about this reader. Erase them with --yes.")
         return
     erased = erase_anywhere(folder, reader, at_us=system_clock())
     if erased is None:
         say("The worker erased this reader; later events of this reader are refused.")
         return
     forget(folder, reader)  # no worker has the counts open: it would have the store
-    say(f"{erased.rows:,} events erased; later events of this reader are refused.")
+    also = "".join(f", {n:,} {what}" for n, what in ((erased.dead_letters, "dead letters"), (erased.imported, "imported reads")) if n)
+    say(f"{erased.rows:,} events{also} erased; later events of this reader are refused.")
     erased.sure()
 
 

@@ -8,7 +8,7 @@ import json
 import logging
 from typing import Any
 
-from flask import Response, abort, make_response, redirect, render_template, request, url_for
+from flask import Response, abort, current_app, make_response, redirect, render_template, request, url_for
 from werkzeug.exceptions import ServiceUnavailable
 
 from web.reader.blueprint import reader
@@ -22,7 +22,7 @@ log = logging.getLogger("presslab.privacy")
 SHOWN_EVENTS = 50
 NOTICES = {
     "saved": "Saved. Your choices count from the next page on.",
-    "erased": "Erased. This device is forgotten.",
+    "erased": "This device is forgotten. What was held is being deleted, within a minute as a rule.",
     "nothing": "Nothing is held about this device, so nothing had to be erased.",
 }
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -57,7 +57,15 @@ def privacy() -> Response:
         wait = "It cannot be read at the moment. Your choices and the button below work all the same."
     events = list((held or {}).get("events", ()))
     notice = NOTICES.get(request.args.get("done", ""), "")
-    return _quiet("reader/privacy.html", held=held, wait=wait, events=events[-SHOWN_EVENTS:][::-1], total=len(events), notice=notice)
+    return _quiet(
+        "reader/privacy.html",
+        held=held,
+        wait=wait,
+        events=events[-SHOWN_EVENTS:][::-1],
+        total=len(events),
+        notice=notice,
+        days=current_app.config["RETENTION_DAYS"],
+    )
 
 
 @reader.route("/en/privacy", methods=["POST"])
