@@ -29,6 +29,7 @@ from experiments.files import read_json
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
 from web.child import ended, kill, restrain
+from web.clock_watch import ClockWatch
 from web.jobs import DAY, Job, Outcome, abandon, arguments, claim, finish_run, job_named, latest_slot, requested, timetable
 from web.operations import Operations
 from web.signal_job import SignalJob
@@ -39,7 +40,6 @@ __all__ = ["Worker"]
 log = logging.getLogger("presslab.worker")
 HEARTBEAT_S = 2.0
 OPERATIONS_S = 10.0  # between two looks at the arms that are on their ladder
-JUMP_S = 3_600  # by which clock and uptime may differ before events are deleted
 ENDING_S = 10.0  # that a worker which is told to stop waits for its jobs
 MOST_ERASED, ERASE_AGAIN_S = 1_000, 60.0  # readers at once; until an erasure that failed is tried again
 PAUSE_S = 0.2  # between two looks at the outboxes: an event is in the store well within two seconds
@@ -72,7 +72,7 @@ class Worker:
         self.operations = Operations(self.home, self.engine, self.clock, source=settings.source)
         self.inside: dict[str, Callable[[int], str]] = {"signals": self.signals.run, "retention": self._retention, "sealing": self._sealing}
         self.stopping = threading.Event()
-        self._began_s = self._ahead_s()
+        self._watch = ClockWatch(self.home, lambda: self.clock(), simulated=isinstance(self.clock, FileClock))
         self._slots: dict[str, datetime] = {}
         self._erase_from = 0.0  # monotonic seconds
         self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -196,29 +196,16 @@ class Worker:
         peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
         return ended(child.returncode, out, errors, peak_mb)
 
-    def _ahead_s(self) -> float:
-        """By how much the clock is ahead of the time since the machine was started."""
-        return self.clock() / 1e6 - time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-    def _check_clock(self) -> None:
-        """Refuse what cannot be undone while the clock is in doubt: a year ahead, retention would delete everything."""
-        jumped_h = (self._ahead_s() - self._began_s) / 3_600
-        if abs(jumped_h) * 3_600 > JUMP_S and not isinstance(self.clock, FileClock):
-            raise DataError(
-                f"the clock of this machine jumped by {jumped_h:+,.1f} h since the worker started; no event is sealed or deleted.",
-                "Set the clock, then restart the worker.",
-            )
-
     def _retention(self, until_us: int) -> str:
         from experiments.events.retention import expire
 
-        self._check_clock()
+        self._watch.check()
         return expire(self.home, until_us=until_us, days=self.settings.retention_days, loader=self.loader)
 
     def _sealing(self, until_us: int) -> str:
         from experiments.events.sealing import seal
 
-        self._check_clock()
+        self._watch.check()
         return seal(self.home, until_us=until_us, loader=self.loader, write=self._write_days)
 
     def _write_days(self, until_us: int) -> None:

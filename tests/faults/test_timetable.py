@@ -11,17 +11,21 @@ from pathlib import Path
 import pytest
 
 from experiments.clock import FileClock, to_us
+from experiments.errors import DataError
 from experiments.events.store import read_store, store_path
 from experiments.migrate import migrate
 from experiments.settings import Settings
 from experiments.tables import control_engine
+from tests.events.story import START
 from tests.events.test_loader import abandoned
 from tests.faults.site import wait_until
 from tests.web.site_fixture import PHONE, Stand
+from web.clock_watch import ClockWatch
 from web.demo.newspaper import build_newspaper
 from web.jobs import HOUR, MINUTE, Job, claim, job_named, last_runs
 from web.published import refresh
 from web.worker import Worker
+from web.worker_state import beat
 
 NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 
@@ -131,7 +135,7 @@ def test_d16_a_clock_that_jumped_ahead_deletes_and_seals_no_event(worker: Worker
     began = worker.clock()
     ahead = timedelta(days=200 * 365)
     worker.clock = lambda: began
-    worker._began_s = worker._ahead_s()
+    worker._watch = ClockWatch(worker.home, lambda: worker.clock(), simulated=False)
     abandoned(worker.home, 1, 2, 3)._connection.close()
     worker.loader.load()
     worker.clock = lambda: began + round(ahead.total_seconds() * 1e6)
@@ -142,6 +146,28 @@ def test_d16_a_clock_that_jumped_ahead_deletes_and_seals_no_event(worker: Worker
     store = read_store(store_path(worker.home))
     assert store.execute("SELECT count(*) FROM event").fetchone() == (3,)
     store.close()
+
+
+def test_d16_a_worker_that_starts_with_a_clock_far_ahead_deletes_nothing_for_a_day_in_which_it_says_so(home: Path) -> None:
+    migrate(home)
+    beat(home, pid=1, clock=lambda: START, loaded={}, faults={})
+    now = START + 400 * 86_400_000_000
+    for _ in range(2):  # also when it is started again
+        watch = ClockWatch(home, lambda: now, simulated=False)
+        beat(home, pid=1, clock=lambda: now, loaded={}, faults={})
+        with pytest.raises(DataError, match="is 400 days ahead of the last worker's; no event is sealed or deleted before"):
+            watch.check()
+    now += 86_400_000_000
+    ClockWatch(home, lambda: now, simulated=False).check()
+    assert not (home / "clock.json").exists()
+
+
+def test_d16_a_clock_that_was_far_ahead_and_is_set_right_is_believed(home: Path) -> None:
+    migrate(home)
+    beat(home, pid=1, clock=lambda: START, loaded={}, faults={})
+    ClockWatch(home, lambda: START + 400 * 86_400_000_000, simulated=False)
+    ClockWatch(home, lambda: START + 60_000_000, simulated=False).check()
+    assert not (home / "clock.json").exists()
 
 
 # D17: trainers
