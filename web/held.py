@@ -66,7 +66,7 @@ class Held:
         if not self.site.exporting.acquire(blocking=False):
             raise ServiceUnavailable
         try:
-            rows = export_reader(self.site.home, reader)
+            rows = [row for one, _ in known for row in export_reader(self.site.home, one)]
         finally:
             self.site.exporting.release()
         events = [
@@ -76,7 +76,7 @@ class Held:
                 "article": row["body"].get("article") or None,
                 **row,
             }
-            for row in rows
+            for row in sorted(rows, key=lambda row: row["issued_at"])
         ]
         return {
             "reader": reader,

@@ -15,6 +15,7 @@ from experiments.events import lake
 from experiments.events.erase import erase_readers
 from experiments.files import read_json
 from experiments.serving.recommender import Context, Ranking
+from tests.events.story import send, view
 from tests.web.site_fixture import PHONE, Stand
 from web.identity import is_bot
 
@@ -88,8 +89,11 @@ def test_who_is_counted_keeps_the_id_they_have_and_erases_both(stand: Stand) -> 
     client, reader = reading(stand)
     other = f"{'a' * 32}.{stand.clock() // 1_000_000}.l"
     client.set_cookie("pl_held", stand.site.tokens.sign("id", other), path="/en/privacy")
+    send(stand.site.home, [view(1, "a" * 32)])
     save(client, "measured")
-    assert export(client)["reader"] == reader
+    told = export(client)
+    assert told["reader"] == reader
+    assert {event["reader"] for event in told["events"]} == {reader, "a" * 32}  # type: ignore[attr-defined]
     client.post("/en/privacy/erase", headers=HERE)
     assert sorted(asked_to_erase(stand)) == sorted([reader, "a" * 32])
 

@@ -20,7 +20,7 @@ __all__ = ["beacon", "events_sent"]
 beacon = Blueprint("beacon", __name__)
 MOST_EVENTS = 50
 LONGEST_MS = 30 * 60 * 1000
-LARGEST = 2**53
+LARGEST = 2**62 // 1000  # in microseconds it is what an event may say
 HOUR_US = 3_600_000_000
 SEEN = 100  # read to the end: the slot below the text came on screen
 NUMBERS = ("active_ms", "depth", "client_at", "sent_at")
@@ -146,7 +146,7 @@ def _sent(row: Any) -> Sent:
 
 
 def _number(row: dict[str, Any], key: str) -> int:
-    """A whole number from 0 to 2**53, however the client wrote it."""
+    """A whole number from 0 to LARGEST, however the client wrote it."""
     value = row.get(key, 0)
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST:  # NaN is refused, too
         raise Refused("bad number", f"{key} must be a number from 0 on, not {str(value)[:40]!r}")
