@@ -215,7 +215,7 @@ def test_an_event_is_taken_as_it_is_beside_one_that_must_be_refused(stand: Stand
     stored = [event["body"] for event in stand.events() if event["kind"] == "dwell"]
     assert taken > len(stored) == len({tuple(body.items()) for body in stored})
     rows = [row for row in balance(stand.home) if row.kind == "dwell"]
-    assert [(row.received, row.conflict, row.exact) for row in rows] == [(2 * taken, 0, True)]
+    assert [(row.received, row.conflict, row.dead, row.exact) for row in rows] == [(2 * taken, 0, 0, True)]
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data", "\x7f", "a" * 5_000])
