@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import ArmError, DataError, nearest
+from experiments.serving.recent import before_page
 from experiments.serving.recommender import Catalogue, Context, discover
 from experiments.serving.signals import HOUR, Reads, SignalRules, build_signals
 from recsys.arms.als import folded
@@ -29,7 +30,6 @@ from recsys.fit_ranked import Examples, RankedRecipe, drawn, fit_trees
 from recsys.importers.log import LogFile
 from recsys.interactions import to_reads
 from recsys.next_click import HEAT_SHARE, Clicks, Hour, clicks, hours, moments
-from recsys.requests import KEPT_READS
 
 __all__ = ["RANKER_ARMS", "Asked", "World", "ranker", "ranker_ranks", "world"]
 
@@ -148,7 +148,7 @@ def _context(reads: Reads, hour: Hour, row: int, signals: Any) -> Context:
     return Context(
         signals.at,
         article,
-        tuple(past[past != article][-KEPT_READS:].tolist()),
+        before_page(past.tolist(), article),
         signals,
         hour.candidates[hour.shown[row]].astype(np.int32),
         session_position=len(log.session_so_far(opened)),

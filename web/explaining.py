@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from experiments.errors import ArmError, NotFoundError, nearest
+from experiments.serving.recent import before_page, unread
 from experiments.serving.recommender import Context, Explainable
 from experiments.serving.slate import SlateRules, pool_at
 from web.published import Published
@@ -37,8 +38,8 @@ def explain_slate(published: Published, *, arm: str, article: str, reads: Sequen
     if len(pool) < rules.n:  # an imported log: its articles are old by the wall clock
         at, pool = published.signals.at, pool_at(catalogue, published.signals.at, article=position, rules=rules)
         note = "The pool is the one of the last signals: by the clock every article is too old."
-    known = tuple(int(p) for p in catalogue.known(reads) if p != position)
-    context = Context(at, position, known, published.signals, pool, n=rules.n)
+    known = before_page(catalogue.known(reads).tolist(), position)
+    context = Context(at, position, known, published.signals, unread(pool, known), n=rules.n)
     recommender = published.arms[arm]
     ranking = recommender.rank(context)
     items = []

@@ -130,9 +130,9 @@ class Context:
     ----------
     at : unix seconds of the request.
     article : position of the open article in the catalogue, or None.
-    reads : positions of what this reader read, oldest first; **empty unless the reader agreed** to personal choice.
+    reads : the last 20 articles this reader read, oldest first, without the open one; **empty unless the reader agreed** to personal choice.
     signals : the :class:`experiments.serving.signals.Signals` snapshot of this request (it holds the catalogue).
-    pool : (m,) int32, positions that may be shown: published, fresh or evergreen, not withdrawn, not the open article.
+    pool : (m,) int32, positions that may be shown: published, fresh or evergreen, not withdrawn, neither open nor among ``reads``.
     n : how many places the slot has.
     seed : of this slate; the only source of chance an arm may use.
     session_position : how many article views this session had before this one.
