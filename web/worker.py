@@ -226,6 +226,7 @@ class Worker:
             if asked:
                 erased = erase_readers(self.home, asked.values(), until_us=self.clock(), loader=self.loader).sure()
                 log.info("readers were erased: %s, with %s events", len(asked), erased.rows)
+                self.signals.log.forget(asked.values())
             for path, reader in asked.items():
                 self.operations.forget(reader)
                 path.unlink()
@@ -265,8 +266,7 @@ class Worker:
 
     def _tell_of(self, part: str, error: Exception) -> None:
         """Keep a fault for the heartbeat, and log it once: a database may be away for hours."""
-        said = as_sentence(error)
-        if self.faults.get(part) != said:
+        if self.faults.get(part) != (said := as_sentence(error)):
             log.exception("%s failed", part)
         self.faults[part] = said
 
