@@ -128,7 +128,7 @@ def build_slate(
     editors : positions of the editors' list, a rung of the ladder.
     """
     signals: Signals = context.signals
-    builder = _Builder(context, rules, {pin.place: pin.article for pin in pins if pin.since <= context.at < pin.until})
+    builder = _Builder(context, rules, [pin for pin in pins if pin.since <= context.at < pin.until])
     own = scored_rows(inside(ranking, context.pool), rung=0)
     builder.fill(builder.mixed(own), capped=True)
     if builder.missing:
@@ -153,13 +153,13 @@ def build_slate(
 class _Builder:
     """Places articles one by one; ``spare`` keeps what exploration may draw besides."""
 
-    def __init__(self, context: Context, rules: SlateRules, pins: dict[int, int]) -> None:
+    def __init__(self, context: Context, rules: SlateRules, pins: Sequence[Pin]) -> None:
         self.context, self.rules = context, rules
         self.catalogue: Catalogue = context.signals.catalogue
         self.n = max(0, min(context.n, rules.n))
         self.pins: dict[int, int] = {}
-        for place, article in sorted(pins.items()):
-            if 0 <= place < self.n and self.showable(article) and article not in self.pins.values():
+        for place, article in sorted({pin.place: pin.article for pin in pins if self.showable(pin.article)}.items()):
+            if 0 <= place < self.n and article not in self.pins.values():
                 self.pins[place] = article
         self.taken = {*context.reads, *context.tired, *self.pins.values()} | ({context.article} if context.article is not None else set())
         self.texts: Texts = context.signals.texts

@@ -131,6 +131,13 @@ def test_all_places_may_be_pinned(catalogue: Catalogue) -> None:
     assert {(item.pinned, item.propensity) for item in slate.items} == {(True, 1.0)}
 
 
+def test_of_two_pins_on_one_place_the_later_stands_unless_it_may_not_be_shown() -> None:
+    catalogue = Catalogue([article(i, withdrawn=i == 5) for i in range(20)])
+    for pinned, stands in (((7, 8), 8), ((7, 5), 7), ((5, 7), 7)):
+        pins = [Pin(position, 0, AT - 1, AT + 1) for position in pinned]
+        assert build_slate(ranking(2, 3), context(catalogue), rules=CALM, pins=pins).items[0].article == stands
+
+
 def test_a_withdrawn_article_is_not_shown_even_when_pinned() -> None:
     catalogue = Catalogue([article(i, withdrawn=i == 3) for i in range(12)])
     slate = build_slate(ranking(3, 4, 5), context(catalogue), rules=CALM, pins=(Pin(3, 0, 0, AT + 1),))
