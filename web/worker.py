@@ -266,7 +266,8 @@ class Worker:
 
     def _tell_of(self, part: str, error: Exception) -> None:
         """Keep a fault for the heartbeat, and log it once: a database may be away for hours."""
-        if self.faults.get(part) != (said := as_sentence(error)):
+        said = as_sentence(error)
+        if self.faults.get(part) != said:
             log.exception("%s failed", part)
         self.faults[part] = said
 
