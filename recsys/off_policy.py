@@ -19,6 +19,7 @@ __all__ = ["OffPolicy", "evaluate_policy", "refusal"]
 
 LEAST_ESS, MOST_SHARE, MEAN_WEIGHT = 100.0, 0.05, (0.8, 1.25)
 LEAST_READERS, LEAST_CLICKING = 5, 3  # below them ranges held the truth in 10 to 92 of 100 logs
+MOST_ELSEWHERE, MEAN_OFF = 0.01, 0.02  # a tenth of rows elsewhere: no range held the truth in 60 logs
 LEAST_PROPENSITY = 1e-300
 DRAWS, CHUNK, LEVEL = 2_000, 50, 0.95
 PRIOR = 50.0
@@ -71,11 +72,27 @@ def evaluate_policy(log: Logged, target: Policy, *, seed: int = 0, draws: int = 
         return OffPolicy("not enough overlap: the new policy shows nothing of what the log shows.", rows, readers, 0.0, None, 0.0, {})
     ess, share, mean = total**2 / float((weight**2).sum()), float(weight.max()) / total, total / rows
     reason = refusal(ess=ess, max_weight_share=share, mean_weight=mean)
-    reason = reason or _too_few(log, weight)
+    reason = reason or _elsewhere(log, target, weight) or _too_few(log, weight)
     found = {} if reason else _estimates(log, target, weight, np.random.default_rng(seed), draws)
     if not reason and not found:
         reason = "not estimable: all readers earned the same, so nothing says how far chance reaches."
     return OffPolicy(reason or None, rows, readers, ess, share, mean, found)
+
+
+def _elsewhere(log: Logged, target: Policy, weight: Floats) -> str:
+    """Why the log says nothing of a part of what the new policy shows; empty when it speaks of nearly all of it."""
+    rows = len(weight)
+    if target.table is not None:
+        unseen = np.ones(target.table.shape, bool)
+        unseen[log.article, log.slot] = False
+        share = float((target.table * unseen).sum(axis=0)[log.slot].mean())
+        says = f"the new policy shows in {share:.1%} of rows what the log never shows in that slot, {MOST_ELSEWHERE:.0%} is the limit"
+        return f"not enough overlap: {says}." if share > MOST_ELSEWHERE else ""
+    mean = float(weight.sum()) / rows
+    error = float(np.sqrt((np.bincount(log.reader, weights=weight - mean) ** 2).sum())) / rows
+    off = max(MEAN_OFF, 3 * error)
+    says = f"the mean weight is {mean:.2f}, chance alone keeps it between {1 - off:.2f} and {1 + off:.2f}"
+    return f"not enough overlap: {says}." if abs(mean - 1) > off else ""
 
 
 def _too_few(log: Logged, weight: Floats) -> str:

@@ -78,8 +78,42 @@ def test_an_article_the_log_never_showed_counts_with_the_mean_click_rate() -> No
     log = Logged(article, np.zeros(400, int), reward, np.full(400, 0.5), np.arange(400), ("a", "b", "c"), ("1",))
     log = replace(log, reward=np.where(article == 0, reward, 0.0))
     qa, qb, mean = (50 + 50 * 0.125) / 250, 50 * 0.125 / 250, 0.125
-    found = evaluate_policy(log, Policy(np.array([[0.5], [0.3], [0.2]])), draws=50).estimators["dm"]["value"]
-    assert found == pytest.approx(0.5 * qa + 0.3 * qb + 0.2 * mean)
+    found = evaluate_policy(log, Policy(np.array([[0.5], [0.492], [0.008]])), draws=50).estimators["dm"]["value"]
+    assert found == pytest.approx(0.5 * qa + 0.492 * qb + 0.008 * mean)
+
+
+def half_each(seed: int) -> Logged:
+    """Slot 1 shows a or c, slot 2 b or c, half each; b is clicked five times as often, and its readers see both slots."""
+    rng, slot = np.random.default_rng(seed), np.arange(8_000) % 2
+    article = np.where(slot == 0, rng.choice([0, 2], 8_000), rng.choice([1, 2], 8_000))
+    reward = (rng.random(8_000) < np.array([0.02, 0.10, 0.02])[article]) * 1.0
+    return Logged(article, slot, reward, np.full(8_000, 0.5), np.arange(8_000) // 2, ("a", "b", "c"), ("1", "2"))
+
+
+def test_what_the_log_never_shows_in_a_slot_is_refused_above_one_row_in_a_hundred() -> None:
+    """The mean weight is .9 or more, which was let pass, and all four ranges missed the truth in 60 of 60 logs."""
+    log = half_each(0)
+
+    def target(unseen: float) -> Policy:
+        return Policy(np.array([[0.5 - unseen / 2, 0], [unseen, 0.5], [0.5 - unseen / 2, 0.5]]))
+
+    assert "in 10.0% of rows what the log never shows" in (evaluate_policy(log, target(0.2), draws=50).refused or "")
+    assert "in 1.2% of rows" in (evaluate_policy(log, target(0.024), draws=50).refused or "")
+    assert evaluate_policy(log, target(0.016), draws=50).refused is None
+
+
+def test_a_mean_weight_off_1_by_more_than_chance_refuses_probabilities_of_rows() -> None:
+    """They do not say what else the policy shows, but their mean weight does."""
+    log = half_each(0)
+    shown = np.array([[0.4, 0.0], [0.2, 0.5], [0.4, 0.5]])[log.article, log.slot]
+    assert "the mean weight is 0.90" in (evaluate_policy(log, Policy(shown=shown), draws=50).refused or "")
+    assert evaluate_policy(log, Policy(shown=np.full(8_000, 0.495)), draws=50).refused is None
+    assert "between 0.98 and 1.02" in (evaluate_policy(log, Policy(shown=np.full(8_000, 0.515)), draws=50).refused or "")
+    few = log.rows(np.arange(300))  # a mean weight within three standard errors, which are clustered by reader
+    uneven = np.where(few.article == 2, 0.9, 0.05)
+    mean = float((uneven / 0.5).mean())
+    assert abs(mean - 1) > 0.02
+    assert "mean weight" not in (evaluate_policy(few, Policy(shown=uneven), draws=50).refused or "")
 
 
 def test_rows_of_one_reader_are_drawn_together() -> None:
@@ -162,6 +196,26 @@ def test_a_policy_comes_as_a_table_per_row_or_as_another_log(tmp_path: Path) -> 
     assert rows.of(log).tolist() == [0.1, 0.2, 0.3, 0.4]
     shown = read_policy(written(tmp_path, "item_id,position\na,1\na,1\nb,2\n", "other.csv"), log)
     assert shown.of(log).tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 3, 2 / 3])
+
+
+def test_the_log_of_a_policy_is_smoothed_over_what_the_valued_log_shows(tmp_path: Path) -> None:
+    """Smoothing would make a policy show articles that neither log ever shows in a slot."""
+    log = read_logged(written(tmp_path, LOG.replace("a,2,0,0.25,\n", "")))
+    shown = read_policy(written(tmp_path, "article,slot\na,1\na,1\nb,2\n", "other.csv"), log)
+    assert shown.table is not None
+    assert shown.table.tolist() == [[3 / 4, 0.0], [1 / 4, 1.0]]
+
+
+def test_an_article_the_log_never_shows_may_be_in_the_table_with_probability_0(tmp_path: Path) -> None:
+    log = read_logged(written(tmp_path, LOG))
+    table = read_policy(written(tmp_path, "article,slot,probability\na,1,0.2\nb,1,0.8\nz,1,0\na,2,1\n", "table.csv"), log)
+    assert table.of(log).tolist() == [0.2, 0.8, 1.0, 0.0]
+
+
+def test_an_empty_log_is_refused_for_that_and_not_for_the_target(tmp_path: Path) -> None:
+    log = read_logged(written(tmp_path, LOG.splitlines()[0] + "\n"))
+    target = read_policy(written(tmp_path, "article,slot,probability\na,1,1\n", "table.csv"), log)
+    assert "the log has no row" in (evaluate_policy(log, target).refused or "")
 
 
 @pytest.mark.parametrize(
