@@ -104,6 +104,8 @@ def read_layout(path: Path) -> Layout:
     """
     try:
         values = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: there is no such file.") from error
     except OSError as error:
         raise DataError(f"{path}: the mapping cannot be read: {error.strerror}.", "Give a TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

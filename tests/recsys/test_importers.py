@@ -17,9 +17,11 @@ import pytest
 from experiments.content import load_catalogue
 from experiments.errors import DataError
 from experiments.events import lake
+from experiments.events.erase import erase_reader
+from experiments.events.store import open_store, store_path
 from experiments.serving.level_shares import levels_of
 from recsys.importers import deskdrop, globo, table
-from recsys.importers.log import import_log, parse_log, recognise
+from recsys.importers.log import Imported, import_log, parse_log, recognise
 from recsys.importers.table import Layout
 from recsys.interactions import to_reads
 from recsys.next_click import clicks
@@ -160,6 +162,66 @@ def test_an_import_that_breaks_off_shows_readers_nothing_and_is_finished_by_anot
     import_log("table", tmp_path / "log.csv", home, layout=layout)
     assert load_catalogue(home).ids == ("x", "y")
     assert len(lake.reads(home, until_us=2**62)) == 2
+
+
+HEAD = "reader_id,article_id,ts\n"
+MONTH = "".join(f"r{i % 7},a{i % 5},{1_500_000_000 + 60 * i}\n" for i in range(40))
+
+
+def brought(home: Path, text: str, *options: object, name: str = "log.csv", **given: object) -> Imported:
+    (home.parent / name).write_text(HEAD + text)
+    return import_log("table", home.parent / name, home, **{"layout": Layout(unit="s"), **given})  # type: ignore[arg-type]
+
+
+def held(home: Path) -> list[str]:
+    return [row["reader"] for row in lake.reads(home, until_us=2**62).to_pylist()]
+
+
+def test_the_same_file_again_says_that_it_was_imported_already(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert brought(home, MONTH).notes == ()
+    again = brought(home, MONTH, name="copy.csv")
+    assert again.notes == ("this file was imported already; nothing was changed.",)
+    assert len(held(home)) == 40
+
+
+def test_rows_of_an_earlier_import_are_left_out_and_counted_whatever_file_they_come_in(tmp_path: Path) -> None:
+    """A log exported whole each month held the first month once more in every file: its reads counted twice without a word."""
+    home = tmp_path / "home"
+    brought(home, MONTH)
+    found = brought(home, MONTH + "r1,a1,1500009999\n", name="longer.csv")
+    assert (found.read, found.kept, found.rejected) == (41, 1, 40)
+    assert found.reasons == {"the row came with an earlier import": 40}
+    assert found.notes == ("40 rows came with an earlier import and were left out: each read counts once.",)
+    assert len(held(home)) == 41
+    same = brought(home, MONTH + "\n", name="blank.csv", max_rejected=0)
+    assert (same.kept, len(held(home)), len(list((home / "lake").glob("*.parquet")))) == (0, 41, 2)
+
+
+def test_the_same_file_read_another_way_is_told_and_can_replace_the_earlier_import(tmp_path: Path) -> None:
+    """A wrong zone had no way back: the log counted twice, an hour apart."""
+    home, written = tmp_path / "home", "r1,a1,2023-11-14 10:00:00\nr2,a1,2023-11-14 11:00:00\n"
+    brought(home, written, layout=Layout(zone="UTC"))
+    twice = brought(home, written, layout=Layout(zone="Europe/Paris"))
+    assert "read another way before" in twice.notes[0]
+    assert "--replace" in twice.notes[0]
+    assert len(held(home)) == 4
+    once = brought(home, written, layout=Layout(zone="Europe/Paris"), replacing=True)
+    assert "1 earlier import of this file was removed" in once.notes[-1]
+    assert [row["at"] for row in lake.reads(home, until_us=2**62).to_pylist()] == [1_699_952_400_000_000, 1_699_956_000_000_000]
+
+
+def test_an_erased_reader_does_not_come_back_with_an_import(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    brought(home, MONTH)
+    open_store(store_path(home), create=True).close()
+    erase_reader(home, "r1", until_us=1)
+    found = brought(home, MONTH.replace(",a", ",b"), name="next.csv", max_rejected=0)
+    gone = MONTH.count("r1,")
+    assert (found.read, found.kept, found.rejected) == (40, 40 - gone, gone)
+    assert found.reasons == {"the reader was erased here": gone}
+    assert found.notes == (f"{gone} rows of readers who were erased here were left out.",)
+    assert "r1" not in held(home)
 
 
 @pytest.mark.parametrize(
