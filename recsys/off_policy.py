@@ -19,6 +19,7 @@ __all__ = ["OffPolicy", "evaluate_policy", "refusal"]
 
 LEAST_ESS, MOST_SHARE, MEAN_WEIGHT = 100.0, 0.05, (0.8, 1.25)
 LEAST_READERS, LEAST_CLICKING = 5, 3  # below them ranges held the truth in 10 to 92 of 100 logs
+MOST_OF_ONE, UNEVEN = 0.05, 1.5  # of one reader, or so many times an even share; beyond, in 4 to 92 of 100
 MOST_ELSEWHERE, MEAN_OFF = 0.01, 0.02  # a tenth of rows elsewhere: no range held the truth in 60 logs
 LEAST_PROPENSITY = 1e-300
 DRAWS, CHUNK, LEVEL = 2_000, 50, 0.95
@@ -105,7 +106,11 @@ def _too_few(log: Logged, weight: Floats) -> str:
         return "not estimable: the log has no click on what the new policy shows."
     if clicking < LEAST_CLICKING:
         return f"not estimable: {clicking} of {LEAST_CLICKING} readers needed clicked on what the new policy shows."
-    return f"not estimable: the log has {readers} readers, {LEAST_READERS} are needed." if readers < LEAST_READERS else ""
+    if readers < LEAST_READERS:
+        return f"not estimable: the log has {readers} readers, {LEAST_READERS} are needed."
+    sums = (np.bincount(log.reader, weights=each) for each in (weight, np.ones(len(weight))))
+    share, limit = max(float(each.max() / each.sum()) for each in sums), max(MOST_OF_ONE, UNEVEN / readers)
+    return f"not estimable: one reader has {share:.0%} of the weight or of the rows, {limit:.0%} is the limit." if share > limit else ""
 
 
 def refusal(*, ess: float, max_weight_share: float, mean_weight: float) -> str:

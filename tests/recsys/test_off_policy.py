@@ -126,6 +126,25 @@ def test_rows_of_one_reader_are_drawn_together() -> None:
     assert widths[1] > 2.5 * widths[2]
 
 
+@pytest.mark.parametrize(("share", "heavy"), [(0.9, 1), (0.5, 1), (0.4, 4), (0.12, 2)])
+def test_a_log_that_hangs_on_a_few_readers_is_refused(share: float, heavy: int) -> None:
+    """Ranges held the truth in 4 of 100 logs where one reader has 90 % of the rows, in 81 where four have 10 % each."""
+    log, each = simulated(2), round(3_000 * share / heavy)
+    reader = np.append(np.arange(each * heavy) % heavy, 4 + np.arange(3_000 - each * heavy) % 200)
+    found = evaluate_policy(replace(log, reader=np.unique(reader, return_inverse=True)[1]), RISING, draws=50)
+    assert "one reader has" in (found.refused or "")
+    assert "5% is the limit" in (found.refused or "")
+
+
+def test_a_few_readers_of_equal_weight_are_enough_and_a_heavy_one_by_rows_is_not() -> None:
+    log = simulated(2)
+    assert evaluate_policy(replace(log, reader=np.arange(3_000) % 8), RISING, draws=50).refused is None
+    rare = np.flatnonzero(log.article < 2)  # most of what one reader saw is what the new policy hardly shows
+    kept = np.concatenate([rare, np.flatnonzero(log.article >= 2)[:1_000]])
+    one = replace(log.rows(kept), reader=np.append(np.zeros(len(rare), int), 1 + np.arange(1_000) % 200))
+    assert "one reader has" in (evaluate_policy(one, Policy(shown=log.rows(kept).propensity), draws=50).refused or "")
+
+
 NEARLY_FIXED = Policy(np.where(np.arange(8)[:, None] == 0, 1 - 7e-4, 1e-4) * np.ones((8, 2)))
 
 
