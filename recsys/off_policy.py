@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
+from scipy.special import ndtri, stdtrit
 
 from recsys.logged import Logged, Policy
 
@@ -22,6 +23,7 @@ LEAST_READERS, LEAST_CLICKING = 5, 3  # below them ranges held the truth in 10 t
 MOST_OF_ONE, UNEVEN = 0.05, 1.5  # of one reader, or so many times an even share; beyond, in 4 to 92 of 100
 MOST_ELSEWHERE, MEAN_OFF = 0.01, 0.02  # a tenth of rows elsewhere: no range held the truth in 60 logs
 LEAST_PROPENSITY = 1e-300
+LEAST_FREEDOM = 4.0  # one reader with nearly all of the spread is seen in the spread itself
 DRAWS, CHUNK, LEVEL = 2_000, 50, 0.95
 PRIOR = 50.0
 Floats = npt.NDArray[np.float64]
@@ -108,9 +110,25 @@ def _too_few(log: Logged, weight: Floats) -> str:
         return f"not estimable: {clicking} of {LEAST_CLICKING} readers needed clicked on what the new policy shows."
     if readers < LEAST_READERS:
         return f"not estimable: the log has {readers} readers, {LEAST_READERS} are needed."
-    sums = (np.bincount(log.reader, weights=each) for each in (weight, np.ones(len(weight))))
-    share, limit = max(float(each.max() / each.sum()) for each in sums), max(MOST_OF_ONE, UNEVEN / readers)
+    share, limit = max(float(each.max()) for each in _shares(log, weight)), max(MOST_OF_ONE, UNEVEN / readers)
     return f"not estimable: one reader has {share:.0%} of the weight or of the rows, {limit:.0%} is the limit." if share > limit else ""
+
+
+def _shares(log: Logged, weight: Floats) -> list[Floats]:
+    """(readers,) shares of the weight, and of the rows."""
+    return [np.bincount(log.reader, weights=each) / each.sum() for each in (weight, np.ones(len(weight)))]
+
+
+def _wider(log: Logged, weight: Floats) -> float:
+    """How much wider a range is for as many readers as decide its width: two estimates of it differ that much, however many others there are.
+
+    References
+    ----------
+    Student's t with Satterthwaite's degrees of freedom (1946), of variances that are as the squares of the shares.
+    """
+    squares = [shares**2 for shares in _shares(log, weight)]
+    freedom = min(float(each.sum() ** 2 / (each**2).sum()) for each in squares)
+    return float(stdtrit(max(freedom, LEAST_FREEDOM), 0.5 + LEVEL / 2) / ndtri(0.5 + LEVEL / 2))
 
 
 def refusal(*, ess: float, max_weight_share: float, mean_weight: float) -> str:
@@ -140,18 +158,19 @@ def _estimates(log: Logged, target: Policy, weight: Floats, rng: np.random.Gener
     point = sums.values(np.ones((1, sums.readers)))
     if any(float(error[0]) <= 1e-9 * abs(float(value[0])) for value, error in point.values()):
         return {}
+    wider = _wider(log, weight)
     parts = [sums.values(_drawn(sums.readers, min(CHUNK, draws - start), rng)) for start in range(0, draws, CHUNK)]
     least = -np.inf if (log.reward < 0).any() else 0.0
     told = {}
     for name, (value, error) in point.items():
         drawn, errors = (np.concatenate([part[name][k] for part in parts]) for k in (0, 1))
-        low, high = _range(float(value[0]), float(error[0]), drawn, errors)
+        low, high = _range(float(value[0]), wider * float(error[0]), drawn, errors)
         told[name] = {"value": float(value[0]), "low": max(low, least), "high": high}
     return told
 
 
 def _range(value: float, error: float, drawn: Floats, errors: Floats) -> tuple[float, float]:
-    """Return the studentised bootstrap range: a draw with few clicks has a small standard error too.
+    """Return the studentised bootstrap range: a draw with few clicks has a small standard error too. ``error`` may be widened.
 
     References
     ----------
