@@ -188,7 +188,10 @@ def _numbers(column: Any) -> Floats:
     if pa.types.is_string(array.type):
         whole = pc.match_substring_regex(pc.utf8_trim_whitespace(array), r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
         array = pc.if_else(pc.fill_null(whole, False), pc.utf8_trim_whitespace(array), pa.scalar(None, pa.string()))
-    return np.asarray(pc.fill_null(pc.cast(array, pa.float64()), np.nan))
+    try:
+        return np.asarray(pc.fill_null(pc.cast(array, pa.float64()), np.nan))
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise DataError(f"a column of clicks or probabilities holds {array.type}.", "Write it as numbers.") from error
 
 
 def _coded(source: Source, name: str) -> tuple[Ints, tuple[str, ...]]:

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from experiments.errors import DataError
@@ -220,6 +222,13 @@ def test_a_missing_propensity_reaches_the_refusal_and_a_missing_click_is_a_fault
         read_logged(written(tmp_path, LOG.replace("b,1,0,", "b,1,soon,")))
     with pytest.raises(DataError, match="no column holds the propensity"):
         read_logged(written(tmp_path, LOG.replace("propensity", "p")))
+
+
+def test_a_column_that_holds_no_numbers_is_refused_in_words(tmp_path: Path) -> None:
+    columns = {"article_id": ["a"], "slot": [1], "click": [[1]], "propensity": [0.5]}
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="holds list"):
+        read_logged(tmp_path / "log.parquet")
 
 
 def test_a_policy_comes_as_a_table_per_row_or_as_another_log(tmp_path: Path) -> None:
