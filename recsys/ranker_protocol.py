@@ -29,12 +29,7 @@ from recsys.fit_als import AlsRecipe, als_factors
 from recsys.fit_ranked import Examples, RankedRecipe, drawn, fit_trees
 from recsys.importers.log import LogFile
 from recsys.interactions import to_reads
-<<<<<<< HEAD
-from recsys.next_click import HEAT_SHARE, Clicks, Hour, clicks, hours, moments
-=======
 from recsys.next_click import HEAT_SHARE, Clicks, Hour, clicks, hours, moments, scored
-from recsys.requests import KEPT_READS
->>>>>>> mend-offp
 
 __all__ = ["RANKER_ARMS", "Asked", "World", "ranker", "ranker_ranks", "world"]
 
