@@ -151,6 +151,9 @@ class Context:
     tired: tuple[int, ...] = ()
     levels: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        self.pool.flags.writeable = False  # the slate trusts it, after the arm had it in hand
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
