@@ -180,7 +180,7 @@ def test_an_arm_that_keeps_the_interpreter_to_itself_is_late_however_it_ends(ask
 class Answers(Arm):
     """Answers what ``change`` makes of a good ranking."""
 
-    def __init__(self, change: Callable[[Ranking], Any]) -> None:
+    def __init__(self, change: Callable[[Any], Any]) -> None:
         super().__init__("answers")
         self.change = change
 
@@ -198,7 +198,7 @@ class Wordless(Exception):
         return str(self.args[7])
 
 
-JUNK: dict[str, Callable[[Ranking], Any]] = {
+JUNK: dict[str, Callable[[Any], Any]] = {
     "nothing": lambda r: None,
     "lists": lambda r: replace(r, articles=r.articles.tolist()),
     "too few scores": lambda r: replace(r, scores=r.scores[:3]),
@@ -220,7 +220,7 @@ JUNK: dict[str, Callable[[Ranking], Any]] = {
 
 
 @pytest.mark.parametrize("change", JUNK.values(), ids=JUNK)
-def test_whatever_an_arm_answers_readers_get_a_slate_and_it_is_counted(asked: Context, change: Callable[[Ranking], Any]) -> None:
+def test_whatever_an_arm_answers_readers_get_a_slate_and_it_is_counted(asked: Context, change: Callable[[Any], Any]) -> None:
     """The page was an error that nobody counted, or its events were refused afterwards."""
     picked = Picker(deadline_ms=10_000).pick(Answers(change), asked, rules=RULES)  # type: ignore[arg-type]
     assert (picked.outcome, picked.cause, len(picked.slate.items)) == ("fallback", "failed", 6)
