@@ -12,10 +12,14 @@ import numpy as np
 from experiments.errors import ArmError, PresslabError
 from experiments.serving.recommender import Ranking
 
-__all__ = ["MOST_SOURCE", "contained", "said", "sound", "timed_out", "within"]
+__all__ = ["MOST_SOURCE", "LateError", "contained", "said", "sound", "timed_out", "within"]
 
 MOST_SOURCE = 64  # characters: a slate with its sources must fit into one event
 T = TypeVar("T")
+
+
+class LateError(ArmError):
+    """Code of an arm was not ready in time; it may still go on."""
 
 
 def sound(answer: Any) -> Ranking:
@@ -76,7 +80,7 @@ def said(error: BaseException) -> str:
     'ValueError: no vectors'
     """
     try:
-        words = error.what if isinstance(error, PresslabError) else f"{type(error).__name__}: {error}"
+        words = error.what if isinstance(error, PresslabError) else f"{type(error).__name__}: {error}".rstrip(": ")
     except BaseException as another:
         words = f"{type(error).__name__}, and {type(another).__name__} when asked for its words"
     return words.encode("utf-8", "replace").decode()
@@ -87,8 +91,10 @@ def within(seconds: float, call: Callable[[], T], *, doing: str) -> T:
 
     Raises
     ------
+    LateError
+        It takes longer than ``seconds``.
     ArmError
-        It takes longer than ``seconds``, or raises what is no ``Exception``; what else it raises comes as it is.
+        It raises what is no ``Exception``; what else it raises comes as it is.
     """
     answer: Future[T] = Future()
 
@@ -103,7 +109,7 @@ def within(seconds: float, call: Callable[[], T], *, doing: str) -> T:
         return answer.result(timeout=seconds)
     except Exception as error:
         if timed_out(error, answer):
-            raise ArmError(f"{doing} takes longer than {seconds:g} s.") from None
+            raise LateError(f"{doing} takes longer than {seconds:g} s.") from None
         raise
 
 
