@@ -41,7 +41,7 @@ from web.held import Held
 from web.identity import Identity, identify, short_id
 from web.keys import tokens_of
 from web.objections import Objections
-from web.published import Live, Published, ReadingAside, refresh
+from web.published import Aside, Live, Published, refresh
 from web.records import Visit, click, linked, page_events, referrer_of
 from web.shadow import Asked, Shadow
 from web.site_protocol import Choices, MostRead, PageView, SlotItem, SlotView
@@ -113,12 +113,12 @@ class NewsSite:
     def _watch(self, every_s: float) -> None:
         with suppress(OSError):  # each look says it again
             self.serving.tell(self.published.plan, self.published.bundles)
-        read = ReadingAside()
+        aside = Aside()
         while not self._stop.wait(every_s):
             try:
                 self.arm_health.tell(now=False)
                 self.edge.tell(now=False)
-                self.published = refresh(self.home, self.published, read=read)
+                self.published = refresh(self.home, self.published, aside=aside)
                 self.serving.tell(self.published.plan, self.published.bundles)
             except Exception as error:  # the health page names it; the next look that succeeds takes it away
                 log.exception("looking for published changes failed; the last good state stays in use")

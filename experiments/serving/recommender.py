@@ -151,6 +151,9 @@ class Context:
     tired: tuple[int, ...] = ()
     levels: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        self.pool.flags.writeable = False  # the slate trusts it, after the arm had it in hand
+
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
@@ -266,7 +269,7 @@ def discover() -> dict[str, type]:
 def _modules(folder: str) -> Sequence[Any]:
     try:
         package = importlib.import_module(folder)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _registry.broken[folder] = f"{type(error).__name__}: {error}"
         return []
     return list(pkgutil.iter_modules(package.__path__))
@@ -276,7 +279,9 @@ def _import(name: str, load: Any) -> None:
     try:
         load()
         _registry.broken.pop(name, None)
-    except Exception as error:  # counted and shown by doctor, jobs and the arms page
+    except BaseException as error:  # a script that ends with sys.exit, too; counted and shown by doctor, jobs and the arms page
+        if isinstance(error, KeyboardInterrupt):
+            raise
         _registry.broken[name] = f"{type(error).__name__}: {error}"
 
 

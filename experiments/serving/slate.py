@@ -17,6 +17,8 @@ from experiments.serving.slate_rows import Row, ascending, inside, newest, of_se
 
 __all__ = ["Item", "Pin", "Slate", "SlateRules", "blank", "build_slate", "pool_at", "slate_seed"]
 
+EXPLORES = int.from_bytes(b"explores")
+
 
 @dataclass(frozen=True, slots=True)
 class SlateRules:
@@ -250,7 +252,7 @@ class _Builder:
 
     def items(self) -> Iterator[Item]:
         """Pins on their places; on each other the next that may stand there given those above, or, from the fourth on, a drawn one."""
-        rng = np.random.default_rng(self.context.seed)
+        rng = np.random.default_rng([self.context.seed, EXPLORES])  # an arm may draw from the seed itself
         rest = [*self.chosen, *self.spare]
         above = Counter(map(self.catalogue.section.item, self.pins.values()))
         for place in range(self.n):

@@ -220,6 +220,22 @@ def test_exploration_draws_with_the_propensity_it_logs(catalogue: Catalogue) -> 
         assert counts[found] / 4_000 == pytest.approx(propensity, abs=0.035)  # 4 standard errors of a share of 0.6
 
 
+def test_what_an_arm_draws_from_its_seed_says_nothing_about_what_is_explored(catalogue: Catalogue) -> None:
+    """Both drew from the same numbers: where the arm's first draw was low, the fourth place was explored 84 times in 100."""
+    low = [seed for seed in range(4_000) if np.random.default_rng(seed).random() < SlateRules().explore]
+    asked, mine = context(catalogue), ranking(5, 6, 7, 8, 9, 10, 11, 12)
+    explored = sum(build_slate(mine, replace(asked, seed=seed)).items[3].explored for seed in low)
+    assert explored < 0.12 * len(low)
+
+
+def test_an_arm_cannot_write_a_withdrawn_article_into_its_pool() -> None:
+    catalogue = Catalogue([article(i, withdrawn=i == 5) for i in range(20)])
+    asked = context(catalogue)
+    with pytest.raises(ValueError, match="read-only"):
+        asked.pool[0] = 5
+    assert not replace(asked, pool=np.arange(3, dtype=np.int32)).pool.flags.writeable
+
+
 def test_the_first_three_places_never_explore(catalogue: Catalogue) -> None:
     slates = [build_slate(ranking(*range(5, 25)), context(catalogue, seed=seed), rules=SlateRules(explore=1.0)) for seed in range(50)]
     assert {tuple(shown(slate)[:3]) for slate in slates} == {(5, 6, 7)}
