@@ -141,7 +141,7 @@ class Signals:
     @cached_property
     def site_reads(self) -> npt.NDArray[np.float64]:
         """(5,) reads of all articles in the windows of :attr:`reads_in`."""
-        return np.asarray(self.reads_in.sum(axis=1, dtype=np.float64))
+        return _shared(np.asarray(self.reads_in.sum(axis=1, dtype=np.float64)))
 
     @cached_property
     def most_read_from(self) -> npt.NDArray[np.float32]:
@@ -150,12 +150,12 @@ class Signals:
         Of articles that tie beyond the tenth place none is: more than ten would be, or chance would choose among them.
         """
         eleventh = len(self.catalogue) - MOST_READ - 1
-        return np.partition(self.reads_in, eleventh, axis=1)[:, eleventh] + 1 if eleventh >= 0 else np.ones(5, np.float32)
+        return _shared(np.partition(self.reads_in, eleventh, axis=1)[:, eleventh] + 1 if eleventh >= 0 else np.ones(5, np.float32))
 
     @cached_property
     def site_onward(self) -> npt.NDArray[np.float64]:
         """(3,) onward reads of all articles in the windows of :attr:`onward_in`."""
-        return np.asarray(self.onward_in.sum(axis=1, dtype=np.float64))
+        return _shared(np.asarray(self.onward_in.sum(axis=1, dtype=np.float64)))
 
     def co_reads(self, article: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
         """Positions read together with ``article`` and their weights."""
@@ -193,6 +193,12 @@ class Signals:
         """No read has happened yet."""
         none = Reads(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0))
         return build_signals(none, catalogue, at=at)
+
+
+def _shared(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The same array, which no arm can change: the next one is given it, too."""
+    array.flags.writeable = False
+    return array
 
 
 def build_signals(

@@ -33,6 +33,13 @@ def test_heat_halves_every_half_life(catalogue: Catalogue) -> None:
     assert heat[3] == pytest.approx(0.5 + 0.25)
 
 
+@pytest.mark.parametrize("name", ["reads_in", "site_reads", "site_onward", "most_read_from"])
+def test_no_arm_changes_what_the_next_one_is_given(catalogue: Catalogue, name: str) -> None:
+    signals = build_signals(reads((1, 1, 3, 1.0)), catalogue, at=AT, rules=EVERY_PAIR)
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(signals, name)[...] = 0
+
+
 def test_a_reader_counts_once_per_article_and_day(catalogue: Catalogue) -> None:
     heat = build_signals(reads((1, 1, 3, 1.0), (1, 1, 3, 1.0)), catalogue, at=AT, rules=EVERY_PAIR).heat
     assert heat[3] == pytest.approx(0.5)
