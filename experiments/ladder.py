@@ -7,6 +7,7 @@ days unevenly. Everything is read from the append-only audit; nothing else is st
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from sqlalchemy import Engine
@@ -149,10 +150,18 @@ def _moved(engine: Engine, ladder: Ladder, step: Step, action: str, *, shares: M
     return after
 
 
-def check_unchanged(engine: Engine, ladder: Ladder) -> None:
-    """Raise :class:`ExperimentError` when somebody moved the arm, or ended its test, after ``ladder`` was read."""
-    if _again(engine, ladder) != ladder:
+def check_unchanged(engine: Engine, ladder: Ladder) -> Ladder:
+    """Return the same as it stands now; another arm of its test may have moved, which began another phase.
+
+    Raises
+    ------
+    ExperimentError
+        Somebody moved the arm, or ended its test, after ``ladder`` was read.
+    """
+    now = _again(engine, ladder)
+    if now is None or replace(now, phase=ladder.phase) != ladder:
         raise ExperimentError(f"'{ladder.arm}' in experiment '{ladder.experiment}' was changed meanwhile.", "Look again.")
+    return now
 
 
 def _again(engine: Engine, ladder: Ladder) -> Ladder | None:
