@@ -23,6 +23,7 @@ from experiments.files import read_json, replace_json
 from experiments.ladder import Ladder, decided_arms, running_arms
 from experiments.lifecycle import Step, experiment_named, publish_if_behind
 from experiments.serving.artefacts import Pointer, current
+from web.confirmed import serving_now
 from web.met import FOLDER, MetCounts, Since, counts_of, forget, kept_counts, remove
 from web.trip import ACTOR, trip
 
@@ -44,6 +45,7 @@ class Operations:
         self.home, self.engine, self.clock, self.source = home, engine, clock, source
         self._turn = threading.Lock()
         self._counts: dict[str, MetCounts] = {}
+        self._leaving: dict[str, int] = {}  # withdrawn article -> version of the articles from which it is
         self._gone: dict[str, int] = {}
         self._content = -1
         self._over = False
@@ -127,12 +129,18 @@ class Operations:
         return ladder.arm, [one.name for one in others], mine / (mine + sum(one.share for one in others))
 
     def _look_for_withdrawn(self) -> None:
-        """Remember since when an article is known to be withdrawn."""
+        """Remember since when no page may show a withdrawn article: since every web process has said that it does not."""
         version = content_version(self.home)
         if version != self._content:
-            from_us = self.clock() + PUBLISHED_US
-            self._gone = {article: self._gone.get(article, from_us) for article in withdrawn_articles(self.home)}
+            known = withdrawn_articles(self.home)
+            self._gone = {article: from_us for article, from_us in self._gone.items() if article in known}
+            self._leaving = {article: self._leaving.get(article, version) for article in known - self._gone.keys()}
             self._content = version
+        told = min((one.get("withdrawn", -1) for one in serving_now(self.home)), default=version)
+        left = [article for article, since in self._leaving.items() if since <= told]
+        self._gone |= dict.fromkeys(left, self.clock() + PUBLISHED_US)
+        for article in left:
+            del self._leaving[article]
 
     def _tell(self, ladder: Ladder, since_us: int, mine: Met, others: Met) -> None:
         """Keep the counts where pages find them."""

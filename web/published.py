@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.assignment import Allocation, allocation
-from experiments.content import content_version, load_catalogue
+from experiments.content import content_version, load_catalogue, withdrawn_articles
 from experiments.errors import ConfigError, PresslabError
 from experiments.experiment import Experiment
 from experiments.files import read_json
@@ -23,8 +23,9 @@ from experiments.serving.carried import carried
 from experiments.serving.publish import current_signals, read_signals
 from experiments.serving.recommender import Catalogue, Recommender, broken_arms, discover
 from experiments.serving.signals import Signals
+from experiments.serving.withdrawn import withdrawn_in
 from web.desk import Desk, load_desk
-from web.reasons import prepare
+from web.reasons import OF_IDS, prepare
 from web.shadow import Asked
 
 __all__ = ["Live", "Published", "ReadingAside", "read_content", "refresh"]
@@ -44,12 +45,16 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One consistent view. ``faults`` holds in words what could not be taken over; the last good version stays in use."""
+    """One consistent view. ``faults`` holds in words what could not be taken over; the last good version stays in use.
+
+    ``content`` is the version of the articles, ``withdrawn`` the one up to which none is shown that was withdrawn.
+    """
 
     catalogue: Catalogue
     signals: Signals
     desk: Desk = field(default_factory=Desk)
     content: int = -1
+    withdrawn: int = -1
     plan: str = ""
     signal_version: str = ""
     experiments: tuple[Live, ...] = ()
@@ -106,6 +111,7 @@ def refresh(home: Path, before: Published | None, *, read: Callable[[Path], tupl
     parts: dict[str, Callable[[Path, Published], Published]] = {
         "desk": _desk,
         "content": partial(_content, read=read),
+        "withdrawn articles": _withdrawn,
         "plan": _plan,
         "signals": _signals,
         "arms": _arms,
@@ -137,7 +143,7 @@ def _not_loaded(now: Published) -> dict[str, str]:
 
 def _first(home: Path) -> Published:
     version, catalogue = read_content(home)
-    return Published(catalogue, Signals.empty(catalogue, 0.0), content=version)
+    return Published(catalogue, Signals.empty(catalogue, 0.0), content=version, withdrawn=version)
 
 
 def _desk(home: Path, now: Published) -> Published:
@@ -151,9 +157,23 @@ def _content(home: Path, now: Published, *, read: Callable[[Path], tuple[int, Ca
     version, catalogue = found
     if not version:
         raise ConfigError(f"{home / 'content.db'} holds no articles any more.", "Restore it from a backup or import the articles again.")
+    now = replace(now, content=version, withdrawn=version)
     if catalogue.version == now.catalogue.version:
-        return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue), content=version)
-    return replace(now, catalogue=catalogue, signals=carried(now.signals, catalogue), content=version, arms={}, bundles={})
+        return _over(now, catalogue)
+    return replace(now, catalogue=catalogue, signals=carried(now.signals, catalogue), arms={}, bundles={})
+
+
+def _withdrawn(home: Path, now: Published) -> Published:
+    """Keep what is withdrawn from readers at once: many articles take seconds to be read, and none may be shown that long."""
+    version = content_version(home)  # first: what is withdrawn meanwhile is looked for once more
+    if version == now.withdrawn:
+        return now
+    return _over(replace(now, withdrawn=version), withdrawn_in(now.catalogue, withdrawn_articles(home), keep=OF_IDS))
+
+
+def _over(now: Published, catalogue: Catalogue) -> Published:
+    """Take a catalogue over that has the same articles in the same places."""
+    return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue))
 
 
 def _plan(home: Path, now: Published) -> Published:

@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 
 from analysis.failing import Met
 from experiments.clock import to_us
-from experiments.content import add_articles
+from experiments.content import add_articles, content_version
 from experiments.errors import ArmError, ExperimentError
 from experiments.events.event import Event
 from experiments.events.store import open_store, store_path
@@ -33,6 +33,7 @@ from tests.events.story import START, Story, send
 from tests.web.test_ladder import BEGAN, PLAN, live
 from tests.web.test_ladder import engine as engine  # a fixture
 from web.climbing import climbing
+from web.confirmed import Serving
 from web.met import kept_counts
 from web.operations import Operations, met_by
 from web.worker import Worker
@@ -217,6 +218,25 @@ def test_one_withdrawn_article_stops_the_arm_at_once_but_not_what_was_shown_befo
     send(tmp_path, pages(readers=range(52, 53), minute=4))
     (stopped,) = operations.look()
     assert stopped.why == "readers of 'newest': 1 of 52 were shown a withdrawn article; none may be"
+
+
+def test_an_arm_does_not_answer_for_a_withdrawn_article_while_a_web_process_has_not_said_that_it_shows_it_no_more(
+    tmp_path: Path, operations: Operations, clock: Clock
+) -> None:
+    quick, slow = Serving(tmp_path), Serving(tmp_path)
+    slow.tell("", {}, withdrawn=0)
+    add_articles(tmp_path, [replace(article(1), id="a2", withdrawn=True)])
+    quick.tell("", {}, withdrawn=content_version(tmp_path))
+    for clock.minute in (2, 4):  # a large site, whose articles take long to be read
+        assert operations.look() == []
+        send(tmp_path, pages(readers=range(10), minute=clock.minute + 1))
+    slow.tell("", {}, withdrawn=content_version(tmp_path))
+    clock.minute = 6
+    assert operations.look() == []
+    send(tmp_path, pages(readers=range(10, 11), minute=7))
+    assert "1 of 11 were shown a withdrawn article" in operations.look()[0].why
+    quick.close()
+    slow.close()
 
 
 def versions_of(home: Path, *, how_many: int) -> None:
