@@ -153,6 +153,18 @@ def test_an_arm_of_a_test_that_was_simply_started_is_taken_from_its_readers_in_o
     assert "Newest was taken from all readers" in stand.client().get("/console/en/", headers=PHONE).text
 
 
+def test_a_held_arm_of_a_test_that_was_simply_started_goes_on_when_a_person_resumes(stand: Stand) -> None:
+    engine = control_engine(stand.home)
+    for number in (1, 2):
+        publish(stand.home, "newest", write_bundle(stand.home / "models" / "newest", {"x": np.full(1, number)}, {}).version, at_us=number)
+    (found,) = (one for one in ladder.running_arms(engine) if one.arm == "newest")
+    assert trip(stand.home, engine, found, Step("timetable", NOW, "its readers met errors")).state == "held"
+    assert "Newest is held since" in stand.client().get("/console/en/", headers=PHONE).text
+    told = json.loads(run(stand, "resume", "newest", "--reason", "it was the data", "--json").stdout)
+    assert (told["ladder"]["state"], told["version"], stays(stand.home, "newest")) == ("full", "1", "")
+    assert {one.arm: one.state for one in ladder.running_arms(engine)} == {"front": "full", "newest": "full"}
+
+
 def test_a_person_who_takes_an_arm_back_wins_against_a_step_at_the_same_time(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = control_engine(stand.home)
     stop(engine, "related", Step("ada", NOW))

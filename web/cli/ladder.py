@@ -188,14 +188,14 @@ def back_to(home: Path, name: str, to: str, step: Step, *, as_json: bool) -> Non
 def resume(name: str, *, reason: Reason, home: Home = None, as_json: Json = False) -> None:
     """Let an arm go on that was held, or taken back after its decision; newer versions of its model follow again. Exit 5: nothing holds it."""
     from experiments.errors import NotFoundError
-    from experiments.ladder import decided_arms, ladders
+    from experiments.ladder import decided_arms, running_arms
     from experiments.ladder import resume as go_on
     from experiments.lifecycle import note_about, publish_plan
     from experiments.serving.artefacts import stays, thaw
     from web.cli.output import print_json, tell
 
     folder, engine, _, now = opened(home)
-    held = [one for one in (*ladders(engine), *decided_arms(engine)) if one.arm == name and one.resumable]
+    held = [one for one in (*running_arms(engine), *decided_arms(engine)) if one.arm == name and one.resumable]
     if not held and not stays(folder, name):
         raise NotFoundError(
             f"nothing holds '{name}'.", "See `presslab arm list`; an arm that was stopped in a test comes back in the next one only."
