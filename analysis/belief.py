@@ -51,7 +51,14 @@ class Belief:
 
 
 def believed(
-    experiment: Experiment, posterior: Posterior | None, prior: Prior, *, candidates: Sequence[Candidate], roi: Roi | None, decide: Decide
+    experiment: Experiment,
+    posterior: Posterior | None,
+    prior: Prior,
+    *,
+    candidates: Sequence[Candidate],
+    roi: Roi | None,
+    decide: Decide,
+    reach: Mapping[str, float] | None = None,
 ) -> Belief | None:
     """Return what is believed, or None where nothing was measured.
 
@@ -60,6 +67,7 @@ def believed(
     posterior : of the goal, under ``prior``.
     candidates : as the verdict saw them; only what they are worth is believed otherwise.
     decide : the rules of the verdict.
+    reach : arm -> share of all views at which it brings its change, 0 to 1; all of them where not named.
 
     References
     ----------
@@ -72,7 +80,7 @@ def believed(
     found = Belief(posterior.p_best(better=better), posterior.shape, seen.foretold(prior), measured=finished_effects(seen))
     if any(candidate.worth is not None for candidate in candidates):
         another = fat_tailed(seen, prior) if posterior.shape == "normal" else seen.given(prior)[0]
-        now, then = (decide(_worth_under(shape, experiment, candidates, roi=roi)) for shape in (posterior, another))
+        now, then = (decide(_worth_under(shape, experiment, candidates, roi=roi, reach=reach or {})) for shape in (posterior, another))
         if (now.key, now.arm) != (then.key, then.arm) and then.key in ADVICE:
             advice = f"{ADVICE[then.key]} {name(then.arm or '')}"
             says = f"This hangs on how rare large effects are: were they {OTHER[posterior.shape]}, the advice would be to {advice}."
@@ -80,14 +88,16 @@ def believed(
     return found
 
 
-def _worth_under(shape: Any, experiment: Experiment, candidates: Sequence[Candidate], *, roi: Roi | None) -> list[Candidate]:
+def _worth_under(
+    shape: Any, experiment: Experiment, candidates: Sequence[Candidate], *, roi: Roi | None, reach: Mapping[str, float]
+) -> list[Candidate]:
     """The candidates with what they are worth under one shape of the belief; both shapes by the same formula."""
     direction, found = metric(experiment.goal).direction, []
     for candidate in candidates:
         worth = candidate.worth
         if worth is not None:
             mean = shape.shrunken(candidate.arm, experiment.control, level=experiment.level, better=direction).mean
-            plain = mean if direction == "up" else -mean
+            plain = reach.get(candidate.arm, 1.0) * (mean if direction == "up" else -mean)
             worth = expected_worth(roi.stakes, candidate.arm, roi.control, change=mean) if roi else plain
         found.append(replace(candidate, worth=worth))
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -67,7 +67,9 @@ def known_part(outcome: Floats, unknown: Floats) -> Floats:
     return np.asarray(basis @ weights)
 
 
-def unknowns(logs: Floats, value: Floats, benefit: Floats, *, names: Sequence[str], kinds: Mapping[str, str]) -> tuple[Unknown, ...]:
+def unknowns(
+    logs: Floats, value: Floats, benefit: Floats, *, names: Sequence[str], kinds: Mapping[str, str], ruled_out: Collection[str] = ()
+) -> tuple[Unknown, ...]:
     """Return every unknown with the value of settling it, the most valuable first.
 
     Parameters
@@ -77,6 +79,7 @@ def unknowns(logs: Floats, value: Floats, benefit: Floats, *, names: Sequence[st
     benefit : (m, k + 1) net benefit, control first.
     names : k + 1 arms, control first.
     kinds : kind per arm.
+    ruled_out : arms that may not be shipped: what they turn out to be changes no decision.
     """
     columns = {"value per view": value} if np.ptp(value) > 0 else {}
     heuristic = next((i for i, arm in enumerate(names[1:]) if kinds.get(arm) == "heuristic"), None)
@@ -88,27 +91,36 @@ def unknowns(logs: Floats, value: Floats, benefit: Floats, *, names: Sequence[st
             columns[f"what {arm} adds to {names[1 + heuristic]}"] = logs[:, i] - logs[:, heuristic]
         else:
             columns[f"effect of {arm}"] = logs[:, i]
-    found = [_unknown(label, column, benefit, names) for label, column in columns.items()]
+    left = [i for i, arm in enumerate(names) if arm not in ruled_out]
+    found = [_unknown(label, column, benefit, names, left) for label, column in columns.items()]
     return tuple(sorted(found, key=lambda unknown: (-unknown.evppi, unknown.name)))
 
 
-def _unknown(label: str, column: Floats, benefit: Floats, names: Sequence[str]) -> Unknown:
+def _unknown(label: str, column: Floats, benefit: Floats, names: Sequence[str], left: Sequence[int]) -> Unknown:
     fitted = known_part(benefit, column)
-    evppi = max(0.0, float(fitted.max(axis=1).mean() - benefit.mean(axis=0).max()))
+    evppi = max(0.0, float(fitted[:, left].max(axis=1).mean() - benefit[:, left].mean(axis=0).max()))
     spread = benefit.var(axis=0)
     shares = {arm: float(fitted[:, i].var() / spread[i]) for i, arm in enumerate(names) if spread[i] > 0}
     return Unknown(label, evppi, shares)
 
 
 def studies(
-    belief: Posterior, per_unit: float, *, costs: Mapping[str, tuple[float, float]], shares: Mapping[str, float], days: float, horizon: int
+    belief: Posterior,
+    per_unit: float | Floats,
+    *,
+    costs: Mapping[str, tuple[float, float]],
+    shares: Mapping[str, float],
+    days: float,
+    horizon: int,
+    tested: float | None = None,
 ) -> tuple[Study, ...]:
     """Return the study at hand: the same test for as long again, with what it would teach and cost.
 
     Parameters
     ----------
     belief : what is believed now; ``belief.sampling`` is what ``days`` of this test leave uncertain.
-    per_unit : money per unit of relative change over the horizon.
+    per_unit : money per unit of relative change over the horizon of a shipped arm; one for all, or (k,) one per arm.
+    tested : the same of a test, if it reaches other views; ``shares`` divide it.
     costs : per arm (cost over the horizon beyond the control, cost per day); the control first.
     shares : planned share of readers per arm.
 
@@ -138,14 +150,14 @@ def studies(
     evsi = max(0.0, float(then.max(axis=1).mean() - then.mean(axis=0).max()))
     expected = np.expm1(belief.mean + np.diag(belief.covariance) / 2)
     each = np.array([shares.get(arm, 0.0) for arm in belief.arms])
-    meanwhile = days * float(each @ expected * per_unit / horizon - a_day.sum())
+    meanwhile = days * float(each @ (expected * (per_unit if tested is None else tested)) / horizon - a_day.sum())
     price = float(benefit(expected, horizon).max() - benefit(expected, horizon - days).max()) - meanwhile
     return (Study("the same test again", days, evsi, max(0.0, price)),)
 
 
 def best_length(
     belief: Posterior,
-    per_unit: float,
+    per_unit: float | Floats,
     *,
     costs: Mapping[str, tuple[float, float]],
     shares: Mapping[str, float],
@@ -153,6 +165,7 @@ def best_length(
     lengths: Sequence[float],
     horizon: int,
     window_days: float = 0.0,
+    tested: float | None = None,
 ) -> Study | None:
     """Return the study whose length is worth most after its cost, or None where none fits into the horizon.
 
@@ -169,6 +182,8 @@ def best_length(
     found = [
         study
         for length, sampling in whole.items()
-        for study in studies(replace(belief, sampling=sampling), per_unit, costs=costs, shares=shares, days=length, horizon=horizon)
+        for study in studies(
+            replace(belief, sampling=sampling), per_unit, costs=costs, shares=shares, days=length, horizon=horizon, tested=tested
+        )
     ]
     return max(found, key=lambda study: study.enbs, default=None)

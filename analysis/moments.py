@@ -163,6 +163,7 @@ class Totals:
     distinct : metric name -> distinct rows; always the goal, others when the arms are very unequal in size.
     segments : segment of the plan -> group of readers -> totals of these readers, for the goal.
     caps, uncut, events, missing : see :class:`analysis.queries.Asked`.
+    audience_share : share of the site's article views that readers of the plan's audience opened, 0 to 1.
     """
 
     moments: Mapping[tuple[str, int], Moments]
@@ -173,6 +174,7 @@ class Totals:
     uncut: Mapping[str, tuple[Distinct, ...]] = field(default_factory=dict)
     events: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
+    audience_share: float = 1.0
 
     def readers(self) -> dict[str, int]:
         """Matured readers per arm."""

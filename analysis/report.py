@@ -12,25 +12,24 @@ from typing import TYPE_CHECKING, Any
 from analysis import shape, shape_beside
 from analysis.bayes import Prior
 from analysis.belief import Belief, believed
+from analysis.candidates import candidates_of, money_of, with_reasons, worth_of
 from analysis.checks import Check, Counted
 from analysis.comparison import Comparisons, compare_all, pairs_of
 from analysis.diversity import Diversity, diversity
-from analysis.guardrail import guardrail_state
 from analysis.looks import Taken, plan_of, take
 from analysis.moments import Totals
 from analysis.novelty import late_belief
 from analysis.observed import Observed
 from analysis.own.effects import records, written
 from analysis.own.price import at_cost
-from analysis.roi import Roi, counts_views, next_step, stakes_of, worth
+from analysis.roi import Roi, next_step
 from analysis.saving import as_html, save
 from analysis.segments import Segment, look_at
 from analysis.sentences import describe, of_looks, tell
+from analysis.stakes import reach_of
 from analysis.trust import evidence, failed, trust
-from analysis.verdict import EARLY, MOST_REASONS, UNPRICED, Candidate, Progress, Verdict, decide
-from analysis.words import name
+from analysis.verdict import EARLY, MOST_REASONS, Progress, Verdict, decide
 from experiments.experiment import Experiment, Phase, utc
-from experiments.metric import metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,6 +60,7 @@ class Report:
     segments: tuple[Segment, ...] = ()
     belief: Belief | None = None
     diversity: Diversity | None = None
+    priced: Comparisons | None = None
 
     @property
     def shown(self) -> bool:
@@ -121,7 +121,7 @@ class Report:
         """
         arms = at_cost(self.experiment.arms, cost or {})
         plan = replace(self.experiment, value_per_view=value_per_view, arms=arms)
-        return _money(plan, self.compared, self.progress, float(self.totals.counts.views_per_day), seed=seed)[0] if self.shown else None
+        return money_of(plan, self.priced or self.compared, self.progress, _views(self.totals, None), seed=seed)[0] if self.shown else None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON values; what cannot be estimated is None beside a status and a reason, never NaN."""
@@ -188,7 +188,7 @@ def build_report(
     start, until : beginning of the test and data cut, aware UTC times.
     state : of the experiment: ``running``, ``stopped``, ``decided``, ``draft``.
     snapshot : names the data cut (``snapshot_seq``).
-    views_per_day : article views the decision bears on; by default those counted.
+    views_per_day : article views of the site that the decision bears on; by default those counted.
     phases : allocations in force, when shares changed while running.
     prior : of the goal's effects.
     taken : looks at the goal shown so far.
@@ -202,13 +202,18 @@ def build_report(
     progress = _progress(experiment, utc(start), until=utc(until), state=state, phases=phases)
     compared = compare_all(experiment, totals, prior=prior, taken=taken, day=progress.days)
     checks = trust(experiment, totals, balance, compared=compared, progress=progress, phases=phases, observed=observed)
-    views = float(totals.counts.views_per_day) if views_per_day is None else views_per_day
     priced = replace(compared, belief=late_belief(experiment, observed.halves, prior=prior) or compared.belief)
-    roi, reason = _money(experiment, priced, progress, views, seed=seed) if progress.ended else (None, shape.EARLY)
-    candidates = _candidates(experiment, priced, roi, early=not progress.ended, unpriced=reason)
+    views = _views(totals, views_per_day)
+    roi, reason = money_of(experiment, priced, progress, views, seed=seed) if progress.ended else (None, shape.EARLY)
+    worths = worth_of(experiment, priced, roi, audience_share=totals.audience_share)
+    candidates = candidates_of(experiment, compared, roi, worths=worths, early=not progress.ended, unpriced=reason)
+    roi = roi and with_reasons(roi, candidates)
     rules = partial(decide, control=experiment.control, failed=failed(checks), progress=progress)
     verdict = rules(candidates)
-    belief = believed(experiment, priced.belief, prior, candidates=candidates, roi=roi, decide=rules) if progress.ended else None
+    reach = reach_of(experiment, totals.audience_share)
+    belief = (
+        believed(experiment, priced.belief, prior, candidates=candidates, roi=roi, decide=rules, reach=reach) if progress.ended else None
+    )
     if verdict.key == "wait" and taken:
         verdict = replace(verdict, reasons=(*of_looks(experiment, taken), *(r for r in verdict.reasons if r != EARLY))[:MOST_REASONS])
     shown = compared if progress.ended else None
@@ -216,8 +221,13 @@ def build_report(
     return Report(
         experiment, totals, checks, compared, roi, reason, verdict, sentences, progress, utc(start), utc(until), state, snapshot, prior,
         tuple(sorted(taken, key=lambda look: (look.day, look.arm, look.against))), evidence(experiment, totals, phases, observed),
-        look_at(experiment, totals), belief, _diversity(experiment, totals, observed) if progress.ended else None,
+        look_at(experiment, totals), belief, _diversity(experiment, totals, observed) if progress.ended else None, priced,
     )  # fmt: skip
+
+
+def _views(totals: Totals, views_per_day: float | None) -> tuple[float, float]:
+    """Article views of the site a day, and the share of them that the plan's audience opened."""
+    return float(totals.counts.views_per_day) if views_per_day is None else views_per_day, totals.audience_share
 
 
 def _diversity(experiment: Experiment, totals: Totals, observed: Observed) -> Diversity | None:
@@ -232,69 +242,3 @@ def _progress(experiment: Experiment, start: datetime, *, until: datetime, state
     over = days >= experiment.planned_days or state not in ("draft", "running")
     halted = [arm for arm, share in phases[-1].shares if not share] if phases else []
     return Progress(days, experiment.planned_days, ended=over, long_enough=days >= experiment.minimum_days, halted=halted)
-
-
-def _money(experiment: Experiment, compared: Comparisons, progress: Progress, views_per_day: float, *, seed: int) -> tuple[Roi | None, str]:
-    stakes = stakes_of(experiment, views_per_day)
-    if experiment.value_per_view is None:
-        return None, UNPRICED
-    if stakes is None:
-        return None, "no article views were counted"
-    if not counts_views(metric(experiment.goal)):
-        return None, f"{name(experiment.goal)} does not count article views, so its change has no price"
-    if compared.belief is None:
-        return None, "no arm has a result to put a price on"
-    return worth(compared.belief, stakes, experiment.arms, test_days=progress.days, seed=seed), ""
-
-
-def _candidates(experiment: Experiment, compared: Comparisons, roi: Roi | None, *, early: bool, unpriced: str) -> list[Candidate]:
-    worths = roi.expected() if roi else _worth_without_money(experiment, compared)
-    earns = {scenario.arm: scenario.p_positive for scenario in roi.scenarios} if roi else {}
-    return [
-        replace(
-            _candidate(experiment, compared, arm.name, worth=worths.get(arm.name), early=early),
-            earns=earns.get(arm.name),
-            unpriced=unpriced or UNPRICED,
-        )
-        for arm in experiment.arms
-        if arm.name != experiment.control
-    ]
-
-
-def _worth_without_money(experiment: Experiment, compared: Comparisons) -> Mapping[str, float]:
-    """Where no arm costs anything, any improvement is worth having: the believed change stands for the money."""
-    control = experiment.arm(experiment.control)
-    free = all(arm.build == 0 and arm.per_day == control.per_day for arm in experiment.arms)
-    if not free or compared.belief is None:
-        return {}
-    sign = 1.0 if metric(experiment.goal).direction == "up" else -1.0
-    belief = compared.belief
-    return {arm: sign * belief.shrunken(arm, experiment.control, level=experiment.level).mean for arm in belief.arms}
-
-
-def _candidate(experiment: Experiment, compared: Comparisons, arm: str, *, worth: float | None, early: bool) -> Candidate:
-    plan, control = experiment.arm(arm), experiment.arm(experiment.control)
-    guardrails = {
-        e.metric.name: guardrail_state(e, early=early)
-        for e in compared.effects
-        if e.role == "guardrail" and (e.arm, e.against) == (arm, experiment.control)
-    }
-    cost = plan.build + (plan.per_day - control.per_day) * experiment.horizon_days
-    known = Candidate(arm, plan.kind, share=plan.share, guardrails=guardrails, worth=worth, cost=cost)
-    effect = compared.of(experiment.goal, arm, experiment.control)
-    if effect is None or effect.contrast.absolute is None or effect.family is None or early:
-        return known if early or effect is None else replace(known, unknown=effect.contrast.reason)
-    up, change, limit = effect.metric.direction == "up", effect.contrast.relative, experiment.smallest_uplift
-    absolute, family = effect.contrast.absolute, effect.family
-    return Candidate(
-        arm,
-        plan.kind,
-        share=plan.share,
-        superior=family.low > 0 if up else family.high < 0,
-        alone=absolute.low > 0 if up else absolute.high < 0,
-        harmful=absolute.high < 0 if up else absolute.low > 0,
-        within=change is not None and -limit < change.low and change.high < limit,
-        guardrails=guardrails,
-        worth=worth,
-        cost=cost,
-    )

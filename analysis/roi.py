@@ -7,8 +7,8 @@ costs to run beyond the control, minus what it would still cost to build. The co
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -19,54 +19,19 @@ from scipy.stats import qmc
 
 from analysis.bayes import Posterior
 from analysis.information import Study, Unknown, best_length, unknowns
-from analysis.words import money
-from experiments.experiment import Arm, Experiment
-from experiments.metric import Metric
+from analysis.stakes import Stakes
+from analysis.words import money, name
+from experiments.experiment import Arm
 
-__all__ = ["Roi", "Scenario", "Stakes", "Worth", "around", "counts_views", "expected_worth", "lognormal", "next_step", "stakes_of", "worth"]
+__all__ = ["Roi", "Scenario", "Worth", "expected_worth", "lognormal", "next_step", "worth"]
 
 Floats = npt.NDArray[np.float64]
 DRAWS = 14  # as a power of two
 DOTS = 50
 WEEKS = tuple(7.0 * weeks for weeks in (1, 2, 3, 4, 6, 8, 12, 16))  # lengths of a test that are offered
-LEAST_WORTH = 0.005  # of the currency: what is less is printed as nothing
+LEAST_WORTH = 0.005  # of the currency: what is less is nothing
+LEAST_PART = 0.01  # of the range of outcomes: a test that brings less is not worth the time of those who run it, which has no price here
 NINETY_FIVE = float(ndtri(0.95))
-
-
-@dataclass(frozen=True, slots=True)
-class Stakes:
-    """What turns a relative change into money.
-
-    Parameters
-    ----------
-    value : margin of one article view at its 5 %, 50 % and 95 % point, in ``currency``.
-    views_per_day : article views the decision bears on.
-    horizon_days : how long the decision holds.
-    build, per_day : cost per arm still to build, and to run per day.
-    half_life_days : after how many days half of the effect is gone; None if it lasts.
-    window_days, minimum_days : of a further test: how long every reader is followed, and the shortest that may decide.
-    """
-
-    value: tuple[float, float, float]
-    views_per_day: float
-    horizon_days: int
-    build: Mapping[str, float]
-    per_day: Mapping[str, float]
-    currency: str = "EUR"
-    half_life_days: float | None = None
-    window_days: float = 0.0
-    minimum_days: float = 0.0
-
-    @property
-    def effective_days(self) -> float:
-        """Days of full effect that the horizon is worth."""
-        if self.half_life_days is None:
-            return float(self.horizon_days)
-        return math.fsum(2.0 ** (-day / self.half_life_days) for day in range(self.horizon_days))
-
-    def cost(self, arm: str, control: str) -> float:
-        """What an arm costs over the horizon beyond the control."""
-        return self.build[arm] + (self.per_day[arm] - self.per_day[control]) * self.horizon_days
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +56,11 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True)
 class Roi:
-    """Money: one scenario per arm (the control is 0), the value of knowing everything, and of knowing each part."""
+    """Money: one scenario per arm (the control is 0), the value of knowing everything, and of knowing each part.
+
+    ``unpriced`` : arm -> why it has no scenario.
+    ``ruled_out`` : arms that may not be shipped whatever they earn; what it is worth to know more leaves them out.
+    """
 
     currency: str
     horizon_days: int
@@ -101,6 +70,23 @@ class Roi:
     unknowns: tuple[Unknown, ...]
     studies: tuple[Study, ...]
     stakes: Stakes
+    ruled_out: tuple[str, ...] = ()
+    unpriced: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def open(self) -> tuple[Scenario, ...]:
+        """Scenarios of arms that may still be shipped, without the control."""
+        return tuple(s for s in self.scenarios if s.arm != self.control and s.arm not in self.ruled_out)
+
+    @property
+    def spread(self) -> float:
+        """The widest 5-95 % range of an arm that may still be shipped."""
+        return max((s.high - s.low for s in self.open), default=0.0)
+
+    @property
+    def least_net(self) -> float:
+        """What a study must at least bring beyond its cost."""
+        return max(LEAST_WORTH, LEAST_PART * self.spread)
 
     def expected(self) -> dict[str, float]:
         """Expected net benefit per arm, the control included."""
@@ -114,49 +100,6 @@ class Worth:
     logs: Floats
     value: Floats
     benefit: Floats
-
-
-def counts_views(goal: Metric) -> bool:
-    """Return whether a change of the goal is one of article views as a whole, which a price per view can be put on.
-
-    Shares of views, and views of some articles only, change without a single view more.
-
-    Examples
-    --------
-    >>> from experiments.metric import metric
-    >>> counts_views(metric("views_per_session")), counts_views(metric("beyond_most_read"))
-    (True, False)
-    """
-    articles = goal.numerator.count == "view" and dict(goal.numerator.where) == {"page_type": "article"}
-    return articles and goal.denominator.count in ("session", "reader")
-
-
-def stakes_of(experiment: Experiment, views_per_day: float) -> Stakes | None:
-    """Return the stakes a plan states, or None when nobody has stated what a view is worth."""
-    if experiment.value_per_view is None or views_per_day <= 0:
-        return None
-    costs: Sequence[Arm] = experiment.arms
-    return Stakes(
-        value=around(experiment.value_per_view, experiment.value_spread),
-        views_per_day=views_per_day,
-        horizon_days=experiment.horizon_days,
-        build={arm.name: arm.build for arm in costs},
-        per_day={arm.name: arm.per_day for arm in costs},
-        currency=experiment.currency,
-        window_days=experiment.window_days,
-        minimum_days=experiment.minimum_days,
-    )
-
-
-def around(value: float, spread: float) -> tuple[float, float, float]:
-    """Return the 5 %, 50 % and 95 % point of a value that is known up to a factor.
-
-    Examples
-    --------
-    >>> around(4.0, 2.0)
-    (2.0, 4.0, 8.0)
-    """
-    return value / spread, value, value * spread
 
 
 def lognormal(points: tuple[float, float, float], z: Floats) -> Floats:
@@ -182,7 +125,7 @@ def draw(belief: Posterior, stakes: Stakes, *, seed: int) -> Worth:
     z = ndtri(qmc.Sobol(k + 1, scramble=True, rng=np.random.default_rng(seed)).random_base2(DRAWS))
     logs = belief.mean + z[:, :k] @ _root(belief.covariance).T
     value = lognormal(stakes.value, z[:, k])
-    scale = stakes.views_per_day * stakes.effective_days
+    scale = stakes.effective_days * np.array([stakes.views_of(arm) for arm in belief.arms])
     costs = np.array([stakes.cost(arm, belief.control) for arm in belief.arms])
     gain = scale * value[:, None] * np.expm1(logs) - costs
     return Worth(logs, value, np.column_stack([np.zeros(len(value)), gain]))
@@ -193,7 +136,9 @@ def _root(covariance: Floats) -> Floats:
     return np.asarray(vectors * np.sqrt(np.clip(values, 0, None)))
 
 
-def worth(belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: float, seed: int = 1) -> Roi:
+def worth(
+    belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: float, ruled_out: Collection[str] = (), seed: int = 1
+) -> Roi:
     """Return expected net benefit, its 5-95 % range, chances, value of knowing, and what to find out next.
 
     Parameters
@@ -203,6 +148,7 @@ def worth(belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: 
     arms : of the plan, for kinds and shares.
     test_days : length of the test that gave ``belief``; a study as long again is offered, and one of the length that pays most,
         neither shorter than the stakes permit.
+    ruled_out : arms that may not be shipped; they have a scenario, but nothing more is to be learnt of them.
     seed : of the draws; the same seed gives the same figures.
 
     References
@@ -214,18 +160,35 @@ def worth(belief: Posterior, stakes: Stakes, arms: Sequence[Arm], *, test_days: 
     means = drawn.benefit.mean(axis=0)
     best = np.bincount(drawn.benefit.argmax(axis=1), minlength=len(names)) / len(drawn.benefit)
     scenarios = tuple(_scenario(arm, drawn.benefit[:, i], float(best[i]), stakes, belief.control) for i, arm in enumerate(names))
-    evpi = float(drawn.benefit.max(axis=1).mean() - means.max())
+    gone = tuple(arm for arm in belief.arms if arm in ruled_out)
+    left = [i for i, arm in enumerate(names) if arm not in gone]
+    evpi = float(drawn.benefit[:, left].max(axis=1).mean() - means[left].max())
     kinds = {arm.name: arm.kind for arm in arms}
-    found = unknowns(drawn.logs, drawn.value, drawn.benefit, names=names, kinds=kinds)
-    shares = {arm.name: arm.share for arm in arms}
-    asked: dict[str, Any] = {"costs": _costs(stakes, names), "shares": shares, "days": test_days, "horizon": stakes.horizon_days}
-    offer = partial(best_length, belief, _per_unit(stakes), **asked, window_days=stakes.window_days)
+    found = unknowns(drawn.logs, drawn.value, drawn.benefit, names=names, kinds=kinds, ruled_out=gone)
+    offered = _offered(_without(belief, gone), stakes, {arm.name: arm.share for arm in arms}, test_days)
+    return Roi(stakes.currency, stakes.horizon_days, belief.control, scenarios, max(0.0, evpi), found, offered, stakes, gone)
+
+
+def _without(belief: Posterior, gone: Collection[str]) -> Posterior:
+    """The belief about the arms that are left."""
+    left = [i for i, arm in enumerate(belief.arms) if arm not in gone]
+    square = np.ix_(left, left)
+    arms = tuple(belief.arms[i] for i in left)
+    return replace(belief, arms=arms, mean=belief.mean[left], covariance=belief.covariance[square], sampling=belief.sampling[square])
+
+
+def _offered(belief: Posterior, stakes: Stakes, shares: dict[str, float], test_days: float) -> tuple[Study, ...]:
+    """The same test again, and one of the length that pays most where that pays more."""
+    whole, costs = _per_unit(stakes), _costs(stakes, (belief.control, *belief.arms))
+    asked: dict[str, Any] = {"costs": costs, "shares": shares, "days": test_days, "horizon": stakes.horizon_days}
+    reach = np.array([stakes.reach.get(arm, 1.0) for arm in belief.arms])
+    offer = partial(best_length, belief, whole * reach, **asked, window_days=stakes.window_days, tested=whole * stakes.tested)
     again = offer(lengths=[max(test_days, stakes.minimum_days)])
     longer = offer(lengths=[days for days in WEEKS if days >= stakes.minimum_days])
-    offered: list[Study] = [again] if again else []
+    found = [again] if again else []
     if again and longer and longer.enbs > max(0.0, again.enbs):
-        offered.append(longer)
-    return Roi(stakes.currency, stakes.horizon_days, belief.control, scenarios, max(0.0, evpi), found, tuple(offered), stakes)
+        found.append(longer)
+    return tuple(found)
 
 
 def _scenario(arm: str, benefit: Floats, p_best: float, stakes: Stakes, control: str) -> Scenario:
@@ -241,6 +204,7 @@ def _scenario(arm: str, benefit: Floats, p_best: float, stakes: Stakes, control:
 
 
 def _per_unit(stakes: Stakes) -> float:
+    """Mean money per unit of relative change at all article views."""
     low, _, high = stakes.value
     sigma = math.log(high / low) / (2 * NINETY_FIVE) if low > 0 else 0.0
     return stakes.views_per_day * stakes.effective_days * stakes.value[1] * math.exp(sigma * sigma / 2)
@@ -248,7 +212,7 @@ def _per_unit(stakes: Stakes) -> float:
 
 def expected_worth(stakes: Stakes, arm: str, control: str, *, change: float) -> float:
     """Return the mean net benefit of an arm, given the mean of its relative change."""
-    return _per_unit(stakes) * change - stakes.cost(arm, control)
+    return _per_unit(stakes) * stakes.reach.get(arm, 1.0) * change - stakes.cost(arm, control)
 
 
 def _costs(stakes: Stakes, names: Sequence[str]) -> dict[str, tuple[float, float]]:
@@ -263,12 +227,18 @@ def next_step(roi: Roi, *, trusted: bool = True) -> str:
     """
     if not trusted:
         return "Next: find out why these numbers cannot be trusted; until then no amount here is a ground for a decision or another test."
+    if roi.ruled_out and not roi.open:
+        return "Stop testing these arms: none of them may be shipped, whatever more is found out."
     best = max(roi.studies, key=lambda study: study.enbs, default=None)
-    if best is not None and best.enbs > 0:
+    left_out = f" Left out of this: {', '.join(map(name, roi.ruled_out))}, which may not be shipped." if roi.ruled_out else ""
+    if best is not None and best.enbs >= roi.least_net:
         gain, price = money(best.evsi, roi.currency), money(best.cost, roi.currency)
-        return f"Next: {best.name}, {best.days:g} days; it is worth about {gain} and costs about {price}."
-    if not roi.unknowns or roi.unknowns[0].evppi < LEAST_WORTH:
-        return f"Stop testing: knowing everything would be worth {money(roi.evpi, roi.currency)}."
+        return f"Next: {best.name}, {best.days:g} days; it is worth about {gain} and costs about {price}.{left_out}"
+    if not roi.unknowns or roi.unknowns[0].evppi < roi.least_net:
+        beside = f", where outcomes lie {money(roi.spread, roi.currency)} apart" if roi.evpi >= LEAST_WORTH else ""
+        return f"Stop testing: knowing everything would be worth {money(roi.evpi, roi.currency)}{beside}.{left_out}"
     first = roi.unknowns[0]
-    tail = "no study on offer pays for itself" if best is not None else "no study is on offer"
-    return f"Largest unknown: {first.name}; settling it is worth at most {money(first.evppi, roi.currency)}, and {tail}."
+    tail = ", and no study is on offer" if best is None else ", and no study on offer pays for itself"
+    if best is not None and best.enbs > 0:
+        tail = f". The best study on offer brings only {money(best.enbs, roi.currency)} more than it costs"
+    return f"Largest unknown: {first.name}; settling it is worth at most {money(first.evppi, roi.currency)}{tail}.{left_out}"

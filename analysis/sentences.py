@@ -39,10 +39,11 @@ def tell(experiment: Experiment, verdict: Verdict, *, compared: Comparisons | No
 
 
 def headline_arm(experiment: Experiment, verdict: Verdict, compared: Comparisons, roi: Roi | None) -> str | None:
-    """Return the arm the range is told for: the one the verdict names, else the most promising one."""
+    """Return the arm the figures are told for: the one the verdict speaks of, else the most promising one."""
     others = [arm.name for arm in experiment.arms if arm.name != experiment.control]
-    if verdict.arm in others:
-        return verdict.arm
+    told = verdict.about or verdict.arm
+    if told in others:
+        return told
     if roi is not None:
         worth = roi.expected()
         return max((arm for arm in others if arm in worth), key=lambda arm: worth[arm], default=None)

@@ -140,11 +140,15 @@ def of_roi(roi: Roi, next_step: str) -> dict[str, Any]:
         "horizon_days": roi.horizon_days,
         "control": roi.control,
         "views_per_day": roi.stakes.views_per_day,
+        "bears_on": list(roi.stakes.bears_on),
         "value_per_view": {"low": low, "middle": middle, "high": high},
         "scenarios": [_scenario(scenario, roi) for scenario in roi.scenarios],
         "evpi": roi.evpi,
         "unknowns": [{"name": u.name, "evppi": u.evppi, "share_of_variance": dict(u.share_of_variance)} for u in roi.unknowns],
         "studies": [{"name": s.name, "days": s.days, "evsi": s.evsi, "cost": s.cost, "enbs": s.enbs} for s in roi.studies],
+        "ruled_out": list(roi.ruled_out),
+        "unpriced": dict(roi.unpriced),
+        "least_net": roi.least_net,
         "next": next_step,
     }
 
@@ -162,5 +166,6 @@ def _scenario(scenario: Scenario, roi: Roi) -> dict[str, Any]:
         "cost": scenario.cost,
         "build": roi.stakes.build[scenario.arm],
         "per_day": roi.stakes.per_day[scenario.arm],
+        "views_per_day": roi.stakes.views_of(scenario.arm),
         "quantiles": list(scenario.quantiles),
     }

@@ -63,7 +63,7 @@ def totals(
     asked = ask(home, experiment, wanted, rows=rows, start_us=start_us, **cut)
     found = Totals(
         add_up(lake.moments(asked.rows)), counted,
-        caps=asked.caps, uncut=asked.uncut, events=asked.events, missing=asked.missing,
+        caps=asked.caps, uncut=asked.uncut, events=asked.events, missing=asked.missing, audience_share=rows.audience_share,
     )  # fmt: skip
     lopsided = _lopsided(found.readers())
     chosen = [m for m in (wanted if lopsided else wanted[:1]) if m.name not in asked.missing and m.quantile is None]

@@ -87,12 +87,16 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision, the arm it names, its sentence, and at most four rules that fired."""
+    """The decision, the arm it names, its sentence, and at most four rules that fired.
+
+    ``about`` : the arm whose figures the sentence speaks of, if it is of one other than the control.
+    """
 
     key: Key
     arm: str | None
     sentence: str
     reasons: tuple[str, ...] = ()
+    about: str | None = None
 
 
 def decide(
@@ -126,7 +130,7 @@ def decide(
         return Verdict("wait", None, says, (EARLY, *(_why_not(c) for c in candidates if c.broken or c.halted))[:MOST_REASONS])
     chosen = _best(candidates) if progress.long_enough else None
     if chosen is not None:
-        return Verdict("ship", chosen.arm, _ship_sentence(chosen), _ship_reasons(chosen, candidates))
+        return Verdict("ship", chosen.arm, _ship_sentence(chosen), _ship_reasons(chosen, candidates), chosen.arm)
     if progress.long_enough and candidates and all(c.within and not c.broken for c in candidates):
         return _equal(candidates, control, control_cost)
     return _keep(candidates, control, progress)
@@ -155,17 +159,27 @@ def _ship_sentence(chosen: Candidate) -> str:
 
 
 def _ship_reasons(chosen: Candidate, candidates: Sequence[Candidate]) -> tuple[str, ...]:
-    more = max(candidates, key=lambda c: -math.inf if c.worth is None else c.worth) is chosen
-    than = "it costs" if len(candidates) == 1 else "the other arms" if more else "the other arms that may be shipped"
-    reasons = [f"{_title(chosen.arm)} improves the goal and earns more than {than}."]
+    others = [c for c in candidates if c is not chosen]
+    reasons = [f"{_title(chosen.arm)} improves the goal and earns more than {_less(chosen, others)}."]
     if chosen.guardrails:
         reasons.append("No harm beyond the agreed limit on " + ", ".join(name(metric) for metric in chosen.guardrails) + ".")
-    for other in (c for c in candidates if c is not chosen):
-        if other.kind == "model" and chosen.kind == "heuristic" and not other.broken and (other.worth or 0.0) <= (chosen.worth or 0.0):
+    for other in others:
+        judged = not (other.unknown or other.halted or other.broken) and other.worth is not None
+        if other.kind == "model" and chosen.kind == "heuristic" and judged and (other.worth or 0.0) <= (chosen.worth or 0.0):
             reasons.append(f"Keep the heuristic: {name(other.arm)} does not beat {name(chosen.arm)} by more than it costs.")
-        elif not other.eligible:
+        elif not other.eligible or other.worth is None:
             reasons.append(_why_not(other, than=chosen.worth or 0.0))
     return tuple(reasons[:MOST_REASONS])
+
+
+def _less(chosen: Candidate, others: Sequence[Candidate]) -> str:
+    """What is worth less than the arm that is shipped, as far as that is known."""
+    worths = [other.worth for other in others if other.worth is not None]
+    if not worths:
+        return "it costs"
+    if max(worths) > (chosen.worth or 0.0):
+        return "the other arms that may be shipped"
+    return "the other arms" if len(worths) == len(others) else "the other arms that have a price"
 
 
 def _keep(candidates: Sequence[Candidate], control: str, progress: Progress) -> Verdict:
@@ -176,30 +190,32 @@ def _keep(candidates: Sequence[Candidate], control: str, progress: Progress) -> 
     )
     for candidate in candidates:
         reasons.append(_why_not(candidate))
-    return Verdict("keep", control, f"Keep {name(control)}: {_why_keep(candidates, progress)}.", tuple(reasons[:MOST_REASONS]))
+    why, about = _why_keep(candidates, progress)
+    return Verdict("keep", control, f"Keep {name(control)}: {why}.", tuple(reasons[:MOST_REASONS]), about.arm if about else None)
 
 
-def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> str:
+def _why_keep(candidates: Sequence[Candidate], progress: Progress) -> tuple[str, Candidate | None]:
+    """Why nothing changes, and the arm this is about, if it is about one; of arms that do not pay that is the best."""
     broken = next((c for c in candidates if c.broken), None)
-    eligible = next((c for c in candidates if c.eligible), None)
+    eligible = max((c for c in candidates if c.eligible), key=lambda c: math.inf if c.worth is None else c.worth, default=None)
     halted = next((c for c in candidates if c.halted), None)
     held = next((c for c in candidates if c.superior and not c.eligible), None)
     gone = bool(candidates) and all(c.broken or c.halted for c in candidates)
     if progress.ended and not progress.long_enough and not gone:
-        return "the test was stopped before it could tell"
+        return "the test was stopped before it could tell", None
     if eligible is not None and eligible.worth is None:
-        return f"{name(eligible.arm)} improves the goal, but {eligible.unpriced}"
+        return f"{name(eligible.arm)} improves the goal, but {eligible.unpriced}", eligible
     if eligible is not None:
-        return f"{name(eligible.arm)} does not earn what it costs"
+        return f"{name(eligible.arm)} does not earn what it costs", eligible
     if broken is not None:
-        return f"{name(broken.arm)} {_hurts(broken.broken[:1])}"
+        return f"{name(broken.arm)} {_hurts(broken.broken[:1])}", broken
     if halted is not None:
-        return f"{name(halted.arm)} {HALTED}"
+        return f"{name(halted.arm)} {HALTED}", halted
     if held is not None:
-        return f"{name(held.arm)} improves the goal, but {_held(held)}"
+        return f"{name(held.arm)} improves the goal, but {_held(held)}", held
     if candidates and all(c.unknown for c in candidates):
-        return "no other arm could be judged"
-    return "no other arm is shown to be better"
+        return "no other arm could be judged", None
+    return "no other arm is shown to be better", None
 
 
 def _why_not(candidate: Candidate, *, than: float = 0.0) -> str:

@@ -7,6 +7,8 @@ import math
 __all__ = ["apart", "change", "count", "days", "money", "name", "percent", "share_of_times", "span"]
 
 SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
+LEAST_MONEY = 1e-4  # of the currency
+MILLION = 1_000_000
 
 
 def rounded(value: float, digits: int = 3) -> float:
@@ -81,17 +83,21 @@ def apart(low: float, high: float, unit: str) -> str:
 
 
 def money(amount: float, currency: str) -> str:
-    """Return an amount with at most three significant digits.
+    """Return an amount with at most three significant digits; from a cent to below 100 in whole cents, below a hundredth of a cent 0.
 
     Examples
     --------
-    >>> money(1234.5, "EUR"), money(-0.126, "EUR"), money(15, "CHF")
-    ('€1,230', '-€0.13', 'CHF 15')
+    >>> money(1234.5, "EUR"), money(-0.126, "EUR"), money(15, "CHF"), money(0.00412, "EUR"), money(-2_340_000, "USD")
+    ('€1,230', '-€0.13', 'CHF 15', '€0.00412', '-$2.34 million')
     """
-    value = rounded(abs(amount))
-    text = f"{value:,.0f}" if value >= 100 or value == int(value) else f"{value:,.2f}"
-    sign = "-" if amount < 0 and float(text.replace(",", "")) else ""
-    return f"{sign}{SYMBOLS.get(currency, currency + ' ')}{text}"
+    value = rounded(abs(amount)) if abs(amount) >= LEAST_MONEY else 0.0
+    if value >= MILLION:
+        text = f"{value / MILLION:,.10g} million"
+    elif 0 < value < 0.01:  # what one view is worth may be little more than a hundredth of a cent
+        text = f"{value:.6f}".rstrip("0")
+    else:
+        text = f"{value:,.0f}" if value >= 100 else f"{value:.2f}".removesuffix(".00")
+    return f"{'-' if amount < 0 and value else ''}{SYMBOLS.get(currency, currency + ' ')}{text}"
 
 
 def count(n: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""The rule a senior editor respects: what is read now, and what readers of this article read next."""
+"""The rule a senior editor respects: what is read now, and what else readers of this article read."""
 
 from collections.abc import Mapping
 from dataclasses import replace

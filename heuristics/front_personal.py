@@ -9,6 +9,7 @@ from heuristics.front import Front
 
 READS, PRIOR = 20, 10.0  # how many reads are looked at; how many reads the site's own mix counts as
 MOST = 0.2  # share of the score that the sections may ever have
+OFTEN = 2  # reads from which on a reader often reads a section
 DAY = 3  # row of Signals.reads_in: reads of the last 24 hours
 
 
@@ -31,17 +32,22 @@ class FrontPersonal:
     }
 
     def rank(self, context: Context) -> Ranking:
-        """Rank the pool; an article whose section tipped the balance says ``section``."""
+        """Rank the pool; an article of a section read twice or more that tipped the balance says ``section``."""
         base = Front().rank(context)
-        n = len(context.reads[-READS:])
+        section = context.signals.catalogue.section
+        read = section[list(context.reads[-READS:])].tolist()
+        n = len(read)
         if not n or not len(base.articles):
             return base
         affinity, weight = self._affinity(context), MOST * n / (n + PRIOR)
-        sections = context.signals.catalogue.section[base.articles].tolist()
+        sections, often = section[base.articles].tolist(), {code for code in read if read.count(code) >= OFTEN}
         highest, keenest = max(float(base.scores[0]), 1e-9), max(affinity.values())
         plain = [(1 - weight) * score / highest for score in base.scores.tolist()]
         own = [weight * affinity[code] / keenest for code in sections]
-        sources = ["section" if mine > rule else word for mine, rule, word in zip(own, plain, base.sources, strict=True)]
+        sources = [
+            "section" if mine > rule and code in often else word
+            for mine, rule, code, word in zip(own, plain, sections, base.sources, strict=True)
+        ]
         scores = [a + b for a, b in zip(plain, own, strict=True)]
         return Ranking.best_first(base.articles, scores, sources, published=context.signals.catalogue.published[base.articles])
 

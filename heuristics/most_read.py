@@ -6,7 +6,7 @@ from experiments.serving.recommender import Context, Ranking, register
 
 @register
 class MostRead:
-    """Ranks by reads in the last hour (24 h while the half-life of the site's heat is above one hour)."""
+    """Ranks by reads in the last hour (of 24 h on a site with fewer than 2,000 reads an hour)."""
 
     name = "most_read"
     kind: Kind = "heuristic"
@@ -14,6 +14,6 @@ class MostRead:
 
     def rank(self, context: Context) -> Ranking:
         signals = context.signals
-        window = 1 if signals.half_life_h <= 1 else 3  # rows of reads_in: 0.5, 1, 3, 24, 120 hours
+        window = 1 if signals.busy else 3  # rows of reads_in: 0.5, 1, 3, 24, 120 hours
         published = signals.catalogue.published[context.pool]
         return Ranking.best_first(context.pool, signals.reads_in[window][context.pool], "heat", published=published)

@@ -19,7 +19,7 @@ from recsys.fit_als import AlsRecipe, article_vectors
 from recsys.importers.log import LogFile
 from recsys.importers.table import Layout
 from recsys.interactions import Interactions
-from recsys.next_click import HEAT_SHARE, SMOOTHING, Clicks, Hour, clicks, hours
+from recsys.next_click import HEAT_SHARE, SMOOTHING, Clicks, Hour, clicks, hours, scored
 from recsys.published import published
 from recsys.ranker_protocol import ranker
 from recsys.weekly import weekly
@@ -89,7 +89,8 @@ def next_click(log: LogFile, arms: Sequence[str] | None, since: float | None, un
     for row in told["arms"]:
         row["seconds"] = round(seconds[row["arm"]], 3)
         row["co_read_sessions"] = {"co_read": 1, "co_read_heat": 1, f"co_read_heat_k{SERVED_SESSIONS}": SERVED_SESSIONS}.get(row["arm"])
-    head = {"protocol": "next-click", "split": "time", "log": log.name, "from": span[0], "to": span[1]}
+    first, last = scored(data, *span)
+    head = {"protocol": "next-click", "split": "time", "log": log.name, "from": first, "to": last}
     return {**head, "queries": len(readers), **told}
 
 

@@ -19,6 +19,7 @@ import numpy as np
 from experiments.clock import moment
 from experiments.errors import ArmError, DataError
 from experiments.files import read_json, replace_json
+from experiments.serving.answers import contained
 from experiments.serving.artefacts import write_bundle
 from experiments.serving.recommender import Recommender, arm_class
 from experiments.settings import load_settings
@@ -122,7 +123,7 @@ def check_arm(
     tried: _Tried | None = None
     try:
         source = read_source(home, until_us=until_us, agreed_only=kind.audience == "agreed")
-        found = tried = _try(kind, source, until=until_us / 1e6, seed=seed, limits=limits)
+        found = tried = contained(lambda: _try(kind, source, until=until_us / 1e6, seed=seed, limits=limits))
         mine, rule = found.replayed[name], found.replayed[AGAINST]
         gates += [
             _timed(lambda: _speed(found, home, limits, footprint)), _timed(lambda: _offline(found)),
@@ -151,7 +152,7 @@ def _raised(error: Exception) -> str:
 
 def _contract(kind: Any) -> Gate:
     try:
-        broken = broken_promises(on_trial(kind))
+        broken = broken_promises(contained(lambda: on_trial(kind)))
     except ArmError:
         raise
     except Exception as error:  # of its Trainer or its load, before the first check

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,7 @@ def read_policy(path: Path, log: Logged) -> Policy:
 
     A file with a probability per article and slot is the whole policy; one with a probability and as many rows as the log, but no
     article, speaks of the log's rows; a log without probabilities stands for what it showed: its add-one-smoothed share per slot.
+    An empty log gets an empty policy: it is refused whatever the target says.
 
     Raises
     ------
@@ -112,11 +113,13 @@ def read_policy(path: Path, log: Logged) -> Policy:
         Probabilities are missing, negative, or do not add up to 1 in a slot, or a log shows nothing in a slot.
     """
     roles = _found(column_names(path))
+    if not len(log.reward):
+        return Policy(shown=np.zeros(0))
     if "probability" not in roles:
         shown_by = _on(read_source(path, [_need(path, roles, role) for role in ("article", "slot")]), roles, log, path)
         if absent := sorted(set(log.slots) - {log.slots[code] for code in shown_by.slot}):
             raise DataError(f"{path.name}: shows nothing in slot {', '.join(absent)} of the log; nothing is known of the policy there.")
-        return share_of(shown_by)
+        return share_of(shown_by, log)
     if "article" not in roles:
         shown = _numbers(read_source(path, [roles["probability"]]).table[roles["probability"]])
         if len(shown) != len(log.reward) or not ((shown >= 0) & (shown <= 1)).all():
@@ -124,12 +127,17 @@ def read_policy(path: Path, log: Logged) -> Policy:
         return Policy(shown=shown)
     source = read_source(path, [roles["article"], _need(path, roles, "slot"), roles["probability"]])
     probability = _numbers(source.table[roles["probability"]])
+    told = probability != 0  # what is never shown need not be known to the log
+    source = replace(source, table=source.table.filter(pa.array(told)), lines=source.lines[told])
+    probability = probability[told]
     return Policy(_table(_on(source, roles, log, path), probability, path))
 
 
-def share_of(log: Logged) -> Policy:
-    """Return how often a log showed each article per slot, each counted once more than it was shown."""
-    table = np.ones((len(log.articles), len(log.slots)))
+def share_of(log: Logged, valued: Logged | None = None) -> Policy:
+    """Return how often a log showed each article per slot, each that the log to be ``valued`` (or this one) shows there counted once more."""
+    table = np.zeros((len(log.articles), len(log.slots)))
+    known = valued or log
+    table[known.article, known.slot] = 1.0
     np.add.at(table, (log.article, log.slot), 1.0)
     return Policy(table / table.sum(axis=0))
 
@@ -180,7 +188,10 @@ def _numbers(column: Any) -> Floats:
     if pa.types.is_string(array.type):
         whole = pc.match_substring_regex(pc.utf8_trim_whitespace(array), r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
         array = pc.if_else(pc.fill_null(whole, False), pc.utf8_trim_whitespace(array), pa.scalar(None, pa.string()))
-    return np.asarray(pc.fill_null(pc.cast(array, pa.float64()), np.nan))
+    try:
+        return np.asarray(pc.fill_null(pc.cast(array, pa.float64()), np.nan))
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise DataError(f"a column of clicks or probabilities holds {array.type}.", "Write it as numbers.") from error
 
 
 def _coded(source: Source, name: str) -> tuple[Ints, tuple[str, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import keyword
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -131,6 +132,8 @@ def write_arm(name: str, kind: Literal["heuristic", "model"], into: Path | None 
     path = folder / f"{name}.py"
     if path.exists():
         raise ConfigError(f"{path} is there already.", "Choose another name, or remove it.")
+    if into is not None and find_spec(name) is not None:
+        raise ConfigError(f"Python has a module called '{name}' already.", "Choose another name: import would find only one of the two.")
     project = folder / "pyproject.toml"
     package = _declared(project, name) if into is not None else ""
     folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Clicks", "Hour", "clicks", "hours", "moments"]
+__all__ = ["Clicks", "Hour", "clicks", "hours", "moments", "scored"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -154,8 +154,15 @@ class Hour:
         mine = rows[row_of[opened]]
         return mine[:, self.candidates], mine.sum(axis=1)
 
+    @cached_property
+    def lots(self) -> Floats:
+        """(q,) in [0, 1), the same for every ranking and every run."""
+        return np.random.default_rng(round(self.at * 60)).random(len(self.queries))
+
     def ranks(self, scores: npt.NDArray[Any]) -> Floats:
-        """(q,) better articles plus half the ties, 0 = first; infinite where the target is outside.
+        """(q,) better articles plus those of equal score that come first by lot, 0 = first; infinite where the target is outside.
+
+        With half the ties instead, few candidates that are all equal would all be hits, and a few more none.
 
         Parameters
         ----------
@@ -164,7 +171,8 @@ class Hour:
         dense = np.where(self.shown, np.asarray(scores, np.float64), -np.inf)
         inside = np.flatnonzero(self.target >= 0)
         value = dense[inside, self.target[inside]][:, None]
-        found = (dense[inside] > value).sum(axis=1) + 0.5 * ((dense[inside] == value).sum(axis=1) - 1)
+        equal = (dense[inside] == value).sum(axis=1)  # at least 1, itself
+        found = (dense[inside] > value).sum(axis=1) + np.floor(self.lots[inside] * equal)
         ranks = np.full(len(self.queries), np.inf)
         ranks[inside] = np.where(np.isfinite(value[:, 0]), found, np.inf)
         return ranks
@@ -179,10 +187,14 @@ def _often_enough(source: Ints, target: Ints, session: Ints, *, n: int, least: i
     return np.asarray(np.bincount(sessions, minlength=int(pair.max(initial=-1)) + 1)[pair] >= least)
 
 
+def scored(log: Clicks, start: int, end: int) -> tuple[int, int]:
+    """Return the hours of [start, end) that the log has."""
+    return max(start, 0), min(end, math.floor(log.hour[-1]) + 1 if len(log.hour) else 0)
+
+
 def hours(log: Clicks, start: int, end: int, *, queries_per_hour: int = 250) -> Iterator[Hour]:
     """Yield the hours in [start, end) that the log has; at most ``queries_per_hour`` clicks each, drawn with the hour as seed."""
-    last = math.floor(log.hour[-1]) if len(log.hour) else -1
-    for at in range(max(start, 0), min(end, last + 1)):
+    for at in range(*scored(log, start, end)):
         day, now, until = np.searchsorted(log.hour, [at - 24, at, at + 1])
         queries = np.arange(now, until)
         queries = queries[log.previous[queries] >= 0]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import csr_matrix
+from scipy.special import ndtri, stdtrit
 
 from recsys.logged import Logged, Policy
 
@@ -19,7 +20,10 @@ __all__ = ["OffPolicy", "evaluate_policy", "refusal"]
 
 LEAST_ESS, MOST_SHARE, MEAN_WEIGHT = 100.0, 0.05, (0.8, 1.25)
 LEAST_READERS, LEAST_CLICKING = 5, 3  # below them ranges held the truth in 10 to 92 of 100 logs
+MOST_OF_ONE, UNEVEN = 0.05, 1.5  # of one reader, or so many times an even share; beyond, in 4 to 92 of 100
+MOST_ELSEWHERE, MEAN_OFF = 0.01, 0.02  # a tenth of rows elsewhere: no range held the truth in 60 logs
 LEAST_PROPENSITY = 1e-300
+LEAST_FREEDOM = 4.0  # one reader with nearly all of the spread is seen in the spread itself
 DRAWS, CHUNK, LEVEL = 2_000, 50, 0.95
 PRIOR = 50.0
 Floats = npt.NDArray[np.float64]
@@ -71,11 +75,27 @@ def evaluate_policy(log: Logged, target: Policy, *, seed: int = 0, draws: int = 
         return OffPolicy("not enough overlap: the new policy shows nothing of what the log shows.", rows, readers, 0.0, None, 0.0, {})
     ess, share, mean = total**2 / float((weight**2).sum()), float(weight.max()) / total, total / rows
     reason = refusal(ess=ess, max_weight_share=share, mean_weight=mean)
-    reason = reason or _too_few(log, weight)
+    reason = reason or _elsewhere(log, target, weight) or _too_few(log, weight)
     found = {} if reason else _estimates(log, target, weight, np.random.default_rng(seed), draws)
     if not reason and not found:
         reason = "not estimable: all readers earned the same, so nothing says how far chance reaches."
     return OffPolicy(reason or None, rows, readers, ess, share, mean, found)
+
+
+def _elsewhere(log: Logged, target: Policy, weight: Floats) -> str:
+    """Why the log says nothing of a part of what the new policy shows; empty when it speaks of nearly all of it."""
+    rows = len(weight)
+    if target.table is not None:
+        unseen = np.ones(target.table.shape, bool)
+        unseen[log.article, log.slot] = False
+        share = float((target.table * unseen).sum(axis=0)[log.slot].mean())
+        says = f"the new policy shows in {share:.1%} of rows what the log never shows in that slot, {MOST_ELSEWHERE:.0%} is the limit"
+        return f"not enough overlap: {says}." if share > MOST_ELSEWHERE else ""
+    mean = float(weight.sum()) / rows
+    error = float(np.sqrt((np.bincount(log.reader, weights=weight - mean) ** 2).sum())) / rows
+    off = max(MEAN_OFF, 3 * error)
+    says = f"the mean weight is {mean:.2f}, chance alone keeps it between {1 - off:.2f} and {1 + off:.2f}"
+    return f"not enough overlap: {says}." if abs(mean - 1) > off else ""
 
 
 def _too_few(log: Logged, weight: Floats) -> str:
@@ -88,7 +108,27 @@ def _too_few(log: Logged, weight: Floats) -> str:
         return "not estimable: the log has no click on what the new policy shows."
     if clicking < LEAST_CLICKING:
         return f"not estimable: {clicking} of {LEAST_CLICKING} readers needed clicked on what the new policy shows."
-    return f"not estimable: the log has {readers} readers, {LEAST_READERS} are needed." if readers < LEAST_READERS else ""
+    if readers < LEAST_READERS:
+        return f"not estimable: the log has {readers} readers, {LEAST_READERS} are needed."
+    share, limit = max(float(each.max()) for each in _shares(log, weight)), max(MOST_OF_ONE, UNEVEN / readers)
+    return f"not estimable: one reader has {share:.0%} of the weight or of the rows, {limit:.0%} is the limit." if share > limit else ""
+
+
+def _shares(log: Logged, weight: Floats) -> list[Floats]:
+    """(readers,) shares of the weight, and of the rows."""
+    return [np.bincount(log.reader, weights=each) / each.sum() for each in (weight, np.ones(len(weight)))]
+
+
+def _wider(log: Logged, weight: Floats) -> float:
+    """How much wider a range is for as many readers as decide its width: two estimates of it differ that much, however many others there are.
+
+    References
+    ----------
+    Student's t with Satterthwaite's degrees of freedom (1946), of variances that are as the squares of the shares.
+    """
+    squares = [shares**2 for shares in _shares(log, weight)]
+    freedom = min(float(each.sum() ** 2 / (each**2).sum()) for each in squares)
+    return float(stdtrit(max(freedom, LEAST_FREEDOM), 0.5 + LEVEL / 2) / ndtri(0.5 + LEVEL / 2))
 
 
 def refusal(*, ess: float, max_weight_share: float, mean_weight: float) -> str:
@@ -118,18 +158,19 @@ def _estimates(log: Logged, target: Policy, weight: Floats, rng: np.random.Gener
     point = sums.values(np.ones((1, sums.readers)))
     if any(float(error[0]) <= 1e-9 * abs(float(value[0])) for value, error in point.values()):
         return {}
+    wider = _wider(log, weight)
     parts = [sums.values(_drawn(sums.readers, min(CHUNK, draws - start), rng)) for start in range(0, draws, CHUNK)]
     least = -np.inf if (log.reward < 0).any() else 0.0
     told = {}
     for name, (value, error) in point.items():
         drawn, errors = (np.concatenate([part[name][k] for part in parts]) for k in (0, 1))
-        low, high = _range(float(value[0]), float(error[0]), drawn, errors)
+        low, high = _range(float(value[0]), wider * float(error[0]), drawn, errors)
         told[name] = {"value": float(value[0]), "low": max(low, least), "high": high}
     return told
 
 
 def _range(value: float, error: float, drawn: Floats, errors: Floats) -> tuple[float, float]:
-    """Return the studentised bootstrap range: a draw with few clicks has a small standard error too.
+    """Return the studentised bootstrap range: a draw with few clicks has a small standard error too. ``error`` may be widened.
 
     References
     ----------

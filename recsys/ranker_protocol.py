@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.errors import ArmError, DataError, nearest
+from experiments.serving.recent import before_page
 from experiments.serving.recommender import Catalogue, Context, discover
 from experiments.serving.signals import HOUR, Reads, SignalRules, build_signals
 from recsys.arms.als import folded
@@ -28,8 +29,7 @@ from recsys.fit_als import AlsRecipe, als_factors
 from recsys.fit_ranked import Examples, RankedRecipe, drawn, fit_trees
 from recsys.importers.log import LogFile
 from recsys.interactions import to_reads
-from recsys.next_click import HEAT_SHARE, Clicks, Hour, clicks, hours, moments
-from recsys.requests import KEPT_READS
+from recsys.next_click import HEAT_SHARE, Clicks, Hour, clicks, hours, moments, scored
 
 __all__ = ["RANKER_ARMS", "Asked", "World", "ranker", "ranker_ranks", "world"]
 
@@ -148,7 +148,7 @@ def _context(reads: Reads, hour: Hour, row: int, signals: Any) -> Context:
     return Context(
         signals.at,
         article,
-        tuple(past[past != article][-KEPT_READS:].tolist()),
+        before_page(past.tolist(), article),
         signals,
         hour.candidates[hour.shown[row]].astype(np.int32),
         session_position=len(log.session_so_far(opened)),
@@ -274,10 +274,12 @@ def ranker(
             f"signals every {signals_minutes} minutes do not meet the full hour.", "Choose 1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30 or 60."
         )
     span = (math.floor(FIRST_H if since is None else since), math.ceil(LAST_H if until is None else until))
-    ranks, readers, seconds = ranker_ranks(replace(world(log), signals_minutes=signals_minutes), arms or RANKER_ARMS, span=span)
+    asking = replace(world(log), signals_minutes=signals_minutes)
+    ranks, readers, seconds = ranker_ranks(asking, arms or RANKER_ARMS, span=span)
     told = compare(ranks, readers)
     for row in told["arms"]:
         row["seconds"] = round(seconds[row["arm"]], 3)
-    head = {"protocol": "ranker", "split": "time", "log": log.name, "from": span[0], "to": span[1]}
+    first, last = scored(asking.log, *span)
+    head = {"protocol": "ranker", "split": "time", "log": log.name, "from": first, "to": last}
     head |= {"learned_from": span[0] - TRAIN_H, "signals_minutes": signals_minutes}
     return {**head, "queries": len(readers), **told}

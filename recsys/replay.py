@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from experiments.serving.answers import within
 from experiments.serving.recommender import Context, Recommender
 from experiments.serving.signals import HOUR
 from experiments.serving.slate import build_slate
@@ -17,6 +19,7 @@ from recsys.requests import Request, Site, contexts
 
 __all__ = ["Replayed", "Variety", "replay", "variety"]
 
+ANSWER_S = 10.0
 Floats = npt.NDArray[np.float64]
 
 
@@ -63,7 +66,7 @@ def replay(
 ) -> dict[str, Replayed]:
     """Ask every arm every page view; the one called ``timed`` as often as makes that many ``slates``.
 
-    Once more than a hundredth of them took longer than ``hopeless_ms`` no further one is timed: its 99th percentile lies above that.
+    An arm that does not answer within 10 s is an :class:`ArmError`. Once more than a hundredth of them took longer than ``hopeless_ms`` no further one is timed: its 99th percentile lies above that.
     """
     n, rules = len(asked), replace(site.slate_rules, explore=0.0)
     readers = np.array([request.reader for request in asked], np.int64)
@@ -75,7 +78,7 @@ def replay(
         eligible.update(context.pool.tolist())
         for name, arm in arms.items():
             mine = found[name]
-            mine.places[row] = place_of(arm, request, context)
+            mine.places[row] = within(ANSWER_S, partial(place_of, arm, request, context), doing=f"'{name}'")
             ranking = arm.rank(context)
             own = set(ranking.articles.tolist())
             for item in build_slate(ranking, context, rules=rules).items:

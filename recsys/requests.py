@@ -10,13 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.serving.pair_rows import packed
+from experiments.serving.recent import before_page, unread
 from experiments.serving.recommender import Catalogue, Context
 from experiments.serving.signals import HOUR, Past, Reads, SignalRules, Signals, Texts, build_signals, with_texts
 from experiments.serving.slate import SlateRules, pool_at
 
 __all__ = ["Request", "Site", "contexts", "next_reads"]
-
-KEPT_READS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,7 @@ class Request:
     ----------
     at : unix seconds at which the first article was opened; nothing later may be known.
     article : position of the open article. target : position of the next one.
-    reader : code. reads : the reader's earlier reads, oldest first, without the open article.
+    reader : code. reads : the last 20 articles the reader had read, oldest first, without the open one.
     session_position : article views of this session before the open one. answered_at : when the next one was opened.
     levels : device and referrer of the view of the open article.
     """
@@ -90,8 +89,7 @@ def next_reads(reads: Reads, *, since: float, until: float, most: int, seed: int
     for first, second in zip(opened.tolist(), target.tolist(), strict=True):
         mine = by_reader[starts[reads.reader[first]] : rank[first]]
         article, wanted = int(reads.article[first]), int(reads.article[second])
-        past = reads.article[mine]
-        earlier = tuple(past[past != article][-KEPT_READS:].tolist())
+        earlier = before_page(reads.article[mine].tolist(), article)
         when, levels = (float(reads.at[first]), float(reads.at[second])), tuple(reads.levels[first].tolist())
         found.append(Request(*when, article, wanted, int(reads.reader[first]), earlier, int(place[first]), levels))
     return sorted(found, key=lambda request: (request.at, request.reader))
@@ -126,9 +124,7 @@ def contexts(requests: Sequence[Request], site: Site) -> Iterator[tuple[Request,
         if signals is None or signals.at != published:
             log = site.past if published % HOUR == 0 else site.reads
             signals = with_texts(build_signals(log, site.catalogue, at=published, rules=site.signal_rules), site.texts)
-        pool = pool_at(site.catalogue, request.at, article=request.article, rules=site.slate_rules)
-        if len(request.reads):
-            pool = pool[~np.isin(pool, request.reads)]
+        pool = unread(pool_at(site.catalogue, request.at, article=request.article, rules=site.slate_rules), request.reads)
         yield (
             request,
             Context(

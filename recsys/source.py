@@ -59,9 +59,9 @@ def read_source(home: Path, *, until_us: int, agreed_only: bool, texts: bool = T
     if not len(reads):
         whose = "readers who agreed to personal choice have" if agreed_only else "readers have"
         raise DataError(f"{whose} read nothing in the last {HISTORY_H:.0f} h.", "Wait for readers, or import a log.")
-    rules = SignalRules(settings.half_life_hours, co_read_sessions=settings.co_read_sessions), SlateRules(pool_h=settings.pool_hours)
+    rules = SignalRules(settings.half_life_hours, co_read_sessions=settings.co_read_sessions, fresh_h=settings.pool_hours)
     words = fit_texts(catalogue, until=until_us / 1e6, window_h=HISTORY_H) if texts else Texts.none()
-    site = Site(catalogue, everybody, *rules, texts=words)
+    site = Site(catalogue, everybody, rules, SlateRules(pool_h=settings.pool_hours), texts=words)
     offsets = table["seq"].to_numpy()
     return Source(reads, site, _digest(mine), int(offsets.max(initial=-1)))
 

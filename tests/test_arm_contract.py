@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import socket
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -17,6 +18,7 @@ import pytest
 from experiments.errors import ArmError
 from experiments.serving.recommender import Catalogue, Context, Ranking, arm_class, discover
 from experiments.serving.signals import Past, Reads, build_signals
+from recsys import contract
 from recsys.contract import CHECKS, broken_promises
 from recsys.practice import UNTIL, OnTrial, on_trial, practice_site
 
@@ -149,6 +151,26 @@ def test_an_arm_that_breaks_a_promise_is_told_which(fault: Rank, check: str) -> 
     kind = type("Broken", (Faulty,), {"fault": fault})
     told = broken_promises(OnTrial(kind, practice_site()))
     assert check.replace("_", " ") in [line.partition(":")[0] for line in told], told
+
+
+def test_an_arm_that_never_answers_is_told_so_at_the_first_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``arm check`` of such an arm never ended."""
+    monkeypatch.setattr(contract, "CHECK_S", 0.01)
+    for_ever = threading.Event()
+    kind = type("Hangs", (Faulty,), {"fault": lambda _, context: for_ever.wait()})
+    first, *others = broken_promises(OnTrial(kind, practice_site()))
+    for_ever.set()
+    assert first == "ranks distinct articles of the pool: it takes longer than 0.01 s."
+    assert {line.partition(": ")[2] for line in others} == {"not looked at any more"}
+    assert len(others) == len(CHECKS) - 1
+
+
+def test_an_arm_that_ends_the_process_is_told_so_at_every_check() -> None:
+    def ends(_: Faulty, context: Context) -> Ranking:
+        raise SystemExit(0)
+
+    told = broken_promises(OnTrial(type("Ends", (Faulty,), {"fault": ends}), practice_site()))
+    assert "same request same list: it raised SystemExit: 0." in told
 
 
 def test_an_arm_without_fault_is_told_nothing() -> None:

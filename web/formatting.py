@@ -9,11 +9,12 @@ import math
 from datetime import UTC, datetime
 from functools import lru_cache
 
+from analysis.words import money as worded
+
 __all__ = ["ago", "chance", "clock_time", "count", "date", "duration", "in_unit", "interval"]
 __all__ += ["iso", "money", "number", "odds", "percent", "share", "signed", "size", "when"]
 
 MISSING = "not estimable"
-SYMBOLS = {"EUR": "€", "USD": "$", "GBP": "£"}
 MINUS = "−"
 MINUTE, HOUR, DAY = 60, 3_600, 86_400
 
@@ -107,11 +108,8 @@ def signed(value: float | None, *, missing: str = MISSING) -> str:
     return f"+{text}" if value is not None and math.isfinite(value) and value > 0 else text
 
 
-LEAST_MONEY = 1e-4  # a hundredth of a cent: what one view is worth may be little more
-
-
 def money(value: float | None, currency: str = "EUR", *, plus: bool = False, missing: str = MISSING) -> str:
-    """Write an amount.
+    """Write an amount as sentences do (:func:`analysis.words.money`), with a sign for print.
 
     Examples
     --------
@@ -120,19 +118,10 @@ def money(value: float | None, currency: str = "EUR", *, plus: bool = False, mis
     """
     if value is None or not math.isfinite(value):
         return missing
-    value = 0.0 if abs(value) < LEAST_MONEY else value
-    large = abs(value) >= 1_000_000
-    text = number(abs(value) / 1_000_000) + " million" if large else _amount(abs(value))
-    sign = "" if text == "0" else MINUS if value < 0 else "+" if plus else ""
-    return sign + SYMBOLS.get(currency, f"{currency} ") + text
-
-
-def _amount(value: float) -> str:
-    """Cents where they matter: two decimals below 100, three digits below one cent."""
-    if value >= 100 or value == int(value) or value < 0.01:
-        return number(value)
-    text = f"{float(number(value)):.2f}"
-    return text.removesuffix(".00")
+    text = worded(value, currency)
+    if text.startswith("-"):
+        return MINUS + text[1:]
+    return "+" + text if plus and text != worded(0.0, currency) else text
 
 
 def interval(low: float | None, high: float | None, *, missing: str = MISSING) -> str:

@@ -33,15 +33,15 @@ DAY_US = 86_400_000_000
 PATIENCE_S = 1.0  # a reader who asks why waits longer than one who reads
 GROUPS = {
     "status_quo": "nothing is recommended",
-    "front": "what is read now and read next",
+    "front": "what is read now and read with it",
     "newest": "the newest",
     "most_read": "most read",
     "front_personal": "what is read now, with more of the sections you read",
 }
 SIGNALS = {
     "status_quo": "In this group nothing is recommended below an article.",
-    "heuristic": "The order comes from what is read now and from what readers of this article read next.",
-    "front_personal": "The order comes from what is read now, from what readers of this article read next, and from which sections you read here.",
+    "heuristic": "The order comes from what is read now and from what else readers of this article read.",
+    "front_personal": "The order comes from what is read now, from what else readers of this article read, and from which sections you read here.",
     "model": "The order comes from a model that compares what you read here with what others read.",
 }
 

@@ -13,6 +13,7 @@ from typing import Literal
 from flask import Request, Response
 
 from experiments.events.ids import Tokens
+from experiments.serving.recent import last_reads
 from experiments.serving.shown import Shown
 from web.cookies import CHOICE, ID, READS, SHOWN, Cookies
 from web.site_protocol import Choices
@@ -35,7 +36,6 @@ __all__ = [
 DAY_S = 86_400
 ID_DAYS = 395  # 13 months, never renewed
 SESSION_S = 30 * 60
-KEPT_READS = 20
 SHOWN_S = 72 * 3_600
 BROWSERS = re.compile(r"(?:Mozilla|Opera)/")  # every browser begins its name so; programs do not, or say what they are
 BOTS = re.compile(
@@ -98,8 +98,11 @@ class Recent:
 
     def with_read(self, article: str, now_s: int) -> Recent:
         """Return the memory after one more read."""
-        kept = (*(a for a in self.articles if a != article), article)[-KEPT_READS:]
-        return Recent(kept, now_s, self.before(now_s) + 1)
+        return Recent(last_reads((*self.articles, article)), now_s, self.before(now_s) + 1)
+
+    def with_page(self, now_s: int) -> Recent:
+        """Return the memory after a page that is no article: the session goes on."""
+        return Recent(self.articles, now_s, self.before(now_s))
 
     def before_read(self, article: str) -> Recent:
         """Return the memory as it was when ``article`` was opened, if that was the last read."""

@@ -15,24 +15,24 @@ from typing import Any
 
 from experiments.assignment import Allocation, allocation
 from experiments.content import content_version, load_catalogue, withdrawn_articles
-from experiments.errors import ConfigError, PresslabError
+from experiments.errors import ConfigError
 from experiments.experiment import Experiment
 from experiments.files import read_json
-from experiments.serving.artefacts import current, read_bundle
 from experiments.serving.carried import carried
 from experiments.serving.publish import current_signals, read_signals
 from experiments.serving.recommender import Catalogue, Recommender, broken_arms, discover
 from experiments.serving.signals import Signals
 from experiments.serving.withdrawn import withdrawn_in
 from web.desk import Desk, load_desk
+from web.loading import Loading, told
 from web.reasons import OF_IDS, prepare
 from web.shadow import Asked
 
-__all__ = ["Live", "Published", "ReadingAside", "read_content", "refresh"]
+__all__ = ["Aside", "Live", "Published", "read_content", "refresh"]
 
 AT_ONCE_S = 0.2
 log = logging.getLogger("presslab.published")
-UNREADABLE = (PresslabError, OSError, ValueError, KeyError, TypeError, AttributeError)  # the last two: JSON of another shape
+BUILT = ("content", "model ", "heuristic ")  # faults that stay until these are built anew
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,7 @@ class Published:
     classes: Mapping[str, Any] = field(default_factory=dict)
     arms: Mapping[str, Recommender] = field(default_factory=dict)
     bundles: Mapping[str, str] = field(default_factory=dict)
+    given_up: frozenset[str] = frozenset()
     faults: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -74,57 +75,58 @@ def read_content(home: Path) -> tuple[int, Catalogue]:
     return version, catalogue
 
 
-class ReadingAside:
-    """Reads articles on a thread of its own: what else is published, a stop above all, does not wait for a long read."""
+class Aside:
+    """Reads articles and builds arms on a thread of its own: what else is published, a stop above all, does not wait for either."""
 
     def __init__(self) -> None:
-        self._reading: Future[tuple[int, Catalogue]] | None = None
+        self._going_on: Future[Published] | None = None
 
-    def __call__(self, home: Path) -> tuple[int, Catalogue] | None:
-        """Return what has been read, or None while it goes on; few articles are there at once."""
-        if self._reading is None:
-            self._reading = Future()
-            threading.Thread(target=self._read, args=(home, self._reading), daemon=True, name="articles").start()
-            wait([self._reading], timeout=AT_ONCE_S)
-        if not self._reading.done():
+    def __call__(self, work: Callable[[], Published]) -> Published | None:
+        """Return what has been built, or None while it goes on; where little changed it is there at once."""
+        if self._going_on is None:
+            self._going_on = Future()
+            threading.Thread(target=self._work, args=(work, self._going_on), daemon=True, name="published aside").start()
+            wait([self._going_on], timeout=AT_ONCE_S)
+        if not self._going_on.done():
             return None
-        read, self._reading = self._reading, None
-        return read.result()
+        done, self._going_on = self._going_on, None
+        return done.result()
 
     @staticmethod
-    def _read(home: Path, reading: Future[tuple[int, Catalogue]]) -> None:
+    def _work(work: Callable[[], Published], going_on: Future[Published]) -> None:
         try:
-            reading.set_result(read_content(home))
+            going_on.set_result(work())
         except BaseException as error:  # whoever asks for the result is told
-            reading.set_exception(error)
+            going_on.set_exception(error)
 
 
-def refresh(home: Path, before: Published | None, *, read: Callable[[Path], tuple[int, Catalogue] | None] = read_content) -> Published:
+def refresh(
+    home: Path, before: Published | None, *, aside: Callable[[Callable[[], Published]], Published | None] = lambda work: work()
+) -> Published:
     """Return what is published now; unchanged parts are the same objects as ``before``.
 
     Parameters
     ----------
-    read : returns the articles and their version, or None when they are to be asked for again later.
+    aside : does what may take long, and returns it, or None when it is to be asked again later.
     """
     now = before or _first(home)
     faults: dict[str, str] = {}
     parts: dict[str, Callable[[Path, Published], Published]] = {
         "desk": _desk,
-        "content": partial(_content, read=read),
+        "content": partial(_content, aside=aside),
         "withdrawn articles": _withdrawn,
         "plan": _plan,
         "signals": _signals,
-        "arms": _arms,
     }
     for name, part in parts.items():
         try:
             now = part(home, now)
-        except UNREADABLE as error:
-            faults[name] = str(error)
-            if now.faults.get(name) != str(error):
-                log.error("%s not taken over, the last good version stays: %s", name, error)
+        except Exception as error:  # whatever is wrong with one part, a stop in another one is taken over
+            faults[name] = told(error)
+            if now.faults.get(name) != faults[name]:
+                log.error("%s not taken over, the last good version stays: %s", name, faults[name])
     faults.update({f"arm module {name}": reason for name, reason in broken_arms().items()})
-    faults.update({name: reason for name, reason in now.faults.items() if name.startswith("model ") and name not in faults})
+    faults.update({name: reason for name, reason in now.faults.items() if name.startswith(BUILT) and name not in faults})
     faults.update(_not_loaded(now))
     return now if faults == now.faults else replace(now, faults=faults)
 
@@ -151,16 +153,27 @@ def _desk(home: Path, now: Published) -> Published:
     return now if desk == now.desk else replace(now, desk=desk)
 
 
-def _content(home: Path, now: Published, *, read: Callable[[Path], tuple[int, Catalogue] | None]) -> Published:
-    if content_version(home) == now.content or (found := read(home)) is None:
+def _content(home: Path, now: Published, *, aside: Callable[[Callable[[], Published]], Published | None]) -> Published:
+    """Take over articles and the arms that are built over them, together: neither serves with another's positions."""
+    if (built := aside(partial(_built, home, now))) is None:
         return now
-    version, catalogue = found
-    if not version:
-        raise ConfigError(f"{home / 'content.db'} holds no articles any more.", "Restore it from a backup or import the articles again.")
-    now = replace(now, content=version, withdrawn=version)
-    if catalogue.version == now.catalogue.version:
-        return _over(now, catalogue)
-    return replace(now, catalogue=catalogue, signals=carried(now.signals, catalogue), arms={}, bundles={})
+    if built.content == now.content:  # of these some may have been withdrawn since
+        built = replace(built, catalogue=now.catalogue, withdrawn=now.withdrawn)
+    else:
+        built = replace(built, withdrawn=built.content)
+    parts = {name: getattr(built, name) for name in ("catalogue", "content", "withdrawn", "classes", "arms", "bundles", "given_up")}
+    faults = {name: reason for name, reason in built.faults.items() if name.startswith(BUILT)}
+    for name in faults.keys() - now.faults.keys():
+        log.error("%s not taken over: %s", name, faults[name])
+    faults |= {name: reason for name, reason in now.faults.items() if not name.startswith(BUILT)}
+    if faults == now.faults and all(getattr(now, name) is part for name, part in parts.items()):
+        return now
+    signals = now.signals
+    if built.catalogue.version != now.catalogue.version:
+        signals = carried(signals, built.catalogue)
+    elif built.catalogue is not now.catalogue:
+        signals = replace(signals, catalogue=built.catalogue)
+    return replace(now, signals=signals, faults=faults, **parts)
 
 
 def _withdrawn(home: Path, now: Published) -> Published:
@@ -168,12 +181,38 @@ def _withdrawn(home: Path, now: Published) -> Published:
     version = content_version(home)  # first: what is withdrawn meanwhile is looked for once more
     if version == now.withdrawn:
         return now
-    return _over(replace(now, withdrawn=version), withdrawn_in(now.catalogue, withdrawn_articles(home), keep=OF_IDS))
+    catalogue = withdrawn_in(now.catalogue, withdrawn_articles(home), keep=OF_IDS)
+    return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue), withdrawn=version)
 
 
-def _over(now: Published, catalogue: Catalogue) -> Published:
-    """Take a catalogue over that has the same articles in the same places."""
-    return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue))
+def _built(home: Path, now: Published) -> Published:
+    """``now`` with the articles of today and every arm over them that can be built; faults of nothing else are in it."""
+    content, catalogue, faults = now.content, now.catalogue, dict[str, str]()
+    try:
+        if content_version(home) != now.content:
+            content, catalogue = read_content(home)
+            if not content:
+                raise ConfigError(
+                    f"{home / 'content.db'} holds no articles any more.", "Restore it from a backup or import the articles again."
+                )
+    except Exception as error:  # arms need not wait until articles can be read
+        content, catalogue, faults["content"] = now.content, now.catalogue, told(error)
+    kept = now if catalogue.version == now.catalogue.version else replace(now, arms={}, bundles={})
+    classes = now.classes or discover()
+    loading = Loading(home, catalogue, dict(kept.arms), dict(kept.bundles), now.given_up, faults)
+    loading.build(classes, served=now.bundles)
+    same = kept is now and loading.arms == now.arms and loading.bundles == now.bundles
+    arms, bundles = (now.arms, now.bundles) if same else (loading.arms, loading.bundles)
+    return replace(
+        now,
+        content=content,
+        catalogue=catalogue,
+        classes=classes,
+        arms=arms,
+        bundles=bundles,
+        given_up=loading.given_up,
+        faults=loading.faults,
+    )
 
 
 def _plan(home: Path, now: Published) -> Published:
@@ -196,25 +235,3 @@ def _signals(home: Path, now: Published) -> Published:
         return now
     signals = read_signals(home, now.catalogue, pointer["version"], digest=pointer["sha256"])
     return replace(now, signals=signals, signal_version=pointer["version"])
-
-
-def _arms(home: Path, now: Published) -> Published:
-    """Build arms anew where the bundle changed; a damaged bundle leaves the arm as it was and is named."""
-    arms, bundles = dict(now.arms), dict(now.bundles)
-    faults = {name: reason for name, reason in now.faults.items() if not name.startswith("model ")}
-    classes = now.classes or discover()
-    for name, kind in classes.items():
-        if not hasattr(kind, "load"):
-            arms.setdefault(name, kind())
-            continue
-        try:
-            pointer = current(home, name)
-            if pointer is None or pointer.version == bundles.get(name):
-                continue
-            arrays, manifest = read_bundle(home / "models" / name / pointer.version, sha256=pointer.sha256)
-            arms[name], bundles[name] = kind.load(arrays, manifest, now.catalogue), pointer.version
-        except UNREADABLE as error:
-            faults[f"model {name}"] = str(error)
-    if classes is now.classes and arms.keys() == now.arms.keys() and bundles == now.bundles and faults == dict(now.faults):
-        return now
-    return replace(now, classes=classes, arms=arms, bundles=bundles, faults=faults)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -17,7 +18,7 @@ __all__ = ["OF_IDS", "because", "most_read", "positions_of", "prepare", "sentenc
 
 SENTENCES = {
     "editors": "Chosen by the editors",
-    "co_read": "Read next by readers of this article",
+    "co_read": "Also read by readers of this article",
     "als": "From what you have been reading",
     "ranked": "From what you have been reading",
     "newest": "One of the newest here",
@@ -52,8 +53,8 @@ def sentence(item: Item, signals: Signals, *, at: float) -> str:
         return SENTENCES["editors"]
     if item.source not in ("heat", "newest"):
         return SENTENCES.get(item.source, OTHERWISE)
-    busy = signals.half_life_h <= 1
-    window, period, new_h = (1, "in the last hour", 1.0) if busy else (3, "today", 24.0)
+    window, new_h = _window(signals)
+    period = "lately" if _stale(signals, at) else "in the last hour" if signals.busy else "today"
     reads = signals.reads_in[window].item(item.article)
     if reads and item.source == "heat":
         return f"{'Most read' if reads >= signals.most_read_from.item(window) else 'Read'} {period}"
@@ -62,9 +63,21 @@ def sentence(item: Item, signals: Signals, *, at: float) -> str:
     return SENTENCES.get(item.source, OTHERWISE)
 
 
+def _window(signals: Signals) -> tuple[int, float]:
+    """Row of ``Signals.reads_in`` that readers are told of, and its hours."""
+    return (1, 1.0) if signals.busy else (3, 24.0)
+
+
+def _stale(signals: Signals, at: float) -> bool:
+    """Whether the counted reads ended so long ago that their period is not the last one: by a quarter of it."""
+    window, hours = _window(signals)
+    return bool(signals.site_reads[window]) and at - signals.at > hours * HOUR / 4
+
+
 def most_read(signals: Signals, rules: SlateRules, *, at: float, n: int) -> MostRead:
     """Return the n most read articles that may be shown, with the period they were counted over."""
-    window, period = (1, "the last hour") if signals.half_life_h <= 1 else (3, "the last 24 hours")
+    window, said = _window(signals)[0], "hour" if signals.busy else "24 hours"
+    period = f"the {said} until {datetime.fromtimestamp(signals.at, UTC):%-d %b, %H:%M} UTC" if _stale(signals, at) else f"the last {said}"
     pool = pool_at(signals.catalogue, at, rules=rules)
     reads = signals.reads_in[window][pool]
     best = pool[np.lexsort((-signals.catalogue.published[pool], -reads))][:n]

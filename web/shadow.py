@@ -19,6 +19,8 @@ from experiments.events.event import Event
 from experiments.events.ids import PageViews, event_id
 from experiments.events.outbox import Outbox
 from experiments.events.store import read_store, store_path
+from experiments.serving.answers import sound
+from experiments.serving.pick import NoAnswerError, Picker
 from experiments.serving.recommender import Context, Recommender
 from experiments.serving.slate import SlateRules, build_slate
 
@@ -29,6 +31,7 @@ ENOUGH = 1_000  # requests per arm; what follows tells nothing new about errors 
 LEAST_MINUTES = 2
 LEAST_US = LEAST_MINUTES * 60_000_000
 REPORT_EVERY = 100
+PATIENCE_MS = 1_000.0  # an answer that takes longer is an error; how slow the others are is told
 
 
 class Asked(NamedTuple):
@@ -59,6 +62,7 @@ class Shadow:
         self.enough = ENOUGH  # also of one process alone: the system may hand it nearly all readers
         self.incarnation = uuid4().hex
         self.tallies: dict[Asked, _Tally] = {}
+        self.picker = Picker(deadline_ms=PATIENCE_MS)  # of its own: what hangs here takes nothing from readers, nor from another shadow
         self._queue: queue.Queue[tuple[Asked, Recommender, Context, SlateRules]] = queue.Queue(maxsize=4)
         self._thread: threading.Thread | None = None
 
@@ -70,7 +74,7 @@ class Shadow:
         early = self.clock() < tally.since_us + LEAST_US
         if tally.done or (early and tally.calls >= self.enough):  # a busy site pauses, and asks once more when the time is over
             return
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = threading.Thread(target=self._work, daemon=True, name="shadow")
             self._thread.start()
         try:
@@ -85,18 +89,23 @@ class Shadow:
     def _work(self) -> None:
         while True:
             asked, arm, context, rules = self._queue.get()
-            tally = self.tallies[asked]
-            start = time.perf_counter()
             try:
-                build_slate(arm.rank(context), context, rules=rules)
-            except Exception as error:  # an arm is foreign code; the count and the words go into the event
-                tally.errors, tally.last_error = tally.errors + 1, f"{type(error).__name__}: {error}"[:200]
-            took_us = round((time.perf_counter() - start) * 1e6)
-            tally.calls, tally.total_us, tally.slowest_us = tally.calls + 1, tally.total_us + took_us, max(tally.slowest_us, took_us)
-            tally.done = tally.calls >= self.enough and self.clock() >= tally.since_us + LEAST_US
-            if tally.done or tally.calls % REPORT_EVERY == 0 or tally.calls == self.enough:
-                self._report(asked, tally)
-            self._queue.task_done()
+                self._ask(asked, arm, context, rules)
+            finally:
+                self._queue.task_done()
+
+    def _ask(self, asked: Asked, arm: Recommender, context: Context, rules: SlateRules) -> None:
+        tally = self.tallies[asked]
+        start = time.perf_counter()
+        try:
+            build_slate(self.picker.ask(arm, lambda: sound(arm.rank(context)), deadline_s=PATIENCE_MS / 1_000), context, rules=rules)
+        except NoAnswerError as error:  # the count and the words go into the event
+            tally.errors, tally.last_error = tally.errors + 1, str(error)[:200]
+        took_us = round((time.perf_counter() - start) * 1e6)
+        tally.calls, tally.total_us, tally.slowest_us = tally.calls + 1, tally.total_us + took_us, max(tally.slowest_us, took_us)
+        tally.done = tally.calls >= self.enough and self.clock() >= tally.since_us + LEAST_US
+        if tally.done or tally.calls % REPORT_EVERY == 0 or tally.calls == self.enough:
+            self._report(asked, tally)
 
     def _report(self, asked: Asked, tally: _Tally) -> None:
         now = self.clock()

@@ -22,6 +22,7 @@ from experiments.events.outbox import Outbox
 from experiments.experiment import Experiment
 from experiments.serving.level_shares import levels_of
 from experiments.serving.pick import Picked, Picker
+from experiments.serving.recent import before_page, unread
 from experiments.serving.recommender import Article, Catalogue, Context
 from experiments.serving.slate import SlateRules, pool_at, slate_seed
 from experiments.settings import Settings
@@ -40,7 +41,7 @@ from web.held import Held
 from web.identity import Identity, identify, short_id
 from web.keys import tokens_of
 from web.objections import Objections
-from web.published import Live, Published, ReadingAside, refresh
+from web.published import Aside, Live, Published, refresh
 from web.records import Visit, click, linked, page_events, referrer_of
 from web.shadow import Asked, Shadow
 from web.site_protocol import Choices, MostRead, PageView, SlotItem, SlotView
@@ -112,12 +113,12 @@ class NewsSite:
     def _watch(self, every_s: float) -> None:
         with suppress(OSError):  # each look says it again
             self.serving.tell(self.published.plan, self.published.bundles, withdrawn=self.published.withdrawn)
-        read = ReadingAside()
+        aside = Aside()
         while not self._stop.wait(every_s):
             try:
                 self.arm_health.tell(now=False)
                 self.edge.tell(now=False)
-                self.published = refresh(self.home, self.published, read=read)
+                self.published = refresh(self.home, self.published, aside=aside)
                 self.serving.tell(self.published.plan, self.published.bundles, withdrawn=self.published.withdrawn)
             except Exception as error:  # the health page names it; the next look that succeeds takes it away
                 log.exception("looking for published changes failed; the last good state stays in use")
@@ -169,8 +170,9 @@ class NewsSite:
             assignment=slot.assignment if slot else None, experiment=slot.experiment if slot else None, picked=slot.picked if slot else None,
         )  # fmt: skip
         events += self._click(request, visit, slot)
-        if article is not None and who.agreed:
-            who = replace(who, recent=who.recent.with_read(short_id(article.id), now // 1_000_000))
+        if who.agreed:
+            now_s = now // 1_000_000
+            who = replace(who, recent=who.recent.with_read(short_id(article.id), now_s) if article else who.recent.with_page(now_s))
         try:
             self.outbox.append(events, timeout_s=self.settings.page_budget_ms / 1000)
         except OutboxError as error:
@@ -229,8 +231,9 @@ class NewsSite:
         """Return what an arm may know about a page view."""
         catalogue, who, at = published.catalogue, visit.identity, visit.at_us / 1e6
         position = catalogue.position(visit.article)
+        reads = before_page(reasons.positions_of(catalogue, who.recent.articles), position)
         return Context(
-            at, position, reasons.positions_of(catalogue, who.recent.articles), published.signals, pool_at(catalogue, at, article=position, rules=self.rules),
+            at, position, reads, published.signals, unread(pool_at(catalogue, at, article=position, rules=self.rules), reads),
             n=self.rules.n, seed=slate_seed(salt, visit.page_view), session_position=who.recent.before(visit.at_us // 1_000_000),
             tired=reasons.positions_of(catalogue, who.shown.tired(hour=int(at // 3_600))),
             levels=levels_of(who.device, visit.referrer) if who.agreed else (),

@@ -226,6 +226,7 @@ class Worker:
             if asked:
                 erased = erase_readers(self.home, asked.values(), until_us=self.clock(), loader=self.loader).sure()
                 log.info("readers were erased: %s, with %s events", len(asked), erased.rows)
+                self.signals.log.forget(asked.values())
             for path, reader in asked.items():
                 self.operations.forget(reader)
                 path.unlink()

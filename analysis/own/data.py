@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis import shape
+from analysis.candidates import no_price, with_reasons
 from analysis.checks import Check, heavy_reader
 from analysis.comparison import Effect
 from analysis.moments import LOPSIDED, Distinct, Moments
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from experiments.events.reader_dates import Dates
 
 __all__ = ["Analysis", "analyse"]
-
-NO_PRICE = "too few readers of an arm did it or did not, or arms are too unequal in size, to put a price on it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +161,8 @@ def analyse(
     goal = [e for e in effects if e.role == "goal"]
     split = shares or {a: n / sum(found.readers.values()) for a, n in found.readers.items()}
     roi, unpriced = priced(price, goal, control, shares=split)
-    candidates = [_candidate(e, metrics[0], split, roi=roi, unpriced=unpriced or NO_PRICE) for e in goal]
+    candidates = [_candidate(e, metrics[0], split, roi=roi, unpriced=unpriced or no_price(e.contrast)) for e in goal]
+    roi = roi and with_reasons(roi, candidates)
     verdict = decide(candidates, control=control, failed=failed(checks), progress=Progress(0, 0, ended=True))
     with path.open("rb") as file:
         snapshot = hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from analysis.bayes import Prior
+from analysis.candidates import no_prices
 from analysis.comparison import Effect
 from analysis.fat_tails import belief_of
-from analysis.roi import Roi, Stakes, around, worth
+from analysis.roi import Roi, worth
+from analysis.stakes import Stakes, around
 from experiments.errors import DataError, nearest
 from experiments.experiment import Arm
 
@@ -184,7 +186,7 @@ def priced(price: Price | None, effects: Sequence[Effect], control: str, *, shar
     values = {arm: value for e in effects for arm, value in zip((e.arm, control), e.contrast.values, strict=True) if value is not None}
     belief = belief_of(arms, control, contrasts, estimates=values, prior=Prior())
     if belief is None:
-        return None, "no arm has a result to put a price on"
+        return None, no_prices(contrasts)
     stakes = Stakes(
         around(price.value_per_view, SPREAD),
         price.views_per_day,

@@ -19,7 +19,7 @@ from ibis import _
 from experiments.events.counts import Counts, count_up
 from experiments.events.lake_partitions import READS, remove_reader, seal_import, sealed_reads
 from experiments.events.lake_rules import DAY_US, HAS_PRE, agreed_readers, in_sessions, needed, pre, window_us
-from experiments.events.lake_shown import article_views, clicks_without_exposure, exposure_groups
+from experiments.events.lake_shown import agreed_share, article_views, clicks_without_exposure, exposure_groups
 from experiments.events.lake_sql import entered_sql
 from experiments.events.lake_tables import bound, evaluate, run, sql
 from experiments.events.tail import open_tail
@@ -56,6 +56,7 @@ class ReaderRows:
     keys : names of these columns, in the same order.
     crossed : readers (matured or not) exposed in more than one arm; kept under their first.
     until_us, source, snapshot_seq : what was read.
+    audience_share : share of the site's article views since the first exposure that readers of the plan's audience opened.
     """
 
     table: Any
@@ -64,6 +65,7 @@ class ReaderRows:
     until_us: int
     source: str
     snapshot_seq: int
+    audience_share: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,10 +198,11 @@ def rows_and_counts(
             views_per_day=0.0 if start is None else article_views(tail, since_us=start) * DAY_US / (until_us - start),
             snapshot_seq=tail.last_seq,
         )
+        part = 1.0 if experiment.audience == "all" or start is None else agreed_share(tail, since_us=start)
     dropped = {"matured", "arms", *(() if SESSION.key in measures else (SESSION.key,))}
     keys = (*measures, *map(pre, before), *([HAS_PRE] if before else []))
     matured = table.filter(table["matured"]).drop_columns([name for name in table.column_names if name in dropped])
-    return ReaderRows(matured, keys, counted.crossed, until_us, source, counted.snapshot_seq), counted
+    return ReaderRows(matured, keys, counted.crossed, until_us, source, counted.snapshot_seq, part), counted
 
 
 def with_matured(table: Any, experiment: Experiment, *, until_us: int) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 from experiments.errors import DataError
 from experiments.events.outbox_file import fsync_folder
 
-__all__ = ["READS", "remove_reader", "seal_import", "sealed_reads"]
+__all__ = ["READS", "imports", "remove_import", "remove_reader", "seal_import", "sealed_as", "sealed_reads", "without_rows_of"]
 
 SAID = ("device", "referrer")  # of a page view, where the log says so
 READS = pa.schema(
@@ -31,15 +32,47 @@ def seal_import(home: Path, table: Any, *, name: str, sha256: str) -> Path:
     """Write an Arrow table of reads as a partition; see :func:`experiments.events.lake.add_import`."""
     if not name or not all(c.isalnum() or c in "_-" for c in name) or len(sha256) != 64:
         raise DataError(f"import '{name}' cannot be sealed.", "A name holds letters, digits, _ and -; sha256 is 64 hex characters.")
-    for path in _partitions(home):
-        manifest = _manifest(path)
-        if manifest["imported"] == sha256 and _whole(path, manifest):
-            return path
+    if (path := sealed_as(home, sha256)) is not None:
+        return path
     table = _shaped(table, name)
     path = home / "lake" / f"{name}-{sha256[:12]}.parquet"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _write(path, table, {"imported": sha256, "source": "import"})
     return path
+
+
+def sealed_as(home: Path, sha256: str) -> Path | None:
+    """Return the partition that was sealed under ``sha256``, if there is one and it is whole."""
+    for path in _partitions(home):
+        manifest = _manifest(path)
+        if manifest["imported"] == sha256 and _whole(path, manifest):
+            return path
+    return None
+
+
+def imports(home: Path, *, but: str = "") -> list[Path]:
+    """Return the partitions of imports, without the one sealed under ``but``; its name ends with 12 characters of its sha256."""
+    return [path for path in _partitions(home) if _manifest(path)["imported"] != but]
+
+
+def without_rows_of(partitions: Sequence[Path], table: Any) -> Any:
+    """Return the reads of an Arrow table of which no partition holds one of the same reader, article and moment, in their order."""
+    keys = ["reader", "article", "at"]
+    span = pc.min_max(table["at"]).as_py()
+    rest = table.select(keys).append_column("row", pa.array(range(len(table)), pa.int64()))
+    for path in partitions:
+        manifest = _manifest(path)
+        if len(table) and manifest["from"] <= span["max"] and manifest["to"] >= span["min"]:
+            sealed = pq.read_table(path, columns=keys, filters=[("at", ">=", span["min"]), ("at", "<=", span["max"])])
+            rest = rest.join(sealed, keys, join_type="left anti")
+    return table if len(rest) == len(table) else table.take(rest.sort_by("row")["row"])
+
+
+def remove_import(path: Path) -> None:
+    """Remove a partition: its manifest first, without which it is none."""
+    path.with_suffix(".json").unlink()
+    path.unlink()
+    fsync_folder(path.parent)
 
 
 def sealed_reads(home: Path, *, since_us: int, until_us: int) -> list[Any]:

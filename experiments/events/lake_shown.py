@@ -5,7 +5,7 @@ from __future__ import annotations
 from experiments.events.lake_tables import ONCE, query
 from experiments.events.tail import Tail
 
-__all__ = ["article_views", "clicks_without_exposure", "exposure_groups", "first_exposure", "exposures_left_out"]
+__all__ = ["agreed_share", "article_views", "clicks_without_exposure", "exposure_groups", "first_exposure", "exposures_left_out"]
 
 
 def exposure_groups(tail: Tail) -> list[tuple[str, str, str, int, int, int]]:
@@ -35,6 +35,19 @@ def article_views(tail: Tail, *, since_us: int) -> int:
     needs = {"view": ("issued_at", "page_type", "prefetch")}
     text = f"SELECT count(*) FROM \"view\" WHERE page_type = 'article' AND prefetch = 0 AND issued_at >= {since_us}"
     return int(query(tail, text, needs)[0][0])
+
+
+def agreed_share(tail: Tail, *, since_us: int) -> float:
+    """Return the share of counted article views from ``since_us`` on that readers opened who agreed to personal choice; 0 where there is none.
+
+    A page view says so itself; where it says nothing, a reader has agreed who was exposed in the snapshot's experiment, which
+    must be one for readers who agreed.
+    """
+    needs = {"view": ("reader", "issued_at", "page_type", "prefetch", "agreed"), "exposure": ("reader", "reason")}
+    text = f"""SELECT coalesce(avg(CASE WHEN agreed >= 0 THEN agreed ELSE (e.reader IS NOT NULL)::INT END), 0) FROM "view" v
+        LEFT JOIN (SELECT DISTINCT reader FROM exposure WHERE reason <> 'forced') e ON v.agreed < 0 AND v.reader = e.reader
+        WHERE page_type = 'article' AND prefetch = 0 AND issued_at >= {since_us}"""
+    return float(query(tail, text, needs)[0][0])
 
 
 def first_exposure(tail: Tail) -> int | None:

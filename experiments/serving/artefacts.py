@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from experiments.errors import ArmError, ArtefactError, NotFoundError
 from experiments.files import replace_json, sync_folder
-from experiments.serving.durable import read_limited, write_durably
+from experiments.serving.durable import read_limited, sweep, write_durably
 from experiments.serving.packed import ARRAYS, MAX_UNPACKED_BYTES, Arrays, array_faults, unpack
 
 __all__ = ["Bundle", "Pointer", "current", "load_current", "point", "publish", "read_bundle", "read_pointer", "rollback", "versions"]
@@ -91,10 +91,10 @@ def write_bundle(folder: Path, arrays: Mapping[str, npt.NDArray[Any]], meta: Map
         raise ArtefactError(f"{folder.name}: the bundle is not written.", faults=faults)
     buffer = io.BytesIO()
     np.savez(buffer, **{name: np.ascontiguousarray(array) for name, array in arrays.items()})  # type: ignore[arg-type]
-    content = buffer.getvalue()
+    digest = hashlib.sha256(content := buffer.getvalue()).hexdigest()
     shapes = {name: {"dtype": np.asarray(a).dtype.str, "shape": list(np.shape(a))} for name, a in arrays.items()}
-    digest = hashlib.sha256(content).hexdigest()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    sweep(folder)
     while True:
         version = str(max(map(int, versions(folder)), default=0) + 1)
         files = {ARRAYS: {"sha256": digest, "size": len(content)}}

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from experiments.errors import ArtefactError
 
-__all__ = ["read_limited", "write_durably"]
+__all__ = ["read_limited", "sweep", "write_durably"]
+
+LEFT_S = 3600.0
 
 
 def write_durably(path: Path, content: bytes) -> None:
@@ -29,3 +34,11 @@ def read_limited(path: Path, most: int) -> bytes:
     if len(content) > most:
         raise ArtefactError(f"{path} is larger than the {most:,} bytes it may have.")
     return content
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers left that were killed: hidden ``.tmp`` folders which nobody has touched for an hour."""
+    for left in folder.glob(".*.tmp"):
+        with suppress(OSError):  # the next writer tries again
+            if time.time() - left.stat().st_mtime > LEFT_S:
+                shutil.rmtree(left)

@@ -6,22 +6,30 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from concurrent.futures import TimeoutError as Late
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
+from experiments.serving.answers import contained, said, sound, timed_out
 from experiments.serving.recommender import Context, Ranking, Recommender
 from experiments.serving.slate import Pin, Slate, SlateRules, blank, build_slate
 
-__all__ = ["Breaker", "Picked", "Picker"]
+__all__ = ["Breaker", "NoAnswerError", "Picked", "Picker"]
 
 log = logging.getLogger("presslab.pick")
 T = TypeVar("T")
 
 Outcome = Literal["served", "fallback", "empty"]
 Cause = Literal["", "missing", "stuck", "resting", "late", "failed"]
+
+
+class NoAnswerError(Exception):
+    """An arm gave no answer; ``cause`` says in a word, the text in words, why."""
+
+    def __init__(self, cause: Cause, reason: str) -> None:
+        super().__init__(reason)
+        self.cause: Cause = cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +54,6 @@ class Breaker:
     """Opens for ``open_s`` seconds when, within ``within_s`` seconds, ``failures`` calls failed and they were ``share`` of all calls.
 
     On a busy site five late calls in 10 s are less than one in a hundred: resting then costs more slates than it saves.
-    ``version`` of the model it counts; what one did is not held against another.
     """
 
     clock: Callable[[], float]
@@ -58,7 +65,6 @@ class Breaker:
     failed: int = 0
     open_until: float = 0.0
     opened: int = 0
-    version: str = ""
     lock: Lock = field(default_factory=Lock)
 
     def closed(self) -> bool:
@@ -77,26 +83,49 @@ class Breaker:
                 self.calls.clear()
 
 
+@dataclass(slots=True)
+class _Lane:
+    """The threads of one version of an arm and how it did: what it does, or another version did, costs nobody else.
+
+    stuck : calls that go on past their deadline.
+    """
+
+    version: str
+    breaker: Breaker
+    pool: ThreadPoolExecutor
+    stuck: int = 0
+    lock: Lock = field(default_factory=Lock)
+
+    def late(self, call: Future[Any]) -> None:
+        """Count a call that was not ready in time until it ends, if it ever does; one that waited for its turn is not made any more."""
+        if not call.cancel():
+            self._count(1)
+            call.add_done_callback(lambda _: self._count(-1))
+
+    def _count(self, by: int) -> None:
+        with self.lock:
+            self.stuck += by
+
+
 class Picker:
-    """Calls arms on a small thread pool; a process has one.
+    """Calls each arm on a few threads of its own; a process has one.
 
     Parameters
     ----------
     deadline_ms : after which the next rung of the ladder is shown.
+    threads : of each arm. When calls that never end hold them all, the arm is skipped.
     clock : seconds, monotonic.
     """
 
-    def __init__(self, *, deadline_ms: float, threads: int = 8, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, deadline_ms: float, threads: int = 4, clock: Callable[[], float] = time.monotonic) -> None:
         self.deadline_s, self.clock, self.threads = deadline_ms / 1000, clock, threads
-        self.breakers: dict[str, Breaker] = {}
-        self.stuck: dict[str, int] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._lanes: dict[str, _Lane] = {}
         self._lock = Lock()
 
     def opened(self, arm: str) -> int:
         """Return how often the breaker of an arm opened since the process started."""
-        breaker = self.breakers.get(arm)
-        return breaker.opened if breaker else 0
+        lane = self._lanes.get(arm)
+        return lane.breaker.opened if lane else 0
 
     def pick(
         self, arm: Recommender | None, context: Context, *, rules: SlateRules, pins: Sequence[Pin] = (), editors: Sequence[int] = ()
@@ -114,64 +143,58 @@ class Picker:
         """Return what an arm ranks, or nothing, the cause in a word and the reason in words; ``deadline_s`` for another deadline."""
         if arm is None:
             return Ranking.empty(), "missing", "the arm is not loaded"
-        if self._blocked(arm):
-            return Ranking.empty(), "stuck", "earlier calls of the arm are still stuck"
-        within_s = deadline_s or self.deadline_s
-        return self._guarded(arm, lambda: self._on_pool(arm, lambda: arm.rank(context), within_s), within_s)
+        lane = self._lane(arm)
+        breaker = lane.breaker
+        if lane.stuck < self.threads and not breaker.closed():
+            return Ranking.empty(), "resting", "the arm failed repeatedly and rests for 10 s"
+        try:
+            ranking = self.ask(arm, lambda: sound(arm.rank(context)), deadline_s=deadline_s or self.deadline_s)
+        except NoAnswerError as error:
+            if error.cause != "stuck":
+                breaker.ended(failed=True)
+            return Ranking.empty(), error.cause, str(error)
+        breaker.ended(failed=False)
+        return ranking, "", ""
 
     def aside(self, arm: Recommender, call: Callable[[], T], *, otherwise: T, deadline_s: float) -> T:
         """Return what code of an arm answers beside its ranking; ``otherwise`` when it fails, is late or its earlier calls are stuck."""
-        if self._blocked(arm):
-            return otherwise
         try:
-            return self._on_pool(arm, call, deadline_s)
-        except Exception as error:  # an arm is foreign code
-            log.error("the arm '%s' gave no answer: %s", arm.name, f"{type(error).__name__}: {error}")
+            return self.ask(arm, call, deadline_s=deadline_s)
+        except NoAnswerError as error:
+            log.error("the arm '%s' gave no answer: %s", arm.name, error)
             return otherwise
 
-    def _blocked(self, arm: Recommender) -> bool:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="arm")
-            return bool(self.stuck.get(arm.name, 0)) and sum(self.stuck.values()) >= self.threads // 2
+    def ask(self, arm: Recommender, call: Callable[[], T], *, deadline_s: float) -> T:
+        """Return what code of an arm answers.
 
-    def _guarded(self, arm: Recommender, call: Callable[[], Ranking], deadline_s: float) -> tuple[Ranking, Cause, str]:
-        breaker = self._breaker(arm)
-        if not breaker.closed():
-            return Ranking.empty(), "resting", "the arm failed repeatedly and rests for 10 s"
-        cause: Cause
+        Raises
+        ------
+        NoAnswerError
+            It fails, is not ready in time, or calls that never ended hold all threads of the arm.
+        """
+        lane, start = self._lane(arm), self.clock()
+        if lane.stuck >= self.threads:
+            raise NoAnswerError("stuck", "earlier calls of the arm are still stuck")
+        late = NoAnswerError("late", f"the arm took longer than {deadline_s * 1000:.0f} ms")
+        future: Future[tuple[T, float]] | None = None
         try:
-            ranking = call()
-        except Late:
-            cause, reason = "late", f"the arm took longer than {deadline_s * 1000:.0f} ms"
+            future = lane.pool.submit(lambda: (contained(call), self.clock()))
+            answer, ended = future.result(timeout=deadline_s)
         except Exception as error:  # an arm is foreign code: whatever it raises, the reader gets a page and the failure is counted
-            cause, reason = "failed", f"{type(error).__name__}: {error}"
-        else:
-            breaker.ended(failed=False)
-            return ranking, "", ""
-        breaker.ended(failed=True)
-        return Ranking.empty(), cause, reason
+            if future is None or not timed_out(error, future):
+                raise NoAnswerError("failed", said(error)) from error
+            lane.late(future)
+            raise late from None
+        if ended - start > deadline_s:  # it kept the interpreter to itself, so that nobody could stop waiting
+            raise late
+        return answer
 
-    def _breaker(self, arm: Recommender) -> Breaker:
+    def _lane(self, arm: Recommender) -> _Lane:
         version = str(getattr(arm, "version", ""))
         with self._lock:
-            known = self.breakers.get(arm.name)
-            if known is None or known.version != version:
-                known = self.breakers[arm.name] = Breaker(self.clock, opened=known.opened if known else 0, version=version)
+            known = self._lanes.get(arm.name)
+            if known is None or known.version != version:  # threads of the version before end with their last call
+                breaker = Breaker(self.clock, opened=known.breaker.opened if known else 0)
+                pool = ThreadPoolExecutor(self.threads, thread_name_prefix=f"arm {arm.name}")
+                known = self._lanes[arm.name] = _Lane(version, breaker, pool)
             return known
-
-    def _on_pool(self, arm: Recommender, call: Callable[[], T], deadline_s: float) -> T:
-        assert self._pool is not None
-        future = self._pool.submit(call)
-        try:
-            return future.result(timeout=deadline_s)
-        except Late:
-            if not future.cancel():
-                with self._lock:
-                    self.stuck[arm.name] = self.stuck.get(arm.name, 0) + 1
-                future.add_done_callback(lambda _: self._freed(arm.name))
-            raise
-
-    def _freed(self, name: str) -> None:
-        with self._lock:
-            self.stuck[name] -= 1

@@ -130,9 +130,9 @@ class Context:
     ----------
     at : unix seconds of the request.
     article : position of the open article in the catalogue, or None.
-    reads : positions of what this reader read, oldest first; **empty unless the reader agreed** to personal choice.
+    reads : the last 20 articles this reader read, oldest first, without the open one; **empty unless the reader agreed** to personal choice.
     signals : the :class:`experiments.serving.signals.Signals` snapshot of this request (it holds the catalogue).
-    pool : (m,) int32, positions that may be shown: published, fresh or evergreen, not withdrawn, not the open article.
+    pool : (m,) int32, positions that may be shown: published, fresh or evergreen, not withdrawn, neither open nor among ``reads``.
     n : how many places the slot has.
     seed : of this slate; the only source of chance an arm may use.
     session_position : how many article views this session had before this one.
@@ -150,6 +150,9 @@ class Context:
     session_position: int = 0
     tired: tuple[int, ...] = ()
     levels: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        self.pool.flags.writeable = False  # the slate trusts it, after the arm had it in hand
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +269,7 @@ def discover() -> dict[str, type]:
 def _modules(folder: str) -> Sequence[Any]:
     try:
         package = importlib.import_module(folder)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _registry.broken[folder] = f"{type(error).__name__}: {error}"
         return []
     return list(pkgutil.iter_modules(package.__path__))
@@ -276,7 +279,9 @@ def _import(name: str, load: Any) -> None:
     try:
         load()
         _registry.broken.pop(name, None)
-    except Exception as error:  # counted and shown by doctor, jobs and the arms page
+    except BaseException as error:  # a script that ends with sys.exit, too; counted and shown by doctor, jobs and the arms page
+        if isinstance(error, KeyboardInterrupt):
+            raise
         _registry.broken[name] = f"{type(error).__name__}: {error}"
 
 

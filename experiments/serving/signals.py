@@ -133,6 +133,11 @@ class Signals:
     def texts(self) -> Texts:
         return Texts(self.text_rows, self.text_vectors, self.text_stories)
 
+    @property
+    def busy(self) -> bool:
+        """Whether the site had 2,000 reads an hour or more over the last day: a busy site stays one at night."""
+        return bool(self.site_reads[3] >= 24 * BUSY_READS_PER_HOUR)
+
     @cached_property
     def site_reads(self) -> npt.NDArray[np.float64]:
         """(5,) reads of all articles in the windows of :attr:`reads_in`."""
@@ -162,10 +167,10 @@ class Signals:
 
         References
         ----------
-        ``m_s * max(0, 1 - age / N)`` with N = 1 h on a busy site (half-life 1 h) and 24 h on a small one.
+        ``m_s * max(0, 1 - age / N)`` with N = 1 h on a busy site and 24 h on a small one, whatever the half-life of heat.
         """
         age_h = (at - self.catalogue.published[pool]) / HOUR
-        credit_h = 1.0 if self.half_life_h <= 1.0 else 24.0
+        credit_h = 1.0 if self.busy else 24.0
         credit = self.typical[self.catalogue.section[pool]] * np.minimum(np.maximum(1.0 - age_h / credit_h, 0.0), 1.0)
         return (self.heat[pool] + credit).astype(np.float32)
 
@@ -209,13 +214,11 @@ def build_signals(
     if isinstance(reads, Reads):
         reads = Past.of(reads.before(at, at - max(WINDOWS_H) * HOUR), cap_per_hour=rules.reader_cap_per_hour)
     past, article, n = reads, reads.reads.article, len(catalogue)
-    day = past.within(at, 24.0)
-    busy = day.stop - day.start >= 24 * BUSY_READS_PER_HOUR  # over a day: a busy site stays one at night
-    half_life_h = rules.half_life_h or (1.0 if busy else 24.0)
+    reads_in = np.stack([np.bincount(article[past.once_a_day(past.within(at, w))], minlength=n) for w in WINDOWS_H])
+    half_life_h = rules.half_life_h or (1.0 if reads_in[3].sum() >= 24 * BUSY_READS_PER_HOUR else 24.0)
     first = past.once_a_day(past.within(at, max(WINDOWS_H)))
     age_h = (at - past.reads.at[first]) / HOUR
     heat = np.bincount(article[first], weights=0.5 ** (age_h / half_life_h), minlength=n).astype(np.float64)
-    reads_in = np.stack([np.bincount(article[past.once_a_day(past.within(at, w))], minlength=n) for w in WINDOWS_H])
     since = past.within(at, 2 * max(ONWARD_WINDOWS_H)).start  # no session pauses for a day
     onward_of = [past.onward(past.once_a_day(past.within(at, w)), since=since) for w in (*ONWARD_WINDOWS_H, LEVEL_WINDOW_H)]
     lately = onward_of.pop()

@@ -17,6 +17,8 @@ from experiments.serving.slate_rows import Row, ascending, inside, newest, of_se
 
 __all__ = ["Item", "Pin", "Slate", "SlateRules", "blank", "build_slate", "pool_at", "slate_seed"]
 
+EXPLORES = int.from_bytes(b"explores")
+
 
 @dataclass(frozen=True, slots=True)
 class SlateRules:
@@ -128,7 +130,7 @@ def build_slate(
     editors : positions of the editors' list, a rung of the ladder.
     """
     signals: Signals = context.signals
-    builder = _Builder(context, rules, {pin.place: pin.article for pin in pins if pin.since <= context.at < pin.until})
+    builder = _Builder(context, rules, [pin for pin in pins if pin.since <= context.at < pin.until])
     own = scored_rows(inside(ranking, context.pool), rung=0)
     builder.fill(builder.mixed(own), capped=True)
     if builder.missing:
@@ -153,13 +155,13 @@ def build_slate(
 class _Builder:
     """Places articles one by one; ``spare`` keeps what exploration may draw besides."""
 
-    def __init__(self, context: Context, rules: SlateRules, pins: dict[int, int]) -> None:
+    def __init__(self, context: Context, rules: SlateRules, pins: Sequence[Pin]) -> None:
         self.context, self.rules = context, rules
         self.catalogue: Catalogue = context.signals.catalogue
         self.n = max(0, min(context.n, rules.n))
         self.pins: dict[int, int] = {}
-        for place, article in sorted(pins.items()):
-            if 0 <= place < self.n and self.showable(article) and article not in self.pins.values():
+        for place, article in sorted({pin.place: pin.article for pin in pins if self.showable(pin.article)}.items()):
+            if 0 <= place < self.n and article not in self.pins.values():
                 self.pins[place] = article
         self.taken = {*context.reads, *context.tired, *self.pins.values()} | ({context.article} if context.article is not None else set())
         self.texts: Texts = context.signals.texts
@@ -250,7 +252,7 @@ class _Builder:
 
     def items(self) -> Iterator[Item]:
         """Pins on their places; on each other the next that may stand there given those above, or, from the fourth on, a drawn one."""
-        rng = np.random.default_rng(self.context.seed)
+        rng = np.random.default_rng([self.context.seed, EXPLORES])  # an arm may draw from the seed itself
         rest = [*self.chosen, *self.spare]
         above = Counter(map(self.catalogue.section.item, self.pins.values()))
         for place in range(self.n):

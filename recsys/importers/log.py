@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from experiments.content import add_articles
 from experiments.errors import DataError, nearest
-from experiments.events import lake
+from experiments.events import lake, lake_partitions
+from experiments.events.store import erase_key, read_store, reader_key, store_path
 from recsys.importers import deskdrop, globo, mind, table
 from recsys.importers.rows import Parsed
 from recsys.importers.source import column_names
@@ -113,12 +119,15 @@ def recognise(path: Path) -> str:
     return "deskdrop" if {"contentId", "personId"} <= names else "table"
 
 
-def import_log(format: str, path: Path, home: Path, *, max_rejected: float = MAX_REJECTED, layout: Layout = Layout()) -> Imported:
-    """Write a log's articles and reads into ``home``; the same file again changes nothing.
+def import_log(
+    format: str, path: Path, home: Path, *, max_rejected: float = MAX_REJECTED, layout: Layout = Layout(), replacing: bool = False
+) -> Imported:
+    """Write a log's articles and reads into ``home``; the same file again changes nothing, and a read of two files counts once.
 
     Parameters
     ----------
-    max_rejected : largest share of refused rows, 0 to 1; above it nothing is written.
+    max_rejected : largest share of rows that may be unusable, 0 to 1; above it nothing is written.
+    replacing : remove earlier imports of the same file that was read in another way (unit, zone, columns, format).
 
     Raises
     ------
@@ -126,19 +135,71 @@ def import_log(format: str, path: Path, home: Path, *, max_rejected: float = MAX
         Too many rows are refused (the first 20 are listed by line), no row is left, or the file cannot be read.
     """
     parsed = parse_log(format, path, layout=layout)
+    _enough(parsed, path, max_rejected)
+    sha256, content = fingerprint(path, layout), fingerprint(path)[:12]
+    others = lake_partitions.imports(home, but=sha256)
+    twins = [one for one in others if one.stem.split("-")[-2:-1] == [content]]
+    parsed = _without_erased(home, parsed)
+    if lake_partitions.sealed_as(home, sha256) is None:
+        known = lake_partitions.without_rows_of([one for one in others if one not in twins], parsed.table)
+        parsed = _left_out(parsed, known, "the row came with an earlier import", "came with an earlier import", ": each read counts once")
+    else:
+        parsed = replace(parsed, notes=(*parsed.notes, "this file was imported already; nothing was changed."))
+    if parsed.table.num_rows:
+        lake.add_import(home, parsed.table, name=f"{format}-{content}", sha256=sha256)
+        for reader in _erased(home, parsed.table):  # since they were looked for
+            lake.remove_reader(home, reader)
+        add_articles(home, parsed.articles)  # last: no reader sees an article of an import that did not come to its end
+    notes = (*parsed.notes, *_twice(twins, replacing=replacing))
+    counts = parsed.read, parsed.table.num_rows, parsed.refused, parsed.reasons, len(parsed.articles)
+    return Imported(*counts, len(parsed.table["reader"].unique()), sha256, notes)
+
+
+def _enough(parsed: Parsed, path: Path, max_rejected: float) -> None:
     bad = sum(parsed.reasons.values())
     lines = [f"line {line}: {reason}" for line, reason in parsed.refused]
     if parsed.read and bad / parsed.read > max_rejected:
         counts = "; ".join(f"{n:,} times {reason}" for reason, n in sorted(parsed.reasons.items()))
         told = f"{path.name}: {bad:,} of {parsed.read:,} rows cannot be used ({counts}); nothing was written."
         raise DataError(told, f"Mend the file, or allow more than {max_rejected:.0%} with --max-rejected.", lines)
-    sha256 = fingerprint(path, layout)
-    if parsed.table.num_rows:
-        lake.add_import(home, parsed.table, name=f"{format}-{sha256[:12]}", sha256=sha256)
-        add_articles(home, parsed.articles)  # last: no reader sees an article of an import that did not come to its end
-    readers = len(parsed.table["reader"].unique())
-    result = Imported(parsed.read, parsed.table.num_rows, parsed.refused, parsed.reasons, len(parsed.articles), readers, sha256)
-    return replace(result, notes=parsed.notes)
+
+
+def _twice(twins: Sequence[Path], *, replacing: bool) -> tuple[str, ...]:
+    """Say that the same file was read another way before; remove what was read then if that is wanted."""
+    if not twins:
+        return ()
+    if not replacing:
+        named = ", ".join(one.stem for one in twins)
+        return (
+            f"this file was read another way before ({named}): its reads count twice. Import it again with --replace to keep this way only.",
+        )
+    for one in twins:
+        lake_partitions.remove_import(one)
+    return (f"{len(twins)} earlier import{'s'[: len(twins) - 1]} of this file was removed.",)
+
+
+def _erased(home: Path, table: Any) -> list[str]:
+    """Readers of a table who were erased in this home."""
+    if not store_path(home).exists():
+        return []
+    with closing(read_store(store_path(home))) as store:
+        gone = {bytes(key) for (key,) in store.execute("SELECT key FROM erased")}
+    key = erase_key(home) if gone else b""
+    return [reader for reader in table["reader"].unique().to_pylist() if reader_key(key, reader) in gone] if gone else []
+
+
+def _without_erased(home: Path, parsed: Parsed) -> Parsed:
+    wanted = pc.invert(pc.is_in(parsed.table["reader"], pa.array(_erased(home, parsed.table), pa.string())))
+    return _left_out(parsed, parsed.table.filter(wanted), "the reader was erased here", "of readers who were erased here")
+
+
+def _left_out(parsed: Parsed, rest: Any, reason: str, says: str, why: str = "") -> Parsed:
+    """Take what is left of a table and count what is not; these rows are no fault of the file."""
+    count = parsed.table.num_rows - rest.num_rows
+    if not count:
+        return parsed
+    note = f"{count:,} rows {says}{' and' if why else ''} were left out{why}."
+    return replace(parsed, table=rest, reasons=parsed.reasons | {reason: count}, notes=(*parsed.notes, note))
 
 
 def fingerprint(path: Path, layout: Layout = Layout()) -> str:

@@ -22,6 +22,8 @@ EARLIEST_US = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 LATEST_US = int(datetime(2100, 1, 1, tzinfo=UTC).timestamp()) * 1_000_000
 SESSION_GAP_US = 30 * 60 * 1_000_000
 SHOWN = 20
+BETWEEN = "\x1f"  # of the parts of a session's name; no id holds one, so two readers never share a name
+CONTROL = r"[\x00-\x1f\x7f]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class Columns:
     ----------
     reader, article : text arrays, null where missing. session : the same, or None when the file has none; a session is cut where it is null.
     at : (n,) int64, UTC microseconds; timed : (n,) bool, False where the time could not be read.
+    unsure : (n,) bool or None, times in an hour that clocks show twice or leave out.
     lines : (n,) int64, line of each row. weight : (n,) float64 or None (1 each).
     repeated : (n,) bool or None, rows equal to an earlier one.
     refused : (line, reason) of rows that never became columns.
@@ -50,6 +53,7 @@ class Columns:
     refused: tuple[tuple[int, str], ...] = ()
     said: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[tuple[int, str], ...] = ()
+    unsure: Bools | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Parsed:
     Parameters
     ----------
     table : pyarrow.Table with reader, session, article (text), at (int64 UTC µs), weight (float64), seq (int64), sorted by time; device and referrer
-        (text, empty where missing) if the log has them.
+        (text, empty where missing) if the log has them. A session is named after its reader, too: a log may number each reader's from 1.
     read : rows of the file.
     refused : the first 20 (line, reason) pairs, the reason begins with the file's name when there are several; reasons : reason -> count of all of them.
     articles : one per article of the log. notes : what else a person should know.
@@ -76,13 +80,21 @@ class Parsed:
 def assemble(columns: Columns) -> Parsed:
     """Keep the rows that are whole, sort them by time and cut sessions at 30 minutes where a row names none."""
     n = len(columns.at)
+    ids = [column for column in (columns.reader, columns.article, columns.session) if column is not None]
+    broken = np.any([pc.fill_null(pc.match_substring_regex(column, CONTROL), False) for column in ids], axis=0)
+    nowhere = np.zeros(n, bool)
     reason = np.zeros(n, np.int8)
     rules = [
         ("the reader is missing", _missing(columns.reader)),
         ("the article is missing", _missing(columns.article)),
+        ("an id holds a zero byte, a line end or another control character", broken),
+        (
+            "the time lies in an hour that clocks show twice or leave out; write its offset",
+            nowhere if columns.unsure is None else columns.unsure,
+        ),
         ("the time is missing or not readable", ~columns.timed),
         ("the time lies outside 2000 to 2100 (another unit?)", (columns.at < EARLIEST_US) | (columns.at >= LATEST_US)),
-        ("the row repeats an earlier one", columns.repeated if columns.repeated is not None else np.zeros(n, bool)),
+        ("the row repeats an earlier one", nowhere if columns.repeated is None else columns.repeated),
     ]
     for code, (_, bad) in enumerate(rules, start=1):
         reason[(reason == 0) & bad] = code
@@ -103,7 +115,7 @@ def _table(columns: Columns, kept: Bools) -> Any:
     order = order[np.argsort(columns.at[order], kind="stable")]
     take = pa.array(order)
     reader, article, at = columns.reader.take(take), columns.article.take(take), columns.at[order]
-    session = pa.nulls(len(order), pa.string()) if columns.session is None else columns.session.take(take)
+    session = pa.nulls(len(order), pa.string()) if columns.session is None else _joined(reader, columns.session.take(take))
     if session.null_count:
         session = pc.coalesce(session, _cut_sessions(reader, at))
     weight = np.ones(len(order)) if columns.weight is None else columns.weight[order]
@@ -112,17 +124,18 @@ def _table(columns: Columns, kept: Bools) -> Any:
     return pa.table(names | said)
 
 
+def _joined(*parts: Any) -> Any:
+    return pc.binary_join_element_wise(*(pc.cast(part, pa.string()) for part in parts), BETWEEN)
+
+
 def _cut_sessions(reader: Any, at: npt.NDArray[np.int64]) -> Any:
-    """Name sessions ``reader/number``; ``at`` is sorted."""
+    """Name sessions by their reader and when they begin, so that files imported one by one share none; ``at`` is sorted."""
     codes = np.asarray(pc.dictionary_encode(reader).indices)
     order = np.argsort(codes, kind="stable")
-    new_reader = np.diff(codes[order], prepend=-1) != 0
-    starts = new_reader | (np.diff(at[order], prepend=0) >= SESSION_GAP_US)
-    number = np.cumsum(starts) - 1
-    first = np.maximum.accumulate(np.where(new_reader, number, 0))
-    numbers = np.empty(len(at), np.int64)
-    numbers[order] = number - first + 1
-    return pc.binary_join_element_wise(reader, pc.cast(pa.array(numbers), pa.string()), "/")
+    starts = (np.diff(codes[order], prepend=-1) != 0) | (np.diff(at[order], prepend=0) >= SESSION_GAP_US)
+    begun = np.empty(len(at), np.int64)
+    begun[order] = at[order][np.maximum.accumulate(np.where(starts, np.arange(len(at)), 0))]
+    return _joined(reader, pa.array([""] * len(at), pa.string()), pa.array(begun))
 
 
 def untitled(table: Any, known: Sequence[Article] = ()) -> tuple[Article, ...]:

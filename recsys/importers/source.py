@@ -169,8 +169,11 @@ def _csv(name: str, content: bytes | Path, wanted: Sequence[str], optional: Sequ
         column_types={c: pa.string() for c in written}, include_columns=written, strings_can_be_null=True, null_values=[""]
     )
     source = pa.BufferReader(content) if isinstance(content, bytes) else pa.memory_map(str(content))  # a path's suffix would be believed
+    text = np.frombuffer(source.read_buffer(), np.uint8)
+    if not (text == ord("\n")).any():  # a header alone, whose line has no end, is no table to Arrow
+        return Source(pa.table({name: pa.array([], pa.string()) for name in keep}), np.zeros(0, np.int64))
     # else a row that is open where a block ends is closed there, and the lines in between are lost
-    quotes = bool((np.frombuffer(source.read_buffer(), np.uint8) == ord('"')).any())
+    quotes = bool((text == ord('"')).any())
     parsing = pacsv.ParseOptions(invalid_row_handler=note, newlines_in_values=quotes)
     source.seek(0)
     try:
@@ -222,8 +225,15 @@ def texts(column: Any, name: str) -> Any:
         )
     if pa.types.is_integer(array.type):
         return pc.cast(array, pa.string())
-    trimmed = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
+    trimmed = pc.utf8_trim_whitespace(_words(array, f"column '{name}'"))
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def _words(array: Any, name: str) -> Any:
+    try:
+        return pc.cast(array, pa.string())
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
+        raise DataError(f"{name} holds {array.type}, which is neither text nor numbers.", "Write it as text or whole numbers.") from error
 
 
 def integers(column: Any) -> tuple[npt.NDArray[np.int64], Bools]:
@@ -237,9 +247,9 @@ def integers(column: Any) -> tuple[npt.NDArray[np.int64], Bools]:
     """
     array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     if not pa.types.is_integer(array.type):
-        text = pc.utf8_trim_whitespace(pc.cast(array, pa.string()))
+        text = pc.utf8_trim_whitespace(_words(array, "the column of times"))
         whole = pc.fill_null(pc.match_substring_regex(text, r"^-?[0-9]{1,18}$"), False)
         array = pc.cast(pc.if_else(whole, text, pa.scalar(None, pa.string())), pa.int64())
     good = pc.is_valid(array).to_numpy(zero_copy_only=False)
-    values = pc.fill_null(pc.cast(array, pa.int64()), 0).to_numpy(zero_copy_only=False)
+    values = pc.fill_null(pc.cast(array, pa.int64(), safe=False), 0).to_numpy(zero_copy_only=False)
     return values, good

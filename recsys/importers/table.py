@@ -51,6 +51,9 @@ class Layout:
                 raise DataError(f"the mapping names the role '{role}'; {nearest(role, ROLES)}")
         if self.unit and self.unit not in MICROSECONDS:
             raise DataError(f"unit '{self.unit}' is unknown; {nearest(self.unit, MICROSECONDS)}")
+        names = [self.columns.get(role, role) for role in ROLES if role in ROLES[:3] or role in self.columns]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise DataError(f"the mapping gives the column '{twice[0]}' more than one role.", f"Each role has its own column ({HOW}).")
 
 
 def parse(path: Path, layout: Layout = Layout()) -> Parsed:
@@ -63,7 +66,7 @@ def parse(path: Path, layout: Layout = Layout()) -> Parsed:
     DataError
         A column is missing, or times need a unit or a zone that was not declared.
     """
-    names = {role: layout.columns.get(role, role) for role in ROLES}
+    names = {role: layout.columns.get(role, role if role in ROLES[:3] or role not in layout.columns.values() else "") for role in ROLES}
     try:
         source = read_source(path, [names[role] for role in ROLES[:3]], [names[role] for role in ROLES[3:]])
     except DataError as error:
@@ -71,11 +74,12 @@ def parse(path: Path, layout: Layout = Layout()) -> Parsed:
             raise
         raise DataError(error.what, f"Say by --mapping FILE which column is which ({HOW}).", faults=error.faults) from error
     source, notes = _reads_only(source, names["event"])
-    at, timed = _times(source.table[names["ts"]], layout, path.name)
+    at, timed, unsure = _times(source.table[names["ts"]], layout, path.name)
     reader, article = (texts(source.table[names[role]], names[role]) for role in ROLES[:2])
     session = texts(source.table[names["session"]], names["session"]) if names["session"] in source.table.column_names else None
     repeated = source.table.to_pandas().duplicated().to_numpy(bool)
-    parsed = assemble(Columns(reader, session, article, at, timed, source.lines, None, repeated, source.refused, files=source.files))
+    found = Columns(reader, session, article, at, timed, source.lines, None, repeated, source.refused, files=source.files, unsure=unsure)
+    parsed = assemble(found)
     return replace(parsed, articles=untitled(parsed.table), notes=notes)
 
 
@@ -102,10 +106,16 @@ def read_layout(path: Path) -> Layout:
         values = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise DataError(f"{path}: there is no such file.") from error
+    except OSError as error:
+        raise DataError(f"{path}: the mapping cannot be read: {error.strerror}.", "Give a TOML file.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not readable as TOML: {error}.") from error
     known = [f.name for f in fields(Layout)]
     faults = [f"unknown key '{key}'; {nearest(key, known)}" for key in values if key not in known]
+    faults += [f"{key} must be text in quotes" for key in ("unit", "zone") if not isinstance(values.get(key, ""), str)]
+    columns = values.get("columns", {})
+    if not isinstance(columns, dict) or not all(isinstance(name, str) for name in columns.values()):
+        faults.append('columns must be a table of role = "column of the file"')
     if faults:
         raise DataError(f"{path}: the mapping cannot be used.", faults=faults)
     return Layout(**values)
@@ -117,16 +127,16 @@ def declared(mapping: Path | None, *, unit: str = "", zone: str = "") -> Layout:
     return replace(layout, unit=unit or layout.unit, zone=zone or layout.zone)  # type: ignore[arg-type]
 
 
-def _times(column: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools]:
-    """UTC microseconds and which rows have them."""
+def _times(column: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools, Bools | None]:
+    """UTC microseconds, which rows have them, and which have none because of the clocks."""
     if pa.types.is_timestamp(column.type) and column.type.tz:
-        return integers(pc.cast(pc.cast(column, pa.timestamp("us", "UTC"), safe=False), pa.int64()))
+        return *integers(pc.cast(pc.cast(column, pa.timestamp("us", "UTC"), safe=False), pa.int64())), None
     values, good = integers(column)
     if good.sum() > _dated(column, good) or not len(values):
         if not layout.unit and len(values):
             raise DataError(f"{name}: times are numbers and their unit was not declared.", "Give --unit s, ms or us.")
         factor = MICROSECONDS[layout.unit or "us"]
-        return values.clip(-(1 << 62) // factor, (1 << 62) // factor) * factor, good
+        return values.clip(-(1 << 62) // factor, (1 << 62) // factor) * factor, good, None
     return _written(column.to_pandas(), layout, name)
 
 
@@ -137,18 +147,19 @@ def _dated(column: Any, numbers: Bools) -> int:
     return int(pc.sum(pc.match_substring_regex(pc.cast(column, pa.string()), r"^\s*\d{4}-\d\d-\d\d")).as_py() or 0)
 
 
-def _written(series: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools]:
+def _written(series: Any, layout: Layout, name: str) -> tuple[npt.NDArray[np.int64], Bools, Bools]:
     """Each row by its own words: an offset, or the declared zone where a row has none."""
-    series = series.astype("string")
+    series = series.astype("string").str.upper()
+    series = series.where(series.str.match(r"\s*\d").fillna(False))  # pandas takes "now" and "today" for times
     has = series.str.contains(OFFSET).fillna(False).astype(bool)
     local = pd.to_datetime(series.mask(has), errors="coerce", format="ISO8601")
     if local.notna().any() and not layout.zone:
         raise DataError(f"{name}: times have no offset and no zone was declared.", "Give --zone, for example --zone Europe/Paris.")
-    local = local.dt.tz_localize(_zone(layout.zone or "UTC"), ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
-    parsed = pd.to_datetime(series.where(has), errors="coerce", format="ISO8601", utc=True).fillna(local)
+    here = local.dt.tz_localize(_zone(layout.zone or "UTC"), ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
+    parsed = pd.to_datetime(series.where(has), errors="coerce", format="ISO8601", utc=True).fillna(here)
     good = parsed.notna().to_numpy(bool)
     micros = parsed.dt.as_unit("us").astype("int64").to_numpy()
-    return np.where(good, micros, 0), good
+    return np.where(good, micros, 0), good, (local.notna() & here.isna()).to_numpy(bool)
 
 
 def _zone(name: str) -> ZoneInfo:

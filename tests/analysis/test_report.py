@@ -11,7 +11,9 @@ import pytest
 from statsmodels.stats.multitest import multipletests
 
 from analysis.guardrail import guardrail_state
-from analysis.moments import Totals
+from analysis.moments import Moments, Totals
+from analysis.novelty import Halves
+from analysis.observed import Observed
 from analysis.report import Report, build_report
 from analysis.small_counts import small_count_contrast
 from analysis.words import money
@@ -304,6 +306,82 @@ def test_being_wrong_is_told_as_the_loss_of_those_outcomes_and_never_as_less():
     )
     sure = report(world(front=2.5, als=1.0))
     assert "If we ship front, we reckon with no outcome that loses money." in sure.sentences
+
+
+def test_the_figures_are_those_of_the_arm_that_the_verdict_names():
+    """The model improves the goal and costs too much; the rule, not shown to improve it, loses less."""
+    dear = plan((ARMS[0], ARMS[1], replace(ARMS[2], build=20_000.0)))
+    found = report(world(front=1.02, als=1.3), experiment=dear)
+    assert found.verdict.sentence == "Keep status quo: als does not earn what it costs."
+    worth = found.roi.expected()
+    assert worth["front"] > worth["als"]
+    assert found.sentences[1].endswith("with als than with status quo.")
+    assert f"We expect {money(worth['als'], 'EUR')} over 365 days, costs deducted." in found.sentences
+    assert any(says.endswith("equally likely outcomes als earns money.") for says in found.sentences)
+
+
+def test_an_arm_for_readers_who_agreed_is_not_shipped_on_views_of_all_others(capsys):
+    arms = (ARMS[0], replace(ARMS[2], share=0.6, audience="agreed", build=3_000.0))
+    rng = np.random.default_rng(1)
+    totals = totals_of({(arm.name, 1): crowd(rng, round(2000 * arm.share), views=1.2 if arm.name == "als" else 1.0) for arm in arms})
+    everybody, few = (report(replace(totals, audience_share=share), experiment=plan(arms)) for share in (1.0, 0.2))
+    assert (everybody.verdict.arm, few.verdict.sentence) == ("als", "Keep status quo: als does not earn what it costs.")
+    cost = 3_000 + 5 * 365
+    assert few.roi.expected()["als"] + cost == pytest.approx(0.2 * (everybody.roi.expected()["als"] + cost))
+    told = few.to_dict()["roi"]
+    assert [s["views_per_day"] for s in told["scenarios"]] == [10_000, 2_000]
+    assert told["bears_on"][0].startswith("als is counted on the 2,000 views a day of readers who agreed to personal choice")
+    assert few.price(value_per_view=0.01).expected() == few.roi.expected()
+    print_report(few.to_dict())
+    assert_plain(*told["bears_on"])
+    says = "ALS is counted on the 2,000 views a day of readers who agreed to personal choice. All others would keep the status quo."
+    assert says in " ".join(capsys.readouterr().out.split())
+    assert says in memo_of(few.to_dict()).money.assumes
+
+
+def test_an_arm_that_broke_a_guardrail_is_no_reason_for_another_test():
+    rng, arms = np.random.default_rng(1), (replace(ARMS[0], share=0.5), replace(ARMS[2], share=0.5))
+    tables = {("status_quo", 1): crowd(rng, 800), ("als", 1): crowd(rng, 800, views=1.2, dwell=0.5)}
+    found = report(totals_of(tables), experiment=plan(arms))
+    assert found.verdict.sentence.startswith("Keep status quo: als hurts dwell per view")
+    told = found.to_dict()["roi"]
+    assert (told["ruled_out"], told["evpi"], told["studies"]) == (["als"], 0.0, [])
+    assert told["next"].startswith("Stop testing")
+
+
+def test_an_arm_without_a_price_says_that_too_few_of_its_readers_came_back():
+    """The rule's effect fades, so money is reckoned with second halves; hardly any reader of the model had one."""
+    rng = np.random.default_rng(4)
+    sizes, lifts = {"status_quo": 340, "front": 340, "als": 79}, {"status_quo": (1, 1), "front": (1.8, 1.25), "als": (1.7, 1.7)}
+    keys, cells, tables = ("en", "ed", "ln", "ld"), {}, {}
+    for arm, n in sizes.items():
+        taste, early = rng.gamma(8, 1 / 8, n), 1 + rng.poisson(0.8, n)
+        late = (rng.random(n) < 0.28) * 1
+        views = [rng.poisson(3 * taste * s * lift) for s, lift in zip((early, late), lifts[arm], strict=True)]
+        cells[arm, 0] = Moments.from_rows(np.column_stack([views[0], early, views[1], late]), keys)
+        total = views[0] + views[1]
+        tables[arm, 1] = np.column_stack([total, early + late, rng.random(n) < 0.3, rng.poisson(60_000, n) * total])
+    arms = tuple(Arm(arm, kind, sizes[arm] / 759) for arm, kind in zip(sizes, ("status_quo", "heuristic", "model"), strict=True))
+    seen = Observed(halves=Halves(cells, ("en", "ed"), ("ln", "ld")))
+    found = report(totals_of(tables), experiment=plan(arms), observed=seen)
+    assert {"front", "als"} == set(found.compared.belief.arms)
+    assert set(found.roi.expected()) == {"status_quo", "front"}
+    late = "the second half of readers' windows, on which money rests, says too little of it"
+    assert found.verdict.reasons[0] == "Front improves the goal and earns more than it costs."
+    assert found.to_dict()["roi"]["unpriced"] == {"als": late}
+    assert f"ALS has no price: {late}." in memo_of(found.to_dict()).money.assumes
+    assert found.price(value_per_view=0.01).expected() == found.roi.expected()
+    assert f"Als improves the goal, but costs cannot be weighed: {late}." in found.verdict.reasons
+    assert_plain(*found.sentences, *found.verdict.reasons)
+
+
+def test_where_the_control_has_nothing_that_is_why_no_arm_has_a_price():
+    tables = {(arm.name, 1): crowd(np.random.default_rng(1), round(2000 * arm.share)) for arm in ARMS}
+    tables["status_quo", 1][:, 0] = 0
+    found = report(totals_of(tables), experiment=plan(secondary=(), guardrails={}))
+    says = "a relative change cannot be estimated: the control's value is not above zero"
+    assert (found.roi, found.roi_reason) == (None, says)
+    assert f"Front improves the goal, but costs cannot be weighed: {says}." in found.verdict.reasons
 
 
 def test_a_share_of_views_is_not_priced_as_views():

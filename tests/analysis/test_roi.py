@@ -8,7 +8,8 @@ import pytest
 
 from analysis.bayes import Posterior
 from analysis.information import best_length, known_part, studies, unknowns
-from analysis.roi import Stakes, lognormal, next_step, stakes_of, worth
+from analysis.roi import expected_worth, lognormal, next_step, worth
+from analysis.stakes import Stakes, stakes_of
 from tests.analysis.tables import ARMS, plan
 
 FREE = {"status_quo": 0.0, "front": 0.0, "als": 0.0}
@@ -140,6 +141,61 @@ def test_the_next_step_is_computed_from_values_and_prices():
     assert next_step(unsure).startswith("Next: the same test again, 14 days; it is worth about €")
     dear = replace(STAKES, per_day={**FREE, "als": 50.0})
     assert "no study on offer pays for itself" in next_step(worth(believed((0.0, 0.0), (0.05, 0.06)), dear, ARMS, test_days=50))
+
+
+def test_an_arm_earns_on_the_views_at_which_it_would_be_shown():
+    """Of 1000 views a day 400 are those of readers who agreed: 400 x 0.01 x 5 % x 100 days = 20, of a rule for all 50."""
+    agreed = plan((ARMS[0], ARMS[1], replace(ARMS[2], audience="agreed")), value_per_view=0.01, value_spread=1.0, horizon_days=100)
+    stakes = replace(stakes_of(agreed, 1000.0, audience_share=0.4), build=FREE, per_day=FREE)
+    found = worth(believed((math.log(1.05), math.log(1.05)), (0.0, 0.0)), stakes, ARMS, test_days=0)
+    assert [s.expected for s in found.scenarios] == pytest.approx([0.0, 50.0, 20.0])
+    assert [expected_worth(stakes, arm, "status_quo", change=0.05) for arm in ("front", "als")] == pytest.approx([50.0, 20.0])
+    assert stakes.bears_on == (
+        "front is counted on all views. It was tried on readers who agreed to personal choice; all others are taken to change as they did.",
+        "als is counted on the 400 views a day of readers who agreed to personal choice. All others would keep the status quo.",
+    )
+
+
+def test_an_arm_for_all_beside_a_control_for_readers_who_agreed_counts_their_views_only():
+    """What all others read today is not the control, so nobody knows what the arm changes for them."""
+    control = replace(plan(), arms=(replace(ARMS[2], share=0.5, audience="agreed"), replace(ARMS[1], share=0.5)), control="als")
+    found = stakes_of(control, 1000.0, audience_share=0.4)
+    assert found.views_of("front") == 400
+    assert found.bears_on[0].endswith("All others would read something else too, which is not counted.")
+    assert stakes_of(control, 1000.0, audience_share=0.0) is None
+
+
+def test_a_test_of_readers_who_agreed_earns_on_their_views_only_while_it_runs():
+    """The arm brings 10 a day if shipped to all; a half of 40 % of them brings 2: eight a day less than deciding now."""
+    sure = Posterior("status_quo", ("front",), np.array([math.log(1.1)]), np.array([[0.0]]), np.array([[1.0]]))
+    costs, shares = dict.fromkeys(("status_quo", "front"), (0.0, 0.0)), {"status_quo": 0.5, "front": 0.5}
+    (study,) = studies(sure, 10_000.0, costs=costs, shares=shares, days=10, horizon=100, tested=4_000.0)
+    assert (study.evsi, study.cost) == pytest.approx((0.0, 80.0))
+
+
+def test_nothing_more_is_to_be_learnt_of_an_arm_that_may_not_be_shipped():
+    unsure = believed((0.0, 0.0), (0.05, 0.06), sampling=believed().covariance * 20)
+    whole = worth(unsure, STAKES, ARMS, test_days=7)
+    one = worth(unsure, STAKES, ARMS, test_days=7, ruled_out=["als"])
+    assert one.scenarios == whole.scenarios
+    assert 0 < one.evpi < whole.evpi
+    assert all(u.evppi <= one.evpi * 1.02 for u in one.unknowns)
+    alone = replace(unsure, arms=("front",), **{k: getattr(unsure, k)[..., :1][:1] for k in ("mean", "covariance", "sampling")})
+    assert one.studies == worth(alone, STAKES, ARMS, test_days=7).studies
+    assert next_step(one).endswith("Left out of this: als, which may not be shipped.")
+    none = worth(unsure, STAKES, ARMS, test_days=7, ruled_out=["front", "als"])
+    assert (none.evpi, none.studies, {u.evppi for u in none.unknowns}) == (0.0, (), {0.0})
+    assert next_step(none).startswith("Stop testing")
+
+
+def test_a_test_that_brings_next_to_nothing_is_not_advised():
+    """The arm hardly ever pays: a study is worth ten cents, the outcomes lie 145 euros apart."""
+    far = Posterior("status_quo", ("front",), np.array([0.1]), np.array([[0.04**2]]), np.array([[0.05**2]]))
+    found, never = (worth(far, replace(STAKES, build={**FREE, "front": cost}), ARMS[:2], test_days=7) for cost in (160.0, 200.0))
+    assert 0.09 < max(study.enbs for study in found.studies) < found.least_net
+    assert found.least_net == pytest.approx(0.01 * (found.scenarios[1].high - found.scenarios[1].low))
+    assert next_step(found).endswith("The best study on offer brings only €0.10 more than it costs.")
+    assert next_step(never) == "Stop testing: knowing everything would be worth €0.35, where outcomes lie €146 apart."
 
 
 def test_the_same_seed_gives_the_same_figures():

@@ -179,6 +179,39 @@ def test_of_an_arm_that_could_not_be_judged_nothing_is_compared():
     )
 
 
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"unknown": "als has 9 readers", "superior": False, "worth": None}, "Als could not be judged: als has 9 readers."),
+        ({"worth": None, "unpriced": "little is known"}, "Als improves the goal, but costs cannot be weighed: little is known."),
+        ({"worth": 50.0, "unknown": "als has 9 readers", "superior": False}, "Als could not be judged: als has 9 readers."),
+    ],
+)
+def test_a_model_whose_worth_is_not_known_is_not_said_to_fall_short_of_the_rule(other, says):
+    found = reasons_of(rule(), model(**other))
+    assert found[-1] == says
+    assert found[0] == f"Front improves the goal and earns more than {'it costs' if other['worth'] is None else 'the other arms'}."
+
+
+def test_a_model_that_was_taken_from_its_readers_is_not_said_to_fall_short_of_the_rule():
+    found = verdict_of(rule(), model(worth=50.0), progress=replace(DONE, halted=["als"]))
+    assert found.reasons[-1] == "Als was taken from all its readers while the test ran; the record says why."
+
+
+def test_an_arm_earns_more_than_the_others_only_as_far_as_they_have_a_price():
+    found = reasons_of(rule(), replace(rule(worth=20.0), arm="newest"), model(worth=None))
+    assert found[0] == "Front improves the goal and earns more than the other arms that have a price."
+
+
+def test_a_verdict_knows_the_arm_its_sentence_speaks_of():
+    assert verdict_of(rule(worth=-5.0, superior=False), model(worth=-9.0)).about == "als"
+    assert verdict_of(rule(worth=-5.0), model(worth=-9.0)).about == "front"
+    assert verdict_of(rule(worth=-5.0), model(worth=None)).about == "als"
+    assert verdict_of(rule(superior=False), model(guardrails=BROKE)).about == "als"
+    assert verdict_of(rule(superior=False)).about is None
+    assert verdict_of(rule()).about == "front"
+
+
 def test_a_range_that_shows_a_change_by_itself_only_is_explained():
     assert reasons_of(rule(superior=False, alone=True)) == (
         "Front looks better by itself, but not where all comparisons and looks are judged together.",

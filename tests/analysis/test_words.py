@@ -47,5 +47,5 @@ def test_changes_are_signed():
 
 
 def test_money_has_three_significant_digits_and_no_minus_zero():
-    assert [money(x, "EUR") for x in (0, -0.001, 0.5, 12.345)] == ["€0", "€0.00", "€0.50", "€12.30"]
-    assert [money(x, "EUR") for x in (98765, -1_234_567)] == ["€98,800", "-€1,230,000"]
+    assert [money(x, "EUR") for x in (0, -1e-5, -0.001, 0.5, 12.345)] == ["€0", "€0", "-€0.001", "€0.50", "€12.30"]
+    assert [money(x, "EUR") for x in (98765, -1_234_567)] == ["€98,800", "-€1.23 million"]

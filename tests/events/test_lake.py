@@ -400,6 +400,27 @@ def test_counts_say_who_was_seen_and_what_was_left_out(tmp_path: Path) -> None:
     assert counted.views_per_day == pytest.approx(8 / 30)  # eight pages of people, thirty days since the first exposure
 
 
+def test_views_of_readers_who_agreed_are_counted_apart_where_an_arm_is_for_them_only(tmp_path: Path) -> None:
+    """Five pages of people: two say that the reader agreed, one says nothing but its reader is in the test, two say no."""
+    story = Story()
+    story.exposed("anna", 0, "front", page={"agreed": 1}, body={"audience": "agreed"})
+    story.page("anna", 5, body={"agreed": 1})
+    story.exposed("ben", 6, "status_quo", body={"audience": "agreed"})
+    story.page("cleo", 7, body={"agreed": 0})
+    story.page("cleo", 8, body={"agreed": 0})
+    story.page("dora", 9, body={"agreed": 1}, bot=True)
+    send(tmp_path, story.events)
+    agreed = replace(PLAN, arms=(PLAN.arm("status_quo"), replace(PLAN.arm("front"), audience="agreed")))
+
+    def shares() -> list[float]:
+        return [lake.rows_and_counts(tmp_path, one, (), until_us=LATER, source="live")[0].audience_share for one in (agreed, PLAN)]
+
+    assert shares() == [pytest.approx(3 / 5), 1.0]
+    with Loader(tmp_path, clock=lambda: LATER) as loader:
+        seal(tmp_path, until_us=LATER, loader=loader)
+    assert shares() == [pytest.approx(3 / 5), 1.0]
+
+
 def test_every_click_on_a_page_without_this_readers_exposure_counts_as_one_without_exposure(tmp_path: Path) -> None:
     story, slot = Story(), {"slot": "article.related", "article": "a2"}
     twice, bare, late = story.exposed("anna", 0, "front"), story.page("ben", 1), story.exposed("cleo", 2, "front", late_minutes=2000)

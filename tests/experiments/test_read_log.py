@@ -89,3 +89,50 @@ def test_what_comes_later_is_added_and_what_is_old_is_forgotten(home: Path, cata
     store(home, [("s", HOUR_US // 2, "a003")])
     assert log.catch_up() == 1
     assert log.reads(catalogue, at=NOW.timestamp()).article.tolist() == [2, 3]
+
+
+def test_an_erased_reader_is_counted_no_more_and_their_id_is_not_kept(home: Path, catalogue: Catalogue) -> None:
+    store(home, [("r", 3 * HOUR_US, "a001"), ("s", 2 * HOUR_US, "a002"), ("r", HOUR_US, "a003")])
+    log = ReadLog(home)
+    log.catch_up()
+    log.forget(["r", "never seen"])
+    assert log.reads(catalogue, at=NOW.timestamp()).article.tolist() == [2]
+    assert names(log) == {"s"}
+    store(home, [("t", HOUR_US // 2, "a004")])
+    log.catch_up()
+    found = log.reads(catalogue, at=NOW.timestamp())
+    assert (found.article.tolist(), len(set(found.reader.tolist()))) == ([2, 4], 2)
+
+
+def test_readers_who_came_long_ago_are_not_kept_and_those_who_come_later_are_others(home: Path, catalogue: Catalogue) -> None:
+    store(home, [("old", 121 * HOUR_US, "a001"), ("r", 2 * HOUR_US, "a002")])
+    log = ReadLog(home)
+    log.catch_up()
+    log.reads(catalogue, at=NOW.timestamp())
+    assert names(log) == {"r"}
+    store(home, [("s", HOUR_US, "a003"), ("r", HOUR_US // 2, "a004")])
+    log.catch_up()
+    assert reader_pattern(log.reads(catalogue, at=NOW.timestamp()).reader.tolist()) == [0, 1, 0]
+
+
+def test_a_clock_that_was_ahead_and_is_back_finds_every_read_again(home: Path, catalogue: Catalogue) -> None:
+    store(home, [("r", 40 * HOUR_US, "a001"), ("r", HOUR_US, "a002")])
+    with Loader(home, clock=lambda: 0) as loader:
+        assert "1 events" in seal(home, until_us=round(NOW.timestamp() * 1e6), loader=loader)
+    log, at = ReadLog(home, sealed=views_after), NOW.timestamp()
+    for ahead_h, found in ((0, [1, 2]), (10 * 24, []), (0, [1, 2])):
+        now = at + ahead_h * 3_600
+        log.catch_up(since_us=round((now - 120 * 3_600) * 1e6))
+        assert log.reads(catalogue, at=now).article.tolist() == found
+    begun_ahead = ReadLog(home, sealed=views_after)
+    begun_ahead.catch_up(since_us=round((at + 5 * 24 * 3_600) * 1e6))
+    assert begun_ahead.reads(catalogue, at=at).article.tolist() == [1, 2]
+
+
+def names(log: ReadLog) -> set[str]:
+    """Readers whose id the log holds."""
+    return set(log._codes)
+
+
+def reader_pattern(codes: list[int]) -> list[int]:
+    return [codes.index(code) for code in codes]

@@ -34,3 +34,11 @@ def test_an_arm_whose_module_cannot_be_imported_is_told_with_the_cause(tmp_path:
     ).stderr  # a process knows its arms for good
     assert "no arm is called 'oops'" in told
     assert "recsys.arms.oops could not be loaded: ModuleNotFoundError: No module named 'nothing_of_this_name'" in told
+
+
+def test_a_module_that_ends_the_process_when_it_is_imported_leaves_the_other_arms_alone(tmp_path: Path) -> None:
+    """``arm list`` printed nothing and exited with 0."""
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n")
+    code = f"import recsys.arms; recsys.arms.__path__.append({str(tmp_path)!r}); from experiments.serving.recommender import *; print(len(discover()) > 3, broken_arms())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stdout
+    assert told == "True {'recsys.arms.script': 'SystemExit: 0'}\n"

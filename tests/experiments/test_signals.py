@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,11 +119,29 @@ def test_a_later_read_changes_nothing(catalogue: Catalogue) -> None:
     assert all(np.array_equal(mine[name], others[name]) for name in mine)
 
 
-@pytest.mark.parametrize(("reads_a_day", "half_life_h"), [(48_000, 1.0), (47_999, 24.0)])
-def test_a_busy_site_stays_busy_in_a_quiet_hour(catalogue: Catalogue, reads_a_day: int, half_life_h: float) -> None:
+def a_day(reads_a_day: int) -> Reads:
+    """Nobody has read for three hours."""
     codes = np.arange(reads_a_day)
-    at = AT - np.linspace(23.9, 3.0, reads_a_day) * HOUR  # nobody has read for three hours
-    assert build_signals(Reads(codes, codes, (codes % 5).astype(np.int32), at), catalogue, at=AT).half_life_h == half_life_h
+    return Reads(codes, codes, (codes % 5).astype(np.int32), AT - np.linspace(23.9, 3.0, reads_a_day) * HOUR)
+
+
+@pytest.mark.parametrize(("reads_a_day", "busy", "half_life_h"), [(48_000, True, 1.0), (47_999, False, 24.0)])
+def test_a_busy_site_stays_busy_in_a_quiet_hour(catalogue: Catalogue, reads_a_day: int, busy: bool, half_life_h: float) -> None:
+    signals = build_signals(a_day(reads_a_day), catalogue, at=AT)
+    assert (signals.busy, signals.half_life_h) == (busy, half_life_h)
+
+
+@pytest.mark.parametrize(("reads_a_day", "credit_h"), [(48_000, 1.0), (47_999, 24.0)])
+@pytest.mark.parametrize("half_life_h", [0.5, 2.0])
+def test_a_half_life_that_was_chosen_makes_no_site_busy_or_quiet(
+    catalogue: Catalogue, reads_a_day: int, credit_h: float, half_life_h: float
+) -> None:
+    rules = SignalRules(half_life_h=half_life_h)
+    signals = build_signals(a_day(reads_a_day), catalogue, at=AT, rules=rules)
+    signals = replace(signals, typical=np.ones_like(signals.typical))
+    age_h = (AT - catalogue.published) / HOUR
+    credit = signals.warmth(np.arange(len(catalogue), dtype=np.int32), AT) - signals.heat
+    np.testing.assert_allclose(credit, np.clip(1.0 - age_h / credit_h, 0.0, 1.0), atol=1e-3)
 
 
 def test_a_new_article_gets_heat_on_credit(catalogue: Catalogue) -> None:

@@ -17,6 +17,7 @@ from tests.conftest import NOW, article
 from web.reasons import sentence
 
 AT = NOW.timestamp()
+ON_READING = ("From a section you often read", "Also read by readers of this article")
 
 
 @pytest.fixture
@@ -75,5 +76,14 @@ def test_every_recommendation_has_one_sentence(asked: Context) -> None:
         ranking = FrontPersonal().rank(context)
         told = [sentence(Item(a, s, 0.0), context.signals, at=AT) for a, s in zip(ranking.articles.tolist(), ranking.sources, strict=True)]
         assert len(told) == len(context.pool)
-        assert set(told) <= {"Read today", "From a section you often read", "Read next by readers of this article"}  # all were read once
+        assert set(told) <= {*ON_READING, "Read today" if context.signals is asked.signals else "Chosen by this site's rules"}
     assert "From a section you often read" in told
+
+
+def test_a_section_is_called_often_read_from_two_reads_on(asked: Context) -> None:
+    """Also where nothing else speaks for its articles."""
+    cold = replace(asked, signals=Signals.empty(asked.signals.catalogue, AT))
+    for reads, often in (((3, 7, 10), {3}), ((3, 2, 1), set()), ((3, 7, 2, 6), {2, 3})):
+        ranking = FrontPersonal().rank(replace(cold, reads=reads))
+        told = zip(ranking.articles.tolist(), ranking.sources, strict=True)
+        assert {article % 4 for article, word in told if word == "section"} == often

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import io
 import json
+import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, replace
@@ -221,3 +222,14 @@ def test_a_pointer_that_names_no_version_is_refused(tmp_path: Path, text: str) -
 def test_an_arm_name_cannot_leave_its_folder(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError):
         current(tmp_path, "../als")
+
+
+def test_what_a_killed_writer_left_goes_with_a_later_version_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    """25 writers that were killed left 61 MB, for ever."""
+    left, going_on = (tmp_path / "models" / "als" / f".1.{name}.tmp" for name in ("killed", "writes"))
+    for folder in (left, going_on):
+        folder.mkdir(parents=True)
+        (folder / "arrays.npz").write_bytes(b"half")
+    os.utime(left, (0, 0))
+    written(tmp_path)
+    assert (left.exists(), going_on.exists()) == (False, True)

@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -143,6 +144,39 @@ def test_an_arm_that_raises_fails_its_gates_and_is_told_where(site: Path, kind: 
     assert [one.passed for one in done.gates] == [False] * 5
     assert ("KeyError: 'tide' (test_gates.py, line" if kind is Raises else "ModuleNotFoundError") in gate(done, 3).reason
     assert (site / "gates" / kind.name / "0001.json").exists()
+
+
+LET_GO = threading.Event()
+
+
+class Hangs(Raises):
+    name = "hangs"
+
+    def rank(self, context: Context) -> Ranking:
+        LET_GO.wait()
+        return Ranking.empty()
+
+
+class Ends(Raises):
+    name = "ends"
+
+    def rank(self, context: Context) -> Ranking:
+        raise SystemExit(0)
+
+
+@pytest.mark.parametrize(("kind", "says"), [(Hangs, "'hangs' takes longer than 0.05 s."), (Ends, "it raised SystemExit: 0.")])
+def test_an_arm_that_never_answers_or_ends_the_process_fails_its_gates(
+    site: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Raises], says: str
+) -> None:
+    """One kept ``arm check`` for ever, the other ended it with the exit status of a success."""
+    LET_GO.clear()
+    monkeypatch.setattr("recsys.contract.CHECK_S", 0.05)
+    monkeypatch.setattr("recsys.replay.ANSWER_S", 0.05)
+    monkeypatch.setitem(recommender._registry.classes, kind.name, kind)
+    done = checked(kind.name, site)
+    LET_GO.set()
+    assert [one.passed for one in done.gates] == [False] * 5
+    assert says in gate(done, 3).reason
 
 
 def test_where_no_arm_ever_places_the_next_article_nothing_is_compared(tmp_path: Path) -> None:

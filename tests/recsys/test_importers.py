@@ -17,9 +17,11 @@ import pytest
 from experiments.content import load_catalogue
 from experiments.errors import DataError
 from experiments.events import lake
+from experiments.events.erase import erase_reader
+from experiments.events.store import open_store, store_path
 from experiments.serving.level_shares import levels_of
 from recsys.importers import deskdrop, globo, table
-from recsys.importers.log import import_log, parse_log, recognise
+from recsys.importers.log import Imported, import_log, parse_log, recognise
 from recsys.importers.table import Layout
 from recsys.interactions import to_reads
 from recsys.next_click import clicks
@@ -44,7 +46,7 @@ def test_globo_rows_come_in_sorted_by_time_with_their_sessions(tmp_path: Path) -
     file = globo_csv(tmp_path / "clicks_hour_000.csv", f"7,70,1,2,11,{START_MS + 5},4", f"7,70,1,2,10,{START_MS},4")
     parsed = globo.parse(file)
     assert parsed.table.to_pydict() == {
-        "reader": ["7", "7"], "session": ["70", "70"], "article": ["10", "11"], "at": [START_MS * 1_000, (START_MS + 5) * 1_000],
+        "reader": ["7", "7"], "session": ["7\x1f70"] * 2, "article": ["10", "11"], "at": [START_MS * 1_000, (START_MS + 5) * 1_000],
         "weight": [1.0, 1.0], "seq": [0, 1],
     }  # fmt: skip
     assert [(a.id, a.title, a.imported) for a in parsed.articles] == [("10", "Article 10", True), ("11", "Article 11", True)]
@@ -160,6 +162,66 @@ def test_an_import_that_breaks_off_shows_readers_nothing_and_is_finished_by_anot
     import_log("table", tmp_path / "log.csv", home, layout=layout)
     assert load_catalogue(home).ids == ("x", "y")
     assert len(lake.reads(home, until_us=2**62)) == 2
+
+
+HEAD = "reader_id,article_id,ts\n"
+MONTH = "".join(f"r{i % 7},a{i % 5},{1_500_000_000 + 60 * i}\n" for i in range(40))
+
+
+def brought(home: Path, text: str, *options: object, name: str = "log.csv", **given: object) -> Imported:
+    (home.parent / name).write_text(HEAD + text)
+    return import_log("table", home.parent / name, home, **{"layout": Layout(unit="s"), **given})  # type: ignore[arg-type]
+
+
+def held(home: Path) -> list[str]:
+    return [row["reader"] for row in lake.reads(home, until_us=2**62).to_pylist()]
+
+
+def test_the_same_file_again_says_that_it_was_imported_already(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    assert brought(home, MONTH).notes == ()
+    again = brought(home, MONTH, name="copy.csv")
+    assert again.notes == ("this file was imported already; nothing was changed.",)
+    assert len(held(home)) == 40
+
+
+def test_rows_of_an_earlier_import_are_left_out_and_counted_whatever_file_they_come_in(tmp_path: Path) -> None:
+    """A log exported whole each month held the first month once more in every file: its reads counted twice without a word."""
+    home = tmp_path / "home"
+    brought(home, MONTH)
+    found = brought(home, MONTH + "r1,a1,1500009999\n", name="longer.csv")
+    assert (found.read, found.kept, found.rejected) == (41, 1, 40)
+    assert found.reasons == {"the row came with an earlier import": 40}
+    assert found.notes == ("40 rows came with an earlier import and were left out: each read counts once.",)
+    assert len(held(home)) == 41
+    same = brought(home, MONTH + "\n", name="blank.csv", max_rejected=0)
+    assert (same.kept, len(held(home)), len(list((home / "lake").glob("*.parquet")))) == (0, 41, 2)
+
+
+def test_the_same_file_read_another_way_is_told_and_can_replace_the_earlier_import(tmp_path: Path) -> None:
+    """A wrong zone had no way back: the log counted twice, an hour apart."""
+    home, written = tmp_path / "home", "r1,a1,2023-11-14 10:00:00\nr2,a1,2023-11-14 11:00:00\n"
+    brought(home, written, layout=Layout(zone="UTC"))
+    twice = brought(home, written, layout=Layout(zone="Europe/Paris"))
+    assert "read another way before" in twice.notes[0]
+    assert "--replace" in twice.notes[0]
+    assert len(held(home)) == 4
+    once = brought(home, written, layout=Layout(zone="Europe/Paris"), replacing=True)
+    assert "1 earlier import of this file was removed" in once.notes[-1]
+    assert [row["at"] for row in lake.reads(home, until_us=2**62).to_pylist()] == [1_699_952_400_000_000, 1_699_956_000_000_000]
+
+
+def test_an_erased_reader_does_not_come_back_with_an_import(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    brought(home, MONTH)
+    open_store(store_path(home), create=True).close()
+    erase_reader(home, "r1", until_us=1)
+    found = brought(home, MONTH.replace(",a", ",b"), name="next.csv", max_rejected=0)
+    gone = MONTH.count("r1,")
+    assert (found.read, found.kept, found.rejected) == (40, 40 - gone, gone)
+    assert found.reasons == {"the reader was erased here": gone}
+    assert found.notes == (f"{gone} rows of readers who were erased here were left out.",)
+    assert "r1" not in held(home)
 
 
 @pytest.mark.parametrize(
@@ -304,6 +366,91 @@ def test_a_number_among_written_times_is_one_refused_row(tmp_path: Path, layout:
     assert found.refused == ((3, "the time is missing or not readable"),)
 
 
+def test_words_for_now_are_no_times_and_small_letters_are_letters(tmp_path: Path) -> None:
+    rows = ["a,x,2017-07-14t02:40:00z", "b,x,now", "c,x,today", "d,x,2017-07-14 02:40:01z"]
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts", *rows]))
+    for layout in (Layout(), Layout(zone="Europe/Paris")):
+        found = table.parse(tmp_path / "log.csv", layout)
+        assert found.table["at"].to_pylist() == [1_500_000_000_000_000, 1_500_000_001_000_000]
+        assert [line for line, _ in found.refused] == [3, 4]
+
+
+def test_a_time_that_clocks_show_twice_or_leave_out_is_refused_for_that(tmp_path: Path) -> None:
+    rows = ["a,x,2023-10-29 02:30:00", "b,x,2023-03-26 02:30:00", "c,x,2023-10-29 03:30:00", "d,x,2023-10-29 02:30:00+02:00", "e,x,soon"]
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts", *rows]))
+    found = table.parse(tmp_path / "log.csv", Layout(zone="Europe/Paris"))
+    assert found.table["reader"].to_pylist() == ["d", "c"]
+    assert [(line, "clocks show twice" in why) for line, why in found.refused] == [(2, True), (3, True), (6, False)]
+
+
+def test_a_header_alone_needs_no_line_end(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("reader_id,article_id,ts")
+    assert table.parse(tmp_path / "log.csv").read == 0
+
+
+def test_an_id_with_a_control_character_is_refused(tmp_path: Path) -> None:
+    """A writer that died left zero bytes in the file."""
+    good = [f"r{i},x,{1_500_000_000 + i}" for i in range(60)]
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts", *good, "b\0c,x,1500000000"]))
+    found = table.parse(tmp_path / "log.csv", Layout(unit="s"))
+    assert found.table.num_rows == 60
+    assert found.refused == ((62, "an id holds a zero byte, a line end or another control character"),)
+
+
+TIMES = [1_500_000_000, 1_500_000_001]
+
+
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"reader_id": [[1], [2]]}, "column 'reader_id' holds list"),
+        ({"article_id": [b"\xff\x00", b"ab"]}, "column 'article_id' holds binary"),
+        ({"session": [[1], [2]]}, "column 'session' holds list"),
+        ({"ts": [[1], [2]]}, "the column of times holds list"),
+        ({"ts": [{"a": 1}, {"a": 2}]}, "the column of times holds struct"),
+    ],
+)
+def test_a_column_of_a_type_that_is_no_id_and_no_time_is_refused_in_words(
+    tmp_path: Path, columns: dict[str, list[object]], says: str
+) -> None:
+    pq.write_table(pa.table({"reader_id": ["a", "b"], "article_id": [1, 2], "ts": TIMES} | columns), tmp_path / "log.parquet")
+    with pytest.raises(DataError, match=says):
+        table.parse(tmp_path / "log.parquet", Layout(unit="s"))
+
+
+def test_a_time_beyond_63_bits_is_one_refused_row(tmp_path: Path) -> None:
+    times = pa.array([2**63 + 5, 1_500_000_000_000_000], pa.uint64())
+    pq.write_table(pa.table({"reader_id": ["a", "b"], "article_id": [1, 2], "ts": times}), tmp_path / "log.parquet")
+    found = table.parse(tmp_path / "log.parquet", Layout(unit="us"))
+    assert found.table["reader"].to_pylist() == ["b"]
+    assert "outside 2000 to 2100" in found.refused[0][1]
+
+
+@pytest.mark.parametrize(
+    ("mapping", "says"),
+    [
+        ("[columns]\nreader_id = 5\n", 'columns must be a table of role = "column of the file"'),
+        ('columns = "x"\n', "columns must be a table"),
+        ("unit = 5\n", "unit must be text in quotes"),
+        ("zone = 5\n", "zone must be text in quotes"),
+        ('[columns]\nreader_id = "ts"\n', "the column 'ts' more than one role"),
+    ],
+)
+def test_a_mapping_that_is_none_is_refused_in_words(tmp_path: Path, mapping: str, says: str) -> None:
+    (tmp_path / "map.toml").write_text(mapping)
+    with pytest.raises(DataError) as caught:
+        table.read_layout(tmp_path / "map.toml")
+    assert says in str(caught.value)
+    with pytest.raises(DataError, match="the mapping cannot be read"):
+        table.read_layout(tmp_path)
+
+
+def test_a_reader_column_called_session_names_no_session(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("session,article_id,ts\na,x,1500000000\na,y,1500009000\n")
+    found = table.parse(tmp_path / "log.csv", Layout({"reader_id": "session"}, unit="s"))
+    assert len(set(found.table["session"].to_pylist())) == 2
+
+
 @pytest.mark.parametrize(("zone", "hour"), [("", 2), ("UTC", 2), ("Europe/Paris", 4)])
 def test_times_of_parquet_are_read_as_they_are_typed(tmp_path: Path, zone: str, hour: int) -> None:
     """With a zone in the type nothing need be declared; without one, or as days, it must be."""
@@ -327,10 +474,23 @@ def test_sessions_are_cut_after_thirty_minutes_without_a_read(tmp_path: Path) ->
     (tmp_path / "log.csv").write_text("\n".join(["who,what,when", *shifted]))
     layout = Layout({"reader_id": "who", "article_id": "what", "ts": "when"}, unit="s")
     found = table.parse(tmp_path / "log.csv", layout).table
-    sessions = dict(
-        zip(zip(found["reader"].to_pylist(), found["article"].to_pylist(), strict=True), found["session"].to_pylist(), strict=True)
-    )
-    assert sessions == {("a", "x"): "a/1", ("a", "y"): "a/1", ("a", "z"): "a/2", ("b", "x"): "b/1", ("b", "y"): "b/1"}
+    assert list(zip(found["article"].to_pylist(), found["session"].to_pylist(), strict=True)) == [
+        ("x", "b\x1f\x1f1500000000000000"), ("x", "a\x1f\x1f1500000000000000"), ("y", "b\x1f\x1f1500000000000000"),
+        ("y", "a\x1f\x1f1500000000000000"), ("z", "a\x1f\x1f1500003599000000"),
+    ]  # fmt: skip
+
+
+def test_sessions_of_different_readers_and_files_are_never_one(tmp_path: Path) -> None:
+    """A log may number each reader's visits from 1, and files of a month each are imported one by one."""
+    rows = ["a,x,0,1", "b,y,10,1", "a,y,20,1", "a/1,z,30,", "a,z,40,/1"]
+    shifted = [f"{r},{a},{1_500_000_000 + int(t)},{s}" for r, a, t, s in (row.split(",") for row in rows)]
+    (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts,session", *shifted]))
+    found = table.parse(tmp_path / "log.csv", Layout(unit="s")).table
+    assert clicks(found).previous.tolist() == [-1, -1, 0, -1, -1]
+    for month, at in (("m1", 1_500_000_000), ("m2", 1_502_600_000)):
+        (tmp_path / f"{month}.csv").write_text(f"reader_id,article_id,ts\na,{month},{at}\n")
+        import_log("table", tmp_path / f"{month}.csv", tmp_path / "home", layout=Layout(unit="s"))
+    assert len(set(lake.reads(tmp_path / "home", until_us=2**62)["session"].to_pylist())) == 2
 
 
 def test_rows_that_name_no_session_are_cut_by_their_own_readers(tmp_path: Path) -> None:
@@ -339,10 +499,9 @@ def test_rows_that_name_no_session_are_cut_by_their_own_readers(tmp_path: Path) 
     shifted = [f"{r},{a},{1_500_000_000 + int(t)},{s}" for r, a, t, s in (row.split(",") for row in rows)]
     (tmp_path / "log.csv").write_text("\n".join(["reader_id,article_id,ts,session", *shifted]))
     found = table.parse(tmp_path / "log.csv", Layout(unit="s")).table
-    assert found["session"].to_pylist() == ["s", "b/1", "c/1", "b/1", "b/2"]
     assert clicks(found).previous.tolist() == [-1, -1, -1, 1, -1]
     globo_csv(tmp_path / "clicks.csv", f"1,,1,2,10,{START_MS},4", f"2,,1,2,11,{START_MS + 1},4")
-    assert globo.parse(tmp_path / "clicks.csv").table["session"].to_pylist() == ["1/1", "2/1"]
+    assert len(set(globo.parse(tmp_path / "clicks.csv").table["session"].to_pylist())) == 2
 
 
 def test_ids_of_64_bits_stay_exact_and_decimals_are_refused(tmp_path: Path) -> None:

@@ -73,7 +73,14 @@ def test_a_package_that_declares_no_arms_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("als", "already an arm called 'als'"), ("Tide", "cannot be called"), ("a-b", "cannot be called"), ("class", "cannot")],
+    [
+        ("random", "has a module called 'random'"),
+        ("numpy", "has a module"),
+        ("als", "already an arm called 'als'"),
+        ("Tide", "cannot be called"),
+        ("a-b", "cannot be called"),
+        ("class", "cannot"),
+    ],
 )
 def test_names_that_are_taken_or_impossible_are_refused(tmp_path: Path, name: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says) as caught:

@@ -92,8 +92,22 @@ def test_ties_share_their_places_and_targets_outside_are_misses() -> None:
         ("q", "u", "new", 1.3),
     )
     hour = Hour(data, 1, np.array([6, 8]), np.arange(5))
-    assert hour.ranks(np.array([9.0, 1.0, 1.0, 1.0, 0.0])).tolist() == [1.0, np.inf]  # a1, a2, a3 tie: one better or equal on either side
+    drawn = hour.ranks(np.array([9.0, 1.0, 1.0, 1.0, 0.0]))  # a1, a2, a3 tie, a0 was read: 0, 1 or 2 by lot
+    assert drawn[0] in (0.0, 1.0, 2.0)
+    assert drawn[1] == np.inf
+    assert drawn.tolist() == Hour(data, 1, np.array([6, 8]), np.arange(5)).ranks(np.array([9.0, 1.0, 1.0, 1.0, 0.0])).tolist()
     assert hour.ranks(np.full(5, -np.inf)).tolist() == [np.inf, np.inf]
+
+
+@pytest.mark.parametrize(("articles", "rate"), [(17, 10 / 16), (25, 10 / 24)])
+def test_a_ranking_that_ties_everything_hits_as_often_as_chance(articles: int, rate: float) -> None:
+    """Half the ties stood before every click: of 16 candidates all were hits, of 24 none, whatever the ranking was worth."""
+    before = [("r", f"t{i}", f"a{i}", i / 100) for i in range(articles)]
+    whole = [i for i in range(1_500) if (2 * i + 1) % articles]
+    opened = [(f"r{i}", f"s{i}", f"a{i % articles}", 1.1 + i / 1e4) for i in whole]
+    data = log(*before, *opened, *((f"r{i}", f"s{i}", f"a{(3 * i + 1) % articles}", 1.5 + i / 1e4) for i in whole))
+    (hour,) = hours(data, 1, 2, queries_per_hour=2_000)
+    assert (hour.ranks(np.zeros(articles)) < 10).mean() == pytest.approx(rate, abs=0.05)  # 4 standard errors
 
 
 def test_arms_are_compared_on_the_same_queries() -> None:
@@ -174,6 +188,9 @@ def test_a_table_is_evaluated_in_the_unit_that_was_declared_and_says_what_was_le
     assert "241 of 481 rows of the log could not be used: 240 times the row repeats an earlier one; 1 times the time" in shown.output
     told = evaluate(file, arms=["heat"], since=24, until=1e15, layout=Layout(unit="s"))
     assert (told["queries"], told["read"], told["kept"], sum(told["refused"].values())) == (80, 481, 240, 241)
+    assert (told["from"], told["to"]) == (24, 49)  # not the hours that were asked for: the log ends in hour 48
+    told = evaluate(file, arms=["heat"], since=-5, until=25, layout=Layout(unit="s"))
+    assert (told["from"], told["to"]) == (0, 25)
 
 
 def test_a_log_of_which_no_row_can_be_used_says_why(tmp_path: Path) -> None:

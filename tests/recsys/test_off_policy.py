@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from experiments.errors import DataError
@@ -78,8 +80,42 @@ def test_an_article_the_log_never_showed_counts_with_the_mean_click_rate() -> No
     log = Logged(article, np.zeros(400, int), reward, np.full(400, 0.5), np.arange(400), ("a", "b", "c"), ("1",))
     log = replace(log, reward=np.where(article == 0, reward, 0.0))
     qa, qb, mean = (50 + 50 * 0.125) / 250, 50 * 0.125 / 250, 0.125
-    found = evaluate_policy(log, Policy(np.array([[0.5], [0.3], [0.2]])), draws=50).estimators["dm"]["value"]
-    assert found == pytest.approx(0.5 * qa + 0.3 * qb + 0.2 * mean)
+    found = evaluate_policy(log, Policy(np.array([[0.5], [0.492], [0.008]])), draws=50).estimators["dm"]["value"]
+    assert found == pytest.approx(0.5 * qa + 0.492 * qb + 0.008 * mean)
+
+
+def half_each(seed: int) -> Logged:
+    """Slot 1 shows a or c, slot 2 b or c, half each; b is clicked five times as often, and its readers see both slots."""
+    rng, slot = np.random.default_rng(seed), np.arange(8_000) % 2
+    article = np.where(slot == 0, rng.choice([0, 2], 8_000), rng.choice([1, 2], 8_000))
+    reward = (rng.random(8_000) < np.array([0.02, 0.10, 0.02])[article]) * 1.0
+    return Logged(article, slot, reward, np.full(8_000, 0.5), np.arange(8_000) // 2, ("a", "b", "c"), ("1", "2"))
+
+
+def test_what_the_log_never_shows_in_a_slot_is_refused_above_one_row_in_a_hundred() -> None:
+    """The mean weight is .9 or more, which was let pass, and all four ranges missed the truth in 60 of 60 logs."""
+    log = half_each(0)
+
+    def target(unseen: float) -> Policy:
+        return Policy(np.array([[0.5 - unseen / 2, 0], [unseen, 0.5], [0.5 - unseen / 2, 0.5]]))
+
+    assert "in 10.0% of rows what the log never shows" in (evaluate_policy(log, target(0.2), draws=50).refused or "")
+    assert "in 1.2% of rows" in (evaluate_policy(log, target(0.024), draws=50).refused or "")
+    assert evaluate_policy(log, target(0.016), draws=50).refused is None
+
+
+def test_a_mean_weight_off_1_by_more_than_chance_refuses_probabilities_of_rows() -> None:
+    """They do not say what else the policy shows, but their mean weight does."""
+    log = half_each(0)
+    shown = np.array([[0.4, 0.0], [0.2, 0.5], [0.4, 0.5]])[log.article, log.slot]
+    assert "the mean weight is 0.90" in (evaluate_policy(log, Policy(shown=shown), draws=50).refused or "")
+    assert evaluate_policy(log, Policy(shown=np.full(8_000, 0.495)), draws=50).refused is None
+    assert "between 0.98 and 1.02" in (evaluate_policy(log, Policy(shown=np.full(8_000, 0.515)), draws=50).refused or "")
+    few = log.rows(np.arange(300))  # a mean weight within three standard errors, which are clustered by reader
+    uneven = np.where(few.article == 2, 0.9, 0.05)
+    mean = float((uneven / 0.5).mean())
+    assert abs(mean - 1) > 0.02
+    assert "mean weight" not in (evaluate_policy(few, Policy(shown=uneven), draws=50).refused or "")
 
 
 def test_rows_of_one_reader_are_drawn_together() -> None:
@@ -90,6 +126,40 @@ def test_rows_of_one_reader_are_drawn_together() -> None:
     widths = [e["high"] - e["low"] for e in (evaluate_policy(one, RISING).estimators["ipw"] for one in (log, tenfold, rows))]
     assert widths[1] == pytest.approx(widths[0], rel=0.1)
     assert widths[1] > 2.5 * widths[2]
+
+
+@pytest.mark.parametrize(("share", "heavy"), [(0.9, 1), (0.5, 1), (0.4, 4), (0.12, 2)])
+def test_a_log_that_hangs_on_a_few_readers_is_refused(share: float, heavy: int) -> None:
+    """Ranges held the truth in 4 of 100 logs where one reader has 90 % of the rows, in 81 where four have 10 % each."""
+    log, each = simulated(2), round(3_000 * share / heavy)
+    reader = np.append(np.arange(each * heavy) % heavy, 4 + np.arange(3_000 - each * heavy) % 200)
+    found = evaluate_policy(replace(log, reader=np.unique(reader, return_inverse=True)[1]), RISING, draws=50)
+    assert "one reader has" in (found.refused or "")
+    assert "5% is the limit" in (found.refused or "")
+
+
+@pytest.mark.long
+def test_a_range_is_as_wide_as_for_the_few_readers_it_hangs_on() -> None:
+    """Six readers have 4 % each, 500 others the rest: ranges for many readers held the truth in 183 of 200 logs, now in 193."""
+    rng = np.random.default_rng(0)
+    keen, rows = np.exp(rng.normal(-2, 1, 20_000)).clip(0, 0.5), np.append(np.full(6, 100), np.full(500, 4))
+    reader, held = np.repeat(np.arange(506), rows), 0
+    for seed in range(200):
+        clicks = (rng.random(len(reader)) < rng.choice(keen, 506)[reader]) * 1.0
+        shown, slot = rng.integers(2, size=len(reader)), np.zeros(len(reader), int)
+        log = Logged(shown, slot, clicks, np.full(len(reader), 0.5), reader, ("a", "b"), ("1",))
+        found = evaluate_policy(log, Policy(np.array([[0.6], [0.4]])), seed=seed, draws=200).estimators["snipw"]
+        held += found["low"] <= keen.mean() <= found["high"]
+    assert held >= 187  # 0.95 less 1 standard error
+
+
+def test_a_few_readers_of_equal_weight_are_enough_and_a_heavy_one_by_rows_is_not() -> None:
+    log = simulated(2)
+    assert evaluate_policy(replace(log, reader=np.arange(3_000) % 8), RISING, draws=50).refused is None
+    rare = np.flatnonzero(log.article < 2)  # most of what one reader saw is what the new policy hardly shows
+    kept = np.concatenate([rare, np.flatnonzero(log.article >= 2)[:1_000]])
+    one = replace(log.rows(kept), reader=np.append(np.zeros(len(rare), int), 1 + np.arange(1_000) % 200))
+    assert "one reader has" in (evaluate_policy(one, Policy(shown=log.rows(kept).propensity), draws=50).refused or "")
 
 
 NEARLY_FIXED = Policy(np.where(np.arange(8)[:, None] == 0, 1 - 7e-4, 1e-4) * np.ones((8, 2)))
@@ -154,6 +224,13 @@ def test_a_missing_propensity_reaches_the_refusal_and_a_missing_click_is_a_fault
         read_logged(written(tmp_path, LOG.replace("propensity", "p")))
 
 
+def test_a_column_that_holds_no_numbers_is_refused_in_words(tmp_path: Path) -> None:
+    columns = {"article_id": ["a"], "slot": [1], "click": [[1]], "propensity": [0.5]}
+    pq.write_table(pa.table(columns), tmp_path / "log.parquet")
+    with pytest.raises(DataError, match="holds list"):
+        read_logged(tmp_path / "log.parquet")
+
+
 def test_a_policy_comes_as_a_table_per_row_or_as_another_log(tmp_path: Path) -> None:
     log = read_logged(written(tmp_path, LOG))
     table = read_policy(written(tmp_path, "article,slot,probability\na,1,0.2\nb,1,0.8\na,2,1\n", "table.csv"), log)
@@ -162,6 +239,26 @@ def test_a_policy_comes_as_a_table_per_row_or_as_another_log(tmp_path: Path) -> 
     assert rows.of(log).tolist() == [0.1, 0.2, 0.3, 0.4]
     shown = read_policy(written(tmp_path, "item_id,position\na,1\na,1\nb,2\n", "other.csv"), log)
     assert shown.of(log).tolist() == pytest.approx([3 / 4, 1 / 4, 1 / 3, 2 / 3])
+
+
+def test_the_log_of_a_policy_is_smoothed_over_what_the_valued_log_shows(tmp_path: Path) -> None:
+    """Smoothing would make a policy show articles that neither log ever shows in a slot."""
+    log = read_logged(written(tmp_path, LOG.replace("a,2,0,0.25,\n", "")))
+    shown = read_policy(written(tmp_path, "article,slot\na,1\na,1\nb,2\n", "other.csv"), log)
+    assert shown.table is not None
+    assert shown.table.tolist() == [[3 / 4, 0.0], [1 / 4, 1.0]]
+
+
+def test_an_article_the_log_never_shows_may_be_in_the_table_with_probability_0(tmp_path: Path) -> None:
+    log = read_logged(written(tmp_path, LOG))
+    table = read_policy(written(tmp_path, "article,slot,probability\na,1,0.2\nb,1,0.8\nz,1,0\na,2,1\n", "table.csv"), log)
+    assert table.of(log).tolist() == [0.2, 0.8, 1.0, 0.0]
+
+
+def test_an_empty_log_is_refused_for_that_and_not_for_the_target(tmp_path: Path) -> None:
+    log = read_logged(written(tmp_path, LOG.splitlines()[0] + "\n"))
+    target = read_policy(written(tmp_path, "article,slot,probability\na,1,1\n", "table.csv"), log)
+    assert "the log has no row" in (evaluate_policy(log, target).refused or "")
 
 
 @pytest.mark.parametrize(

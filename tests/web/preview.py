@@ -102,7 +102,7 @@ class PreviewSite:
         return PageView("TOKEN" if self.page_choices.measured else None, slot, self.page_choices, self.known)
 
     def _item(self, article: Article, place: int) -> SlotItem:
-        reasons = ("Most read today", "Read next by readers of this article", "Just published")
+        reasons = ("Most read today", "Also read by readers of this article", "Just published")
         return SlotItem(article, f"/en/article/{article.id}?via=LINK{place}", reasons[place % 3])
 
     def finish(self, response: Response, page: PageView) -> None:

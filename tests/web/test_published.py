@@ -8,6 +8,7 @@ import json
 import sqlite3
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from tests.web.markup import links, parse
 from tests.web.site_fixture import NOW, PHONE, Stand, until
 from web.confirmed import serving_now
 from web.desk import save_desk
-from web.published import read_content, refresh
+from web.published import Published, refresh
 from web.reader.pages import Still
 from web.signal_job import SignalJob
 
@@ -171,12 +172,28 @@ def test_a_withdrawn_article_is_shown_to_nobody_while_all_articles_are_read(stan
 
 
 def test_an_article_that_was_withdrawn_while_articles_were_read_does_not_come_back_with_them(stand: Stand) -> None:
-    read = read_content(stand.home)
-    withdraw_article(stand.home, stand.article)
-    now = refresh(stand.home, replace(stand.site.published, content=-1), read=lambda _: read)
-    assert (now.content, now.withdrawn) == (read[0], read[0] + 1)
+    before = replace(stand.site.published, content=-1)
+
+    def read(work: Callable[[], Published]) -> Published:
+        built = work()
+        withdraw_article(stand.home, stand.article)
+        return built
+
+    now = refresh(stand.home, before, aside=read)
+    assert (now.content, now.withdrawn) == (stand.site.published.content, content_version(stand.home))
     assert now.catalogue.articles[now.catalogue.positions[stand.article]].withdrawn
     assert now.signals.catalogue is now.catalogue
+
+
+def test_an_article_that_was_withdrawn_while_an_arm_was_built_does_not_come_back_with_it(stand: Stand) -> None:
+    built, before = list[Published](), stand.site.published
+    refresh(stand.home, before, aside=lambda work: built.append(work()))
+    withdraw_article(stand.home, stand.article)
+    meanwhile = refresh(stand.home, before, aside=lambda _: None)
+    after = refresh(stand.home, meanwhile, aside=lambda _: built[0])
+    assert [now.catalogue.articles[now.catalogue.positions[stand.article]].withdrawn for now in (meanwhile, after)] == [True, True]
+    last = refresh(stand.home, after)
+    assert (last.content, last.withdrawn) == (content_version(stand.home),) * 2
 
 
 def test_withdrawn_articles_are_found_without_reading_the_texts_of_all(home: Path) -> None:

@@ -21,21 +21,22 @@ CATALOGUE = Catalogue(
 )
 
 
-def read(times: dict[int, int], *, half_life_h: float = 24.0, ago_h: float = 0.5) -> Signals:
-    """Signals of a site on which article i was read ``times[i]`` times, by as many readers."""
+def read(times: dict[int, int], *, busy: bool = False, ago_h: float = 0.5) -> Signals:
+    """Signals of a site on which article i was read ``times[i]`` times, by as many readers; a busy one had other reads before."""
     article = np.repeat(np.array(list(times), np.int32), list(times.values()))
-    n = np.arange(len(article))
-    reads = Reads(n, n, article, np.full(len(article), NOW - ago_h * HOUR))
-    return build_signals(reads, CATALOGUE, at=NOW, rules=SignalRules(half_life_h=half_life_h))
+    before = np.zeros(48_000 if busy else 0, np.int32) + 28
+    n = np.arange(len(before) + len(article))
+    at = np.r_[np.full(len(before), NOW - 20 * HOUR), np.full(len(article), NOW - ago_h * HOUR)]
+    return build_signals(Reads(n, n, np.r_[before, article], at), CATALOGUE, at=NOW, rules=SignalRules(half_life_h=4.0))
 
 
 def heat_of(signals: Signals, article: int) -> str:
     return sentence(Item(article, "heat", 0.1), signals, at=NOW)
 
 
-@pytest.mark.parametrize(("half_life_h", "period"), [(24.0, "today"), (1.0, "in the last hour")])
-def test_only_the_ten_most_read_are_called_most_read(half_life_h: float, period: str) -> None:
-    signals = read({i: 30 - i for i in range(25)}, half_life_h=half_life_h)
+@pytest.mark.parametrize(("busy", "period"), [(False, "today"), (True, "in the last hour")])
+def test_only_the_ten_most_read_are_called_most_read(busy: bool, period: str) -> None:
+    signals = read({i: 30 - i for i in range(25)}, busy=busy)
     told = [heat_of(signals, i) for i in range(25)]
     assert told == [f"Most read {period}"] * 10 + [f"Read {period}"] * 15
 
@@ -111,3 +112,22 @@ def test_in_the_list_of_the_most_read_the_newest_comes_first_of_those_that_were_
     signals = read({0: 2, 1: 2, 29: 2, 5: 3})
     told = most_read(signals, SlateRules(), at=NOW, n=3)
     assert [found.id for found in told.articles] == ["a05", "a29", "a00"]
+
+
+@pytest.mark.parametrize(
+    ("busy", "age_h", "told", "period"),
+    [
+        (True, 0.25, "Most read in the last hour", "the last hour"),
+        (True, 0.3, "Most read lately", "the hour until 7 Jan, 00:00 UTC"),
+        (False, 6.0, "Most read today", "the last 24 hours"),
+        (False, 6.1, "Most read lately", "the 24 hours until 7 Jan, 00:00 UTC"),
+    ],
+)
+def test_what_was_read_before_the_signals_stopped_is_not_called_of_the_last_hour(busy: bool, age_h: float, told: str, period: str) -> None:
+    signals, at = read({0: 3, 1: 2}, busy=busy), NOW + age_h * HOUR
+    assert sentence(Item(0, "heat", 0.1), signals, at=at) == told
+    assert most_read(signals, SlateRules(), at=at, n=3).period == period
+
+
+def test_before_the_first_signals_the_list_of_the_most_read_names_no_moment() -> None:
+    assert most_read(Signals.empty(CATALOGUE, 0.0), SlateRules(), at=NOW, n=3).period == "the last 24 hours"

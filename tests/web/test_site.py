@@ -496,5 +496,5 @@ def test_why_this_says_what_the_page_said_also_of_what_was_explored(stand: Stand
     for opened in (published.catalogue.ids[fresh[0]], stand.article):
         page = read(client, f"/en/article/{opened}")
     told = REASON.findall(page)
-    assert "Read next by readers of this article" in told
+    assert "Also read by readers of this article" in told
     assert REASON.findall(read(client, f"/en/why/{TOKEN.findall(page)[0]}"))[: len(told)] == told

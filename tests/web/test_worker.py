@@ -23,7 +23,7 @@ from experiments.files import replace_json
 from experiments.migrate import migrate
 from experiments.settings import Settings
 from experiments.tables import control_engine
-from tests.events.story import SMALL, view
+from tests.events.story import SMALL, START, view
 from web.demo.newspaper import build_newspaper
 from web.jobs import DAY, HOUR, MINUTE, Job, Outcome, claim, finish_run, job_named, last_runs, request_run, timetable
 from web.stored import Stored
@@ -256,6 +256,20 @@ def test_an_erasure_that_cannot_be_done_is_told_and_events_go_on(worker: Worker)
     worker._erase()
     assert (worker.faults, list((worker.home / "erase").iterdir())) == ({}, [])
     assert all(row.exact for row in balance(worker.home))
+
+
+def test_an_erased_reader_is_counted_no_more_by_the_worker_that_runs(worker: Worker) -> None:
+    article = next(iter(worker.signals.catalogue().ids))
+    outbox = Outbox(worker.home / "outbox", clock=worker.clock)
+    outbox.append([view(n, f"r{n % 3}", body={"page_type": "article", "article": article}) for n in range(6)])
+    outbox.close()
+    worker.loader.drain()
+    now = round(START + 1e6)
+    assert worker.signals.run(now).startswith("6 reads")
+    replace_json(worker.home / "erase" / "one.json", {"reader": "r1", "asked_us": 0})
+    worker._erase()
+    assert worker.faults == {}
+    assert worker.signals.run(now + 1).startswith("4 reads")
 
 
 def seal_some(worker: Worker) -> None:

@@ -40,7 +40,7 @@ def arms(home: Home = None, as_json: Json = False) -> None:
             "name": row["arm"],
             **{key: row[key] for key in kept},
             "day": asked.get(row["arm"]),
-            "says": (arm_class(row["arm"]).__doc__ or "").splitlines()[0],
+            "says": next(iter((arm_class(row["arm"]).__doc__ or "").strip().splitlines()), ""),
         }
         for row in found
     ]

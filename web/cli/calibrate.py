@@ -36,6 +36,7 @@ def calibrate(
 ) -> None:
     """Simulate the statistics: false alarms, coverage, power; exit 4 when one is off."""
     from analysis.calibration.gate import calibrate as simulate
+    from analysis.calibration.limits import known_limits
     from experiments.files import replace_file
     from web.cli.calibration_page import HEADS, cells, markdown
     from web.cli.output import print_json, print_table
@@ -56,7 +57,8 @@ def calibrate(
         rows, notes = [*rows, row], [*notes, said]
     if page is not None:
         command = _command(quick, seed, log=log, archive=archive, tools=tools, requests=requests)
-        replace_file(page, markdown(rows, notes, command=command, peers=others).encode())
+        limits = [] if quick else known_limits(seed=seed)
+        replace_file(page, markdown(rows, notes, command=command, peers=others, limits=limits).encode())
     if as_json:
         print_json(rows)
     else:

@@ -25,6 +25,9 @@ def bring(
     unit: Annotated[str, typer.Option(help="Of numeric times in a `table`: s, ms or us.")] = "",
     zone: Annotated[str, typer.Option(help="Of written times without an offset in a `table`, such as Europe/Paris.")] = "",
     max_rejected: Annotated[float, typer.Option(help="Share of rows that may be refused; above it nothing is kept.", min=0, max=1)] = 0.01,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove earlier imports of the same file, read with another unit, zone, mapping or format.")
+    ] = False,
     home: Home = None,
     as_json: Json = False,
 ) -> None:
@@ -38,7 +41,8 @@ def bring(
 
     settings = load_settings(home)
     migrate(settings.home)
-    found = import_log(form, path, settings.home, max_rejected=max_rejected, layout=declared(mapping, unit=unit, zone=zone))
+    layout = declared(mapping, unit=unit, zone=zone)
+    found = import_log(form, path, settings.home, max_rejected=max_rejected, layout=layout, replacing=replace)
     open_for_readers(settings.home)
     if as_json:
         print_json(
@@ -58,8 +62,8 @@ def bring(
     )
     for line, reason in found.refused[:SHOWN]:
         say(f"  line {line}: {reason}")
-    if found.rejected > SHOWN:
-        say(f"  … and {found.rejected - SHOWN:,} more")
+    if found.refused and found.rejected > len(found.refused[:SHOWN]):
+        say(f"  … and {found.rejected - len(found.refused[:SHOWN]):,} more")
     for note in found.notes:
         say(f"  {note}")
     say("Next: presslab model train als, then presslab serve")

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from web.cli.output import print_marked, print_table
 from web.formatting import chance, count, interval, money, number, percent, share, signed
-from web.owner.words import decided, settled, spoken
+from web.owner.words import capital, decided, settled, spoken
+from web.owner.worth import counted_on
 
 __all__ = ["print_report", "print_summary"]
 
@@ -87,7 +88,9 @@ def _print_money(out: Console, roi: Mapping[str, Any], control: str) -> None:
         out.print(
             f"One view is worth {middle} (nine times out of ten {low} to {high}); {number(roi['views_per_day'])} article views a day."
         )
-    out.print(f"\n{roi['next']}")
+    for sentence in counted_on(roi):
+        out.print(capital(spoken(sentence)))
+    out.print(f"\n{spoken(roi['next'])}")
 
 
 def _own(found: Mapping[str, Any], written: Callable[[float], str]) -> str:

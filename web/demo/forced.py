@@ -10,6 +10,7 @@ from pathlib import Path
 from experiments.serving.artefacts import read_bundle
 from experiments.serving.level_shares import levels_of
 from experiments.serving.publish import read_signals, signal_versions
+from experiments.serving.recent import before_page, unread
 from experiments.serving.recommender import Catalogue, Context, Ranking, Recommender, arm_class
 from experiments.serving.signals import Signals
 from experiments.serving.slate import SlateRules, build_slate, pool_at, slate_seed
@@ -21,8 +22,6 @@ from web.demo.history import front_links
 from web.desk import Desk
 
 __all__ = ["Forced"]
-
-KEPT_READS = 20
 
 
 class Forced:
@@ -65,9 +64,9 @@ class Forced:
         since = [folder for at_us, folder in self.bundles.get(arm, ()) if at_us <= round(at * 1e6)]
         bundle = since[-1] if since else None
         signals, position = self.signals_at(at), self.catalogue.positions[article]
-        known_reads = tuple(int(p) for p in self.catalogue.known([a for a in known.reads if a != article][-KEPT_READS:]))
+        known_reads = before_page(self.catalogue.known(known.reads).tolist(), position)
         context = Context(
-            at, position, known_reads, signals, pool_at(self.catalogue, at, article=position, rules=self.rules),
+            at, position, known_reads, signals, unread(pool_at(self.catalogue, at, article=position, rules=self.rules), known_reads),
             n=self.rules.n, seed=slate_seed(self.salt, f"{reader.key}/{article}/{round(at * 1000)}"),
             tired=tuple(self.catalogue.known(known.tired).tolist()),
             levels=levels_of(reader.device, known.referrer), session_position=known.in_session,

@@ -16,7 +16,7 @@ def best_rows(report: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
     belief = report.get("belief") or {}
     money = {s["arm"]: s["p_best"] for s in (report.get("roi") or {}).get("scenarios") or ()}
     return tuple(
-        (capital(arm_label(arm)), chance(best), chance(money.get(arm), missing="no price was stated"))
+        (capital(arm_label(arm)), chance(best), chance(money.get(arm), missing="it has no price" if money else "no price was stated"))
         for arm, best in (belief.get("p_best") or {}).items()
     )
 

@@ -12,7 +12,7 @@ from web.charts.scale import Chart
 from web.formatting import money, number
 from web.owner.words import arm_label, capital, spoken
 
-__all__ = ["Money", "MoneyLine", "money_of"]
+__all__ = ["Money", "MoneyLine", "counted_on", "money_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,14 @@ def _assumes(roi: Mapping[str, Any], currency: str) -> str:
         return ""
     low, middle, high = (money(value[key], currency) for key in ("low", "middle", "high"))
     worth = f"one view is worth {middle}" + (f" (nine times out of ten {low} to {high})" if low != high else "")
-    return f"By the plan {worth}. The decision bears on {number(views)} article views a day."
+    each = [capital(spoken(sentence)) for sentence in counted_on(roi)]
+    return " ".join([f"By the plan {worth}. The decision bears on {number(views)} article views a day.", *each])
+
+
+def counted_on(roi: Mapping[str, Any]) -> list[str]:
+    """Return which views every arm's money counts, where not all, and why an arm has none."""
+    none = [f"{arm_label(arm)} has no price: {reason}." for arm, reason in (roi.get("unpriced") or {}).items()]
+    return [*(roi.get("bears_on") or ()), *none]
 
 
 LEARN = {

@@ -11,6 +11,7 @@ from analysis.calibration.belief import belief_row, beside_row
 from analysis.calibration.figures import planned_power, row_of
 from analysis.calibration.gate import calibrate, pair_row
 from analysis.calibration.length import SITES, Site, chosen_length, forgone
+from analysis.calibration.limits import known_limits, paid
 from analysis.calibration.looks import looks_at, split_paths, walks
 from analysis.calibration.readers import MINUTES, RARE, VISITS, Process, minutes
 from analysis.calibration.rows import adjusted_row, share_row
@@ -19,6 +20,7 @@ from analysis.effect import Absolute, Contrast, arm_value
 from analysis.moments import Moments
 from analysis.quantile import quantile_contrast, quantile_value
 from analysis.small_counts import small_count_contrast
+from web.cli.calibration_page import markdown
 
 
 @pytest.fixture(scope="module")
@@ -257,3 +259,19 @@ def test_a_length_that_is_far_off_would_fail():
     site, rng = SITES[4], np.random.default_rng(1)
     truths, luck = rng.normal(0, 0.05, 400), rng.standard_normal(400)
     assert forgone(site, truths, luck, days=168.0).mean() > 1.5 * forgone(site, truths, luck, days=chosen_length(site).days).mean()
+
+
+def test_what_is_known_to_err_is_measured_by_the_same_functions_and_shown_without_a_verdict():
+    one, two = (known_limits(seed=2, runs=20) for _ in range(2))
+    assert one == two
+    assert one[0]["process"] == "euros, 5.0% pay, 4,000 beside 16,000"
+    page = markdown([], [], command="x", limits=one)
+    assert page.count("| euros, ") == len(one) == 4
+    assert "Where ranges err more" not in markdown([], [], command="x")
+
+
+def test_readers_who_pay_pay_what_is_said_on_average():
+    top, bottom = paid(0.05)(np.random.default_rng(1), (1, 200_000), 2.0)
+    assert (top > 0).mean() == pytest.approx(0.05, abs=0.002)
+    assert top.mean() == pytest.approx(100.0, rel=0.05)
+    assert bottom.min() == bottom.max() == 1

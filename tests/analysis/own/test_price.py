@@ -127,6 +127,17 @@ def test_a_goal_that_cannot_be_compared_has_no_price_and_a_reason(tmp_path: Path
     assert found.verdict.key == "keep"
 
 
+def test_a_control_without_any_view_is_why_no_arm_has_a_price(tmp_path: Path) -> None:
+    columns = readers(3000)
+    columns["views"] = [0 if arm == "control" else views for arm, views in zip(columns["arm"], columns["views"], strict=True)]
+    path = csv(tmp_path / "t.csv", columns)
+    zero = "a relative change cannot be estimated: the control's value is not above zero"
+    found = analyse(path, DEPTH, **AT, price=Price(0.004, 10_000))
+    assert (found.roi, found.roi_reason) == (None, zero)
+    assert found.verdict.sentence == f"Keep control: new improves the goal, but {zero}."
+    assert analyse(path, DEPTH, **AT).roi_reason == "nobody has stated what such a change is worth"
+
+
 @pytest.mark.parametrize("value", ["nan", "inf", "-0.004", "0", "0.0", "zero", "0,004", "1_000", "1e999", "€4", " "])
 def test_what_is_no_value_of_a_view_is_refused(tmp_path: Path, value: str) -> None:
     found = invoke(csv(tmp_path / "t.csv", readers()), "--value-per-view", value, "--views-per-day", "10")
