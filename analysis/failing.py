@@ -14,6 +14,7 @@ FACTORS = (1.5, 2.0, 4.0, 8.0, 16.0, 32.0)
 COUNT_ALPHA = 0.01  # chance of a false stop over all looks and all versions of a model, per count
 TOLERATED = 0.01  # share of readers who may meet a failure where no other arm ranks to compare with
 NEGLIGIBLE = 0.002  # share of readers who may meet a failure although no reader of the other arms does
+HALF = 0.5  # of the readers may meet an error of the arm and what follows it, also where other arms fail alike
 LEFT = 0.2  # share of readers who may find nothing of the arm's own; gate 5 allows as much
 SAYS = {
     "failed": "met an error of the arm",
@@ -62,6 +63,8 @@ def failing(mine: Met, others: Met, share: float, *, alpha: float = COUNT_ALPHA)
     '12 of 150 met a list that was not ready in time; tolerated is 1 %'
     >>> failing(Met(150, failed=1, nothing=20), Met(150), 0.5)
     ''
+    >>> failing(Met(150, failed=90, fallback=140), Met(150, failed=90, fallback=140), 0.5)
+    '140 of 150 met an error of the arm or a fallback after one; at most half may, also where other arms fail alike'
     """
     if mine.withdrawn:
         return f"{mine.withdrawn:,} of {mine.readers:,} were shown a withdrawn article; none may be"
@@ -78,7 +81,17 @@ def failing(mine: Met, others: Met, share: float, *, alpha: float = COUNT_ALPHA)
         if min(evidence) > 1 / alpha:
             against = f"of other arms that rank {beside:,} of {others.readers:,}" if share < 1 else f"tolerated is {100 * limit:g} %"
             return f"{bad:,} of {mine.readers:,} {says}; {against}"
-    return ""
+    return _broken(mine, alpha)
+
+
+def _broken(mine: Met, alpha: float) -> str:
+    """Where the arms fail alike, none is worse than the others. A machine that is too busy is no error of an arm, nor are degraded pages."""
+    bad = max(mine.failed, mine.fallback) if mine.failed > max(mine.late, NEGLIGIBLE * mine.readers) else mine.failed
+    if failing_evidence(bad, mine.readers, HALF) <= 1 / alpha:
+        return ""
+    return (
+        f"{bad:,} of {mine.readers:,} met an error of the arm or a fallback after one; at most half may, also where other arms fail alike"
+    )
 
 
 def apart_from_lateness(met: Met) -> Met:

@@ -13,23 +13,15 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
+from experiments.audit import Step, append, audit_faults, note_about, notes_of, state_of, trail
 from experiments.errors import ArtefactError, ExperimentError, NotFoundError, nearest
 from experiments.experiment import Experiment
 from experiments.files import locked_file, read_json, replace_json
-from experiments.tables import AuditRow, ExperimentRow
+from experiments.tables import ExperimentRow
 
 __all__ = ["Record", "Step", "audit_faults", "decide", "draft", "experiment_named", "experiments", "looks_of", "publish_plan"]
 __all__ += ["caps_of", "note", "note_about", "notes_of", "publish_if_behind", "ramp"]
 __all__ += ["record_caps", "record_looks", "start", "stop", "trail", "unready"]
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """Who does something, when and why; goes into the audit with the change itself."""
-
-    actor: str
-    at: datetime
-    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +58,11 @@ def start(
         if faults := unready(experiment):
             raise ExperimentError(f"experiment '{name}' cannot start:", "Mend its arms, or plan it again.", faults=faults)
         for other in session.exec(select(ExperimentRow).where(ExperimentRow.state == "running")):
-            if other.plan["layer"] == experiment.layer:
-                raise ExperimentError(
-                    f"experiment '{other.name}' already runs in layer '{experiment.layer}'.", "Stop it first, or use another layer."
-                )
+            for place in ("slot", "layer"):
+                if other.plan[place] == getattr(experiment, place):
+                    raise ExperimentError(
+                        f"experiment '{name}' cannot start: '{other.name}' already runs in {place} '{other.plan[place]}'.", "Stop it first."
+                    )
         row.state, row.started_at = "running", step.at
         row.phases = [{"number": 0, "at": step.at.isoformat(), "shares": _fitting(experiment, shares or experiment.shares)}]
         return _saved(session, row, step, action, **more)
@@ -116,27 +109,6 @@ def note(engine: Engine, name: str, action: str, step: Step, **detail: Any) -> N
         _saved(session, _row(session, name), step, action, **detail)
 
 
-def note_about(engine: Engine, subject: str, action: str, step: Step, **detail: Any) -> None:
-    """Add an entry to the record about something that is no experiment, such as ``model als``."""
-    with Session(engine) as session:
-        session.add(_audited(session, subject, action, step, detail))
-        session.commit()
-
-
-def notes_of(engine: Engine, name: str, actions: Sequence[str]) -> list[AuditRow]:
-    """Return the entries about an experiment of these actions, the earliest first."""
-    with Session(engine, expire_on_commit=False) as session:
-        query = select(AuditRow).where(AuditRow.subject == name, col(AuditRow.action).in_(actions)).order_by(col(AuditRow.number))
-        return list(session.exec(query))
-
-
-def trail(engine: Engine, name: str = "") -> list[AuditRow]:
-    """Return every entry of the record, or those about one experiment, the earliest first."""
-    query = select(AuditRow).order_by(col(AuditRow.number))
-    with Session(engine, expire_on_commit=False) as session:
-        return list(session.exec(query.where(AuditRow.subject == name) if name else query))
-
-
 def stop(engine: Engine, name: str, step: Step) -> Record:
     """Stop letting readers in; what was logged stays."""
     with Session(engine) as session:
@@ -152,6 +124,11 @@ def decide(engine: Engine, name: str, arm: str, step: Step, *, advice: str = "")
     with Session(engine) as session:
         row = _row(session, name, "stopped")
         Experiment.from_dict(row.plan).arm(arm)
+        if not row.phases[-1]["shares"].get(arm):
+            raise ExperimentError(
+                f"experiment '{name}': '{arm}' was taken from its readers while the test ran; all readers would get it now.",
+                "Decide for another arm; mend this one, and show it in the next test.",
+            )
         row.state, row.decided_at, row.decided_arm = "decided", step.at, arm
         return _saved(session, row, step, "decide", arm=arm, advice=advice)
 
@@ -248,17 +225,6 @@ def _shadow(engine: Engine, drafts: Iterable[str]) -> list[dict[str, Any]]:
     return [{"experiment": name, "arm": row.detail["arm"], "proposal": row.number} for name, row in latest.items() if row.action == "ship"]
 
 
-def audit_faults(engine: Engine) -> list[str]:
-    """Return one line per audit row whose hash does not follow from the row before; empty when all is well."""
-    faults, before = [], ""
-    with Session(engine) as session:
-        for row in session.exec(select(AuditRow).order_by(col(AuditRow.number))):
-            if row.hash != _audit_hash(before, row):
-                faults.append(f"audit row {row.number} ({row.action} {row.subject}) was altered or a row before it is missing.")
-            before = row.hash
-    return faults
-
-
 def _row(session: Session, name: str, state: str = "") -> ExperimentRow:
     row = session.get(ExperimentRow, name)
     if row is None:
@@ -269,23 +235,10 @@ def _row(session: Session, name: str, state: str = "") -> ExperimentRow:
 
 
 def _saved(session: Session, row: ExperimentRow, step: Step, action: str, **more: Any) -> Record:
-    detail = {"state": row.state, "phases": row.phases, "plan_sha256": sha256(json.dumps(row.plan, sort_keys=True).encode()).hexdigest()}
-    session.add_all([row, _audited(session, row.name, action, step, detail | more)])
-    session.commit()
+    session.add(row)
+    append(session, row.name, action, step, state_of(row) | more)
     session.refresh(row)
     return _record(row)
-
-
-def _audited(session: Session, subject: str, action: str, step: Step, detail: Mapping[str, Any]) -> AuditRow:
-    last = session.exec(select(AuditRow).order_by(col(AuditRow.number).desc()).limit(1)).first()
-    audit = AuditRow(at=step.at, actor=step.actor, action=action, subject=subject, reason=step.reason, detail=dict(detail), hash="")
-    audit.hash = _audit_hash(last.hash if last else "", audit)
-    return audit
-
-
-def _audit_hash(before: str, row: AuditRow) -> str:
-    parts = [before, row.at.isoformat(), row.actor, row.action, row.subject, row.reason, json.dumps(row.detail, sort_keys=True)]
-    return sha256("\x1f".join(parts).encode()).hexdigest()
 
 
 def _record(row: ExperimentRow) -> Record:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from experiments.errors import StoreDownError
 from experiments.files import read_json, replace_json
-from experiments.ladder import Ladder, decided_arms, ladders
+from experiments.ladder import Ladder, decided_arms, ladders, running_arms
 from web.met import FOLDER
 from web.operations import met_by
 from web.shadow import ENOUGH, LEAST_MINUTES, Asked, shadow_result
@@ -19,13 +19,15 @@ __all__ = ["climbing", "keep_look", "shadow_faults"]
 
 
 def climbing(home: Path, engine: Engine) -> list[dict[str, Any]]:
-    """Return the latest ladder of every experiment that has one, and decided arms as guardrails left them, in the order of the record.
+    """Return the latest ladder of every experiment that has one, decided arms as guardrails left them, and what was stopped or is held of the
+    other arms of running tests, in the order of the record.
 
     Each has ``{arm, experiment, state, share, shares, proposal, author, approver, version, since, why, decided, needs, met, others}``: ``needs`` says
     what it waits for, ``met`` and ``others`` how many readers of the arm, and of the other arms that rank, met what (:class:`analysis.failing.Met`),
     None before the first look.
     """
-    return [_told(home, one) for one in sorted((*ladders(engine), *decided_arms(engine)), key=lambda one: one.proposal)]
+    beside = [one for one in running_arms(engine) if one.beside and one.state in ("held", "stopped")]
+    return [_told(home, one) for one in sorted((*ladders(engine), *decided_arms(engine), *beside), key=lambda one: one.proposal)]
 
 
 def _told(home: Path, ladder: Ladder) -> dict[str, Any]:
@@ -80,4 +82,4 @@ def keep_look(home: Path, ladder: Ladder, missing: str, *, at: datetime) -> None
 
 
 def _path(home: Path, ladder: Ladder) -> Path:
-    return home / FOLDER / f"{ladder.proposal}-look.json"
+    return home / FOLDER / f"{ladder.key}-look.json"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-__all__ = ["Confirmed", "Serving", "confirmed"]
+__all__ = ["Confirmed", "Serving", "confirmed", "serving_now"]
 
 FOLDER = "serving"
 PATIENCE_S = 5.0
@@ -28,9 +28,9 @@ class Serving:
         self._lock = threading.Lock()  # never write to a number that another file may have by then
         self._file, self._told, self._closed = -1, b"", False
 
-    def tell(self, plan: str, bundles: Mapping[str, str]) -> None:
-        """Say which plan and which versions of models (arm -> version) serve now."""
-        content = json.dumps({"plan": plan, "bundles": dict(bundles)}, sort_keys=True).encode()
+    def tell(self, plan: str, bundles: Mapping[str, str], *, withdrawn: int = 0) -> None:
+        """Say which plan and which versions of models (arm -> version) serve now, and up to which version of the articles none is shown that was withdrawn."""
+        content = json.dumps({"plan": plan, "bundles": dict(bundles), "withdrawn": withdrawn}, sort_keys=True).encode()
         with self._lock:
             if content == self._told or self._closed:
                 return
@@ -86,11 +86,11 @@ def confirmed(home: Path, holds: Callable[[Mapping[str, Any]], bool], *, patienc
 
     Parameters
     ----------
-    holds : of ``{"plan": version, "bundles": {arm: version}}``.
+    holds : of ``{"plan": version, "bundles": {arm: version}, "withdrawn": version of the articles}``.
     """
     began = time.monotonic()
     while True:
-        told = list(_told(home))
+        told = list(serving_now(home))
         good = sum(holds(one) for one in told)
         taken_s = time.monotonic() - began
         if good == len(told) or taken_s > patience_s:
@@ -98,8 +98,8 @@ def confirmed(home: Path, holds: Callable[[Mapping[str, Any]], bool], *, patienc
         time.sleep(0.05)
 
 
-def _told(home: Path) -> Iterator[Mapping[str, Any]]:
-    """What each process that lives says; the file of one that was killed is removed."""
+def serving_now(home: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield what each process that lives says; the file of one that was killed is removed."""
     for path in (home / FOLDER).glob("*.lock"):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -23,8 +23,8 @@ def followed(
 ) -> dict[str, Any]:
     """Return a stored report as the experiment stands now; its numbers are those of the snapshot.
 
-    ``state`` is today's, ``decision`` is ``{arm, who, at, reason, guardrail}`` once there is one (``guardrail``: what one did to the arm
-    since, and why, empty while nothing holds it), ``log`` the record without looks (they stand
+    ``state`` is today's, ``decision`` is ``{arm, who, at, reason, guardrail}`` once there is one (``guardrail``: what one, or a person, did to the
+    arm since, and why, empty while nothing holds it), ``log`` the record without looks (they stand
     under "How it settled"), ``next_refresh`` when the job writes the report anew, and ``stale`` says why it did not.
 
     Parameters
@@ -60,8 +60,9 @@ def told(row: AuditRow) -> dict[str, Any]:
 
 
 def _guardrail(about: Sequence[Mapping[str, Any]]) -> str:
-    last = next(entry for entry in reversed(about) if entry["action"] in ("decide", "trip", "resume"))
-    return f"A guardrail {last['did']}: {last['reason'].rstrip('.')}." if last["action"] == "trip" else ""
+    last = next(entry for entry in reversed(about) if entry["action"] in ("decide", "trip", "rollback", "resume"))
+    who = {"trip": "A guardrail", "rollback": "A person"}.get(last["action"], "")
+    return f"{who} {last['did']}: {last['reason'].rstrip('.')}." if who else ""
 
 
 def _stale(written: datetime, now: datetime, job: Job, silent: str) -> str:

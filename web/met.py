@@ -155,15 +155,15 @@ class MetCounts:
         return Counter({(bool(lately), arm, what): n for lately, arm, what, n in rows})
 
 
-def counts_of(home: Path, proposal: int) -> MetCounts:
-    """Return the counts of the arm of a proposal, as far as they were taken."""
-    return MetCounts(home / FOLDER / f"{proposal}{SUFFIX}", home)
+def counts_of(home: Path, key: str) -> MetCounts:
+    """Return the counts of an arm (:attr:`experiments.ladder.Ladder.key`), as far as they were taken."""
+    return MetCounts(home / FOLDER / f"{key}{SUFFIX}", home)
 
 
-def kept_counts(home: Path) -> Iterator[tuple[int, Path]]:
-    """Yield proposal and file of all counts on the disk."""
+def kept_counts(home: Path) -> Iterator[tuple[str, Path]]:
+    """Yield key and file of all counts on the disk."""
     for path in sorted((home / FOLDER).glob(f"[0-9]*{SUFFIX}")):
-        yield int(path.stem), path
+        yield path.stem, path
 
 
 def remove(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Every ten seconds: do readers of an arm on its ladder, or of the decided one, meet errors, late lists, fallbacks, or a withdrawn article?
+"""Every ten seconds: do readers of an arm of a running test, or of the decided one, meet errors, late lists, fallbacks, or a withdrawn article?
 
 Part of the worker. A look reads only the events that came since the last one; while there is no such arm it reads nothing.
 """
@@ -20,9 +20,10 @@ from experiments.content import content_version, withdrawn_articles
 from experiments.errors import ArtefactError
 from experiments.events.store import read_store, store_path
 from experiments.files import read_json, replace_json
-from experiments.ladder import Ladder, decided_arms, ladders
+from experiments.ladder import Ladder, decided_arms, running_arms
 from experiments.lifecycle import Step, experiment_named, publish_if_behind
 from experiments.serving.artefacts import Pointer, current
+from web.confirmed import serving_now
 from web.met import FOLDER, MetCounts, Since, counts_of, forget, kept_counts, remove
 from web.trip import ACTOR, trip
 
@@ -43,7 +44,8 @@ class Operations:
     def __init__(self, home: Path, engine: Engine, clock: Clock, *, source: str) -> None:
         self.home, self.engine, self.clock, self.source = home, engine, clock, source
         self._turn = threading.Lock()
-        self._counts: dict[int, MetCounts] = {}
+        self._counts: dict[str, MetCounts] = {}
+        self._leaving: dict[str, int] = {}  # withdrawn article -> version of the articles from which it is
         self._gone: dict[str, int] = {}
         self._content = -1
         self._over = False
@@ -54,8 +56,8 @@ class Operations:
             if self._over:  # another worker may have begun
                 return []
             publish_if_behind(self.home, self.engine, at=moment(self.clock()))
-            shown = [one for one in (*ladders(self.engine), *decided_arms(self.engine)) if one.shown]
-            self._keep_only({one.proposal for one in shown})
+            shown = [one for one in (*running_arms(self.engine), *decided_arms(self.engine)) if one.shown]
+            self._keep_only({one.key for one in shown})
             if not shown or not store_path(self.home).exists():
                 return []
             self._look_for_withdrawn()
@@ -84,16 +86,16 @@ class Operations:
                 stopped += filter(None, [self._look_at(ladder)])
             except Exception as error:  # raised below; counts are opened anew, in case it was they
                 faults.append(error)
-                if counts := self._counts.pop(ladder.proposal, None):
+                if counts := self._counts.pop(ladder.key, None):
                     counts.close()
         if faults:
             raise faults[0]
         return stopped
 
     def _look_at(self, ladder: Ladder) -> Ladder | None:
-        if ladder.proposal not in self._counts:
-            self._counts[ladder.proposal] = counts_of(self.home, ladder.proposal)
-        counts, pointer = self._counts[ladder.proposal], self._pointer(ladder)
+        if ladder.key not in self._counts:
+            self._counts[ladder.key] = counts_of(self.home, ladder.key)
+        counts, pointer = self._counts[ladder.key], self._pointer(ladder)
         begun_us, part = _period(ladder, self.clock())
         with closing(read_store(store_path(self.home))) as store:
             test = "" if ladder.decided else ladder.experiment
@@ -127,33 +129,39 @@ class Operations:
         return ladder.arm, [one.name for one in others], mine / (mine + sum(one.share for one in others))
 
     def _look_for_withdrawn(self) -> None:
-        """Remember since when an article is known to be withdrawn."""
+        """Remember since when no page may show a withdrawn article: since every web process has said that it does not."""
         version = content_version(self.home)
         if version != self._content:
-            from_us = self.clock() + PUBLISHED_US
-            self._gone = {article: self._gone.get(article, from_us) for article in withdrawn_articles(self.home)}
+            known = withdrawn_articles(self.home)
+            self._gone = {article: from_us for article, from_us in self._gone.items() if article in known}
+            self._leaving = {article: self._leaving.get(article, version) for article in known - self._gone.keys()}
             self._content = version
+        told = min((one.get("withdrawn", -1) for one in serving_now(self.home)), default=version)
+        left = [article for article, since in self._leaving.items() if since <= told]
+        self._gone |= dict.fromkeys(left, self.clock() + PUBLISHED_US)
+        for article in left:
+            del self._leaving[article]
 
     def _tell(self, ladder: Ladder, since_us: int, mine: Met, others: Met) -> None:
         """Keep the counts where pages find them."""
-        path = self.home / FOLDER / f"{ladder.proposal}.json"
+        path = self.home / FOLDER / f"{ladder.key}.json"
         told = {"arm": ladder.arm, "since_us": since_us, "met": asdict(mine), "others": asdict(others)}
         known = read_json(path) or {}
         if any(known.get(key) != value for key, value in told.items()):
             replace_json(path, {**told, "at_us": self.clock()})
 
-    def _keep_only(self, proposals: Collection[int]) -> None:
+    def _keep_only(self, keys: Collection[str]) -> None:
         """Remove the counts of arms that no reader gets any more."""
-        for proposal, path in kept_counts(self.home):
-            if proposal not in proposals:
-                if counts := self._counts.pop(proposal, None):
+        for key, path in kept_counts(self.home):
+            if key not in keys:
+                if counts := self._counts.pop(key, None):
                     counts.close()
                 remove(path)
 
 
 def met_by(home: Path, ladder: Ladder) -> dict[str, Any] | None:
     """Return what readers of an arm met, as last counted: ``{met, others, at_us, ...}``; None before the first look."""
-    told: dict[str, Any] | None = read_json(home / FOLDER / f"{ladder.proposal}.json")
+    told: dict[str, Any] | None = read_json(home / FOLDER / f"{ladder.key}.json")
     return told
 
 

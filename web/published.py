@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.assignment import Allocation, allocation
-from experiments.content import content_version, load_catalogue
+from experiments.content import content_version, load_catalogue, withdrawn_articles
 from experiments.errors import ConfigError
 from experiments.experiment import Experiment
 from experiments.files import read_json
@@ -22,9 +22,10 @@ from experiments.serving.carried import carried
 from experiments.serving.publish import current_signals, read_signals
 from experiments.serving.recommender import Catalogue, Recommender, broken_arms, discover
 from experiments.serving.signals import Signals
+from experiments.serving.withdrawn import withdrawn_in
 from web.desk import Desk, load_desk
 from web.loading import Loading, told
-from web.reasons import prepare
+from web.reasons import OF_IDS, prepare
 from web.shadow import Asked
 
 __all__ = ["Aside", "Live", "Published", "read_content", "refresh"]
@@ -44,12 +45,16 @@ class Live:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One consistent view. ``faults`` holds in words what could not be taken over; the last good version stays in use."""
+    """One consistent view. ``faults`` holds in words what could not be taken over; the last good version stays in use.
+
+    ``content`` is the version of the articles, ``withdrawn`` the one up to which none is shown that was withdrawn.
+    """
 
     catalogue: Catalogue
     signals: Signals
     desk: Desk = field(default_factory=Desk)
     content: int = -1
+    withdrawn: int = -1
     plan: str = ""
     signal_version: str = ""
     experiments: tuple[Live, ...] = ()
@@ -109,6 +114,7 @@ def refresh(
     parts: dict[str, Callable[[Path, Published], Published]] = {
         "desk": _desk,
         "content": partial(_content, aside=aside),
+        "withdrawn articles": _withdrawn,
         "plan": _plan,
         "signals": _signals,
     }
@@ -139,7 +145,7 @@ def _not_loaded(now: Published) -> dict[str, str]:
 
 def _first(home: Path) -> Published:
     version, catalogue = read_content(home)
-    return Published(catalogue, Signals.empty(catalogue, 0.0), content=version)
+    return Published(catalogue, Signals.empty(catalogue, 0.0), content=version, withdrawn=version)
 
 
 def _desk(home: Path, now: Published) -> Published:
@@ -151,7 +157,11 @@ def _content(home: Path, now: Published, *, aside: Callable[[Callable[[], Publis
     """Take over articles and the arms that are built over them, together: neither serves with another's positions."""
     if (built := aside(partial(_built, home, now))) is None:
         return now
-    parts = {name: getattr(built, name) for name in ("catalogue", "content", "classes", "arms", "bundles", "given_up")}
+    if built.content == now.content:  # of these some may have been withdrawn since
+        built = replace(built, catalogue=now.catalogue, withdrawn=now.withdrawn)
+    else:
+        built = replace(built, withdrawn=built.content)
+    parts = {name: getattr(built, name) for name in ("catalogue", "content", "withdrawn", "classes", "arms", "bundles", "given_up")}
     faults = {name: reason for name, reason in built.faults.items() if name.startswith(BUILT)}
     for name in faults.keys() - now.faults.keys():
         log.error("%s not taken over: %s", name, faults[name])
@@ -164,6 +174,15 @@ def _content(home: Path, now: Published, *, aside: Callable[[Callable[[], Publis
     elif built.catalogue is not now.catalogue:
         signals = replace(signals, catalogue=built.catalogue)
     return replace(now, signals=signals, faults=faults, **parts)
+
+
+def _withdrawn(home: Path, now: Published) -> Published:
+    """Keep what is withdrawn from readers at once: many articles take seconds to be read, and none may be shown that long."""
+    version = content_version(home)  # first: what is withdrawn meanwhile is looked for once more
+    if version == now.withdrawn:
+        return now
+    catalogue = withdrawn_in(now.catalogue, withdrawn_articles(home), keep=OF_IDS)
+    return replace(now, catalogue=catalogue, signals=replace(now.signals, catalogue=catalogue), withdrawn=version)
 
 
 def _built(home: Path, now: Published) -> Published:

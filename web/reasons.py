@@ -14,7 +14,7 @@ from experiments.turns import in_turns
 from web.identity import short_id
 from web.site_protocol import MostRead
 
-__all__ = ["because", "most_read", "positions_of", "prepare", "sentence"]
+__all__ = ["OF_IDS", "because", "most_read", "positions_of", "prepare", "sentence"]
 
 SENTENCES = {
     "editors": "Chosen by the editors",
@@ -31,6 +31,9 @@ OTHERWISE = "Chosen by this site's rules"
 def _short_ids(catalogue: Catalogue) -> dict[str, int]:
     """Return short article id -> position (see :func:`web.identity.short_id`)."""
     return {short_id(identity): position for position, identity in enumerate(in_turns(catalogue.ids))}
+
+
+OF_IDS = (_short_ids,)  # derived of a catalogue from ids alone
 
 
 def prepare(catalogue: Catalogue) -> None:

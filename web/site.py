@@ -112,14 +112,14 @@ class NewsSite:
 
     def _watch(self, every_s: float) -> None:
         with suppress(OSError):  # each look says it again
-            self.serving.tell(self.published.plan, self.published.bundles)
+            self.serving.tell(self.published.plan, self.published.bundles, withdrawn=self.published.withdrawn)
         aside = Aside()
         while not self._stop.wait(every_s):
             try:
                 self.arm_health.tell(now=False)
                 self.edge.tell(now=False)
                 self.published = refresh(self.home, self.published, aside=aside)
-                self.serving.tell(self.published.plan, self.published.bundles)
+                self.serving.tell(self.published.plan, self.published.bundles, withdrawn=self.published.withdrawn)
             except Exception as error:  # the health page names it; the next look that succeeds takes it away
                 log.exception("looking for published changes failed; the last good state stays in use")
                 self.published = replace(self.published, faults={**self.published.faults, "published": as_sentence(error)})

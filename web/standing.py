@@ -34,7 +34,8 @@ def standing(stored: Stored) -> dict[str, Any]:
     """
     pointer = current_signals(stored.home)
     signals = _aged(stored, "signals", round(pointer["at"] * 1e6) if pointer else None)
-    way = {row["arm"]: row for row in climbing(stored.home, stored.engine)} if (stored.home / "control.db").exists() else {}
+    rows = climbing(stored.home, stored.engine) if (stored.home / "control.db").exists() else []
+    way = {row["arm"]: row for row in sorted(rows, key=lambda row: row["share"])}  # where most readers get it; else its newest
     arms = [{**_arm(stored, name, kind), "ladder": way.get(name)} for name, kind in discover().items()]
     ages = [{key: row[key] for key in signals} for row in arms if row["version"]]
     return {"refreshed": [signals, *ages], "arms": arms}

@@ -33,7 +33,7 @@ def trip(home: Path, engine: Engine, ladder: Ladder, step: Step) -> Ladder:
     ExperimentError
         The arm was moved, or its test ended, after ``ladder`` was read; no version moves.
     """
-    check_unchanged(engine, ladder)
+    ladder = check_unchanged(engine, ladder)
     earlier = _earlier(home, ladder, step)
     after = hold(engine, ladder, step, version=earlier) if earlier else halt(engine, ladder, step, action="trip")
     publish_plan(home, engine, at=step.at)

@@ -1,7 +1,7 @@
-"""What the look of every ten seconds at a new or a decided arm costs: ``python -m tests.benchmarks.operations [PAGES]``.
+"""What the look of every ten seconds at the two arms of a test, or at a decided one, costs: ``python -m tests.benchmarks.operations [PAGES]``.
 
-CPU of a look at so many new pages (ten seconds of a site of 100 pages a second), of one at nothing new, and of one while no arm is
-on its ladder, beside what loading the same events took in the same run; then of one at as many pages outside of tests.
+CPU of a look at so many new pages (ten seconds of a site of 100 pages a second), of one at nothing new, and of one while no test
+runs, beside what loading the same events took in the same run; then of one at as many pages outside of tests.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from experiments.events.event import Event
 from experiments.experiment import Arm, Experiment
-from experiments.ladder import approve, halt, propose
+from experiments.ladder import approve, propose
 from experiments.lifecycle import Step, decide, draft, stop
 from experiments.migrate import migrate
 from experiments.tables import control_engine
@@ -66,7 +66,7 @@ def main(n: int) -> int:
         migrate(home)
         engine = control_engine(home)
         draft(engine, PLAN, step)
-        ladder = approve(engine, propose(engine, "related", "newest", shares=[0.2], version="", step=step), Step("eve", BEGAN, "go"))
+        approve(engine, propose(engine, "related", "newest", shares=[0.2], version="", step=step), Step("eve", BEGAN, "go"))
         operations = Operations(home, engine, lambda: round((BEGAN + timedelta(hours=1)).timestamp() * 1e6), source="live")
         loading, looking, nothing = [], [], []
         for round_ in range(ROUNDS):
@@ -74,10 +74,9 @@ def main(n: int) -> int:
             loading.append(cpu_s(lambda events=events: send(home, events)))  # type: ignore[misc]
             looking.append(cpu_s(operations.look))
             nothing.append(cpu_s(operations.look))
-        halt(engine, ladder, step)
+        stop(engine, "related", step)
         operations.look()
         without = min(cpu_s(operations.look) for _ in range(ROUNDS))
-        stop(engine, "related", step)
         decide(engine, "related", "newest", step)
         decided = []
         for round_ in range(ROUNDS, 2 * ROUNDS):
@@ -86,7 +85,7 @@ def main(n: int) -> int:
         operations.close()
     sys.stdout.write(
         f"{n:,} new pages: {1000 * min(looking):.0f} ms of CPU a look ({min(looking) / 10:.2%} of a core), {min(looking) / min(loading):.0%} of writing and"
-        f" loading their events; nothing new: {1000 * min(nothing):.1f} ms; no arm on its ladder: {1000 * without:.1f} ms\n"
+        f" loading their events; nothing new: {1000 * min(nothing):.1f} ms; no test runs: {1000 * without:.1f} ms\n"
         f"{n:,} new pages of a decided arm: {1000 * min(decided):.0f} ms\n"
     )
     return 0

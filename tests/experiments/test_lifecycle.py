@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Thread
@@ -15,6 +16,7 @@ from sqlmodel import Session, select
 
 from experiments.errors import ExperimentError, NotFoundError
 from experiments.experiment import Arm, Experiment
+from experiments.ladder import decided_arms
 from experiments.lifecycle import (
     Step,
     audit_faults,
@@ -68,12 +70,17 @@ def test_a_running_plan_is_frozen(engine: Engine) -> None:
         draft(engine, PLAN, STEP)
 
 
-def test_one_layer_runs_one_experiment(engine: Engine) -> None:
-    for name in ("related", "other"):
-        draft(engine, Experiment(name, "?", "status_quo", PLAN.arms), STEP)
+def test_one_slot_and_one_layer_run_one_experiment_each(engine: Engine) -> None:
+    """Pages have one test a slot: readers of the other would be shown nothing of it, and nobody would say so."""
+    draft(engine, PLAN, STEP)
     start(engine, "related", STEP)
-    with pytest.raises(ExperimentError, match="'related' already runs in layer 'related'"):
-        start(engine, "other", STEP)
+    for beside in (replace(PLAN, name="aaa", layer="second"), replace(PLAN, name="aaa", slot="front.top")):
+        draft(engine, beside, STEP)
+        with pytest.raises(ExperimentError, match=r"'aaa' cannot start: 'related' already runs in") as refused:
+            start(engine, "aaa", STEP)
+        assert refused.value.hint == "Stop it first."
+    draft(engine, replace(PLAN, name="aaa", slot="front.top", layer="second"), STEP)
+    assert start(engine, "aaa", STEP).state == "running"
 
 
 def test_a_decision_needs_a_reason_and_a_known_arm(engine: Engine) -> None:
@@ -84,6 +91,16 @@ def test_a_decision_needs_a_reason_and_a_known_arm(engine: Engine) -> None:
         decide(engine, "related", "front", Step("ines", AT, " "))
     with pytest.raises(ExperimentError, match="has no arm 'alz'"):
         decide(engine, "related", "alz", STEP)
+
+
+def test_an_arm_that_was_taken_from_its_readers_is_not_decided_for(engine: Engine) -> None:
+    draft(engine, PLAN, STEP)
+    start(engine, "related", STEP)
+    ramp(engine, "related", {"status_quo": 0.5, "front": 0.0}, STEP, action="trip", arm="front", share=0.0)
+    stop(engine, "related", STEP)
+    with pytest.raises(ExperimentError, match="'front' was taken from its readers while the test ran"):
+        decide(engine, "related", "front", STEP)
+    assert decide(engine, "related", "status_quo", STEP).decided_arm == "status_quo"
 
 
 def test_an_unknown_experiment_is_answered_with_the_nearest_name(engine: Engine) -> None:
@@ -110,6 +127,45 @@ def test_an_altered_audit_row_is_found(engine: Engine) -> None:
         session.add(row)
         session.commit()
     assert "audit row 1" in audit_faults(engine)[0]
+
+
+@pytest.mark.parametrize(
+    ("statement", "says"),
+    [
+        ("DELETE FROM audit", "audit row 4 was written and is not there as it was: the record ends at row 0"),
+        ("DELETE FROM audit WHERE number > 3", "audit row 4 was written and is not there as it was: the record ends at row 3"),
+        ("DELETE FROM audit WHERE number = 2", "audit row 3 (stop related) was altered or a row before it is missing"),
+        ("DELETE FROM experiment", "experiment 'related' is in the record and not there any more"),
+        ("UPDATE experiment SET state = 'running'", "'related' is not as row 4 of the record left it: state"),
+        ("UPDATE experiment SET decided_arm = 'status_quo'", "'related' is not as row 4 of the record left it: decided_arm"),
+        ("UPDATE experiment SET phases = '[]'", "'related' is not as row 4 of the record left it: phases"),
+        ("UPDATE experiment SET plan = replace(plan, '0.5', '0.1')", "'related' is not as row 4 of the record left it: plan_sha256"),
+    ],
+)
+def test_what_is_missing_from_the_record_or_departs_from_it_is_found(engine: Engine, statement: str, says: str) -> None:
+    draft(engine, PLAN, STEP)
+    start(engine, "related", STEP)
+    stop(engine, "related", STEP)
+    decide(engine, "related", "front", STEP)
+    assert audit_faults(engine) == []
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    assert any(says in fault for fault in audit_faults(engine))
+
+
+def test_a_decision_that_the_record_has_no_entry_of_is_none(home: Path, engine: Engine) -> None:
+    draft(engine, PLAN, STEP)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE experiment SET state = 'decided', decided_arm = 'front', decided_at = '2026-11-28 00:00:00'")
+    assert decided_arms(engine) == []
+    publish_plan(home, engine, at=AT)
+    assert json.loads((home / "plan" / "current.json").read_text())["body"]["defaults"] == {}
+
+
+def test_a_record_from_before_its_end_was_told_is_whole(home: Path, engine: Engine) -> None:
+    draft(engine, PLAN, STEP)
+    (home / "record" / "current.json").unlink()
+    assert audit_faults(engine) == []
 
 
 def test_the_published_plan_holds_running_experiments_and_what_was_decided(home: Path, engine: Engine) -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.web.site_fixture import Stand, until
 from web.confirmed import Serving, confirmed
 
-PLAN = {"plan": "one", "bundles": {}}
+PLAN = {"plan": "one", "bundles": {}, "withdrawn": 0}
 
 
 def test_closing_waits_for_what_is_just_being_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from typer.testing import CliRunner, Result
 from experiments.clock import moment
 from experiments.events.event import Event
 from experiments.experiment import Arm, Experiment
-from experiments.ladder import decided_arms
-from experiments.lifecycle import Step, audit_faults, decide, draft, publish_plan, start, stop
+from experiments.ladder import approve, decided_arms, propose
+from experiments.lifecycle import Step, audit_faults, decide, draft, experiment_named, publish_plan, start, stop, trail
 from experiments.serving import recommender
 from experiments.serving.artefacts import current, publish, write_bundle
 from experiments.serving.recommender import Audience, Catalogue, Context, Kind, Ranking, register
@@ -29,8 +30,11 @@ from tests.web.test_ladder import BEGAN, live
 from tests.web.test_ladder import engine as engine  # a fixture
 from web.cli import commands
 from web.cli.main import app
+from web.follow_up import followed
+from web.jobs import job_named, timetable
 from web.operations import WEEK_US, Operations
 from web.published import refresh
+from web.trip import trip
 
 commands.install()
 PLANNED = (Arm("status_quo", "status_quo", 0.5), Arm("tidal", "model", 0.25), Arm("front", "heuristic", 0.25))
@@ -196,6 +200,45 @@ def test_a_rule_that_was_decided_is_taken_back_too_and_an_older_decision_does_no
     assert set(site.read()) == {"empty"}
 
 
+def test_a_person_takes_a_decided_rule_from_all_readers_and_gives_it_back(site: Site) -> None:
+    site.decide("front")
+    done = " ".join(site.run("arm", "rollback", "front", "--reason", "editors do not like it").stdout.split())
+    assert "'front' had all readers outside of tests, as decided in 'related'; no reader gets it any more" in done
+    assert site.stands() == [("front", "stopped", 0.0)]
+    site.pass_time()
+    assert set(site.read()) == {"empty"}
+    assert "A person rolled front back: editors do not like it." in page_says(site)
+    assert site.run("arm", "resume", "front", "--reason", "they like it again").exit_code == 0
+    site.pass_time()
+    assert set(site.read()) == {"served"}
+
+
+def page_says(site: Site) -> str:
+    """What the page of the first test says was done to what it decided."""
+    now, job = moment(site.stand.clock()), job_named(timetable(site.stand.site.settings), "report")
+    told = followed({}, experiment_named(site.engine, "related"), trail(site.engine, "related"), now=now, job=job)
+    return str(told["decision"]["guardrail"])
+
+
+@pytest.mark.parametrize("how", ["person", "guardrail"])
+def test_an_arm_that_is_stopped_in_a_test_does_not_stay_with_everybody_else_because_it_was_decided_before(site: Site, how: str) -> None:
+    site.decide("front")
+    draft(site.engine, Experiment("again", "Does it still pay?", "status_quo", PLANNED), site.step("next"))
+    proposed = propose(site.engine, "again", "front", shares=[0.2], version="", step=site.step("checked"))
+    ladder = approve(site.engine, proposed, replace(site.step("go"), actor="eve"))
+    listed = {row["name"]: row["ladder"] for row in json.loads(site.run("arm", "list", "--json").stdout)["arms"]}
+    assert (listed["front"]["state"], listed["front"]["share"]) == ("decided", 1.0)  # most of its readers get it so
+    if how == "person":
+        done = " ".join(site.run("arm", "rollback", "front", "--reason", "it harms").stdout.split())
+        assert "as decided in 'related' and 20 % of the audience of 'again'; no reader gets it any more" in done
+    else:
+        trip(site.home, site.engine, ladder, replace(site.step("12 of 150 met an error"), actor="timetable"))
+    site.pass_time()
+    assert site.stand.site.published.defaults == {}
+    assert "served" not in site.read(30)  # tidal has no version
+    assert audit_faults(site.engine) == []
+
+
 @pytest.mark.slow
 def test_a_decided_model_that_fails_at_the_version_before_too_is_taken_from_all_readers(site: Site) -> None:
     for _ in range(2):
@@ -219,7 +262,7 @@ def test_readers_of_a_running_test_do_not_answer_for_the_decided_arm_nor_those_o
     publish_plan(site.home, site.engine, at=moment(site.stand.clock()))
     site.pass_time()
     assert {"2", "1", "fallback"} & set(site.read(40))
-    assert site.looks.look() == []
+    assert {(one.experiment, one.arm) for one in site.looks.look()} <= {("second", "tidal")}
     assert site.stands() == [("front", "decided", 1.0)]
 
 

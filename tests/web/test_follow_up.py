@@ -178,7 +178,7 @@ def test_a_long_record_comes_in_pages_and_by_test(stand: Stand) -> None:
 
 def drafted(stand: Stand) -> str:
     """A draft in another place; returns its page."""
-    draft(control_engine(stand.home), replace(stand.plan, name="footer", layer="footer"), Step("Ines", NOW, "an idea"))
+    draft(control_engine(stand.home), replace(stand.plan, name="footer", slot="footer", layer="footer"), Step("Ines", NOW, "an idea"))
     return "/console/en/experiment/footer"
 
 
@@ -197,7 +197,9 @@ def test_a_draft_shows_its_plan_and_is_started_on_its_page(stand: Stand) -> None
 def test_a_draft_tells_what_is_at_stake_before_it_is_started(stand: Stand) -> None:
     dear = (stand.plan.arms[0], replace(stand.plan.arms[1], build=900.0, per_day=0.3), stand.plan.arms[2])
     limits = {"bounce_rate": 0.05, "slot_latency_p95": 20.0}
-    staked = replace(stand.plan, name="footer", layer="footer", arms=dear, value_per_view=0.04, smallest_uplift=0.02, guardrails=limits)
+    staked = replace(
+        stand.plan, name="footer", slot="footer", layer="footer", arms=dear, value_per_view=0.04, smallest_uplift=0.02, guardrails=limits
+    )
     draft(control_engine(stand.home), staked, Step("Ines", NOW, "an idea"))
     told = page_of(stand, "/console/en/experiment/footer").one("dl", "facts").text
     assert "Sessions that end after one page (5.0% allowed); Time the slot takes, exceeded on one page in twenty (20 ms allowed)" in told
@@ -208,7 +210,11 @@ def test_a_draft_tells_what_is_at_stake_before_it_is_started(stand: Stand) -> No
 
 def test_a_draft_with_an_arm_that_nobody_wrote_is_refused_on_its_page_by_name(stand: Stand) -> None:
     arms = (*stand.plan.arms[:2], replace(stand.plan.arms[2], name="tide"))
-    draft(control_engine(stand.home), replace(stand.plan, name="footer", layer="footer", arms=arms), Step("Ines", NOW, "an idea"))
+    draft(
+        control_engine(stand.home),
+        replace(stand.plan, name="footer", slot="footer", layer="footer", arms=arms),
+        Step("Ines", NOW, "an idea"),
+    )
     page = page_of(stand, "/console/en/experiment/footer")
     assert "It cannot start as it is planned: No arm is called 'tide'" in page.text
     assert "The plan is ready" not in page.text
@@ -261,7 +267,7 @@ def seen_on(stand: Stand, path: str) -> str:
 def test_a_draft_that_was_planned_anew_is_not_started_from_a_page_that_shows_the_old_plan(stand: Stand) -> None:
     path = drafted(stand)
     typed = {"who": "Ines", "reason": "spring", "seen": seen_on(stand, path)}
-    anew = replace(stand.plan, name="footer", layer="footer", planned_days=99)
+    anew = replace(stand.plan, name="footer", slot="footer", layer="footer", planned_days=99)
     draft(control_engine(stand.home), anew, Step("Bram", NOW, "longer"))
     refused = stand.client().post(f"{path}/start", data=typed, headers=OWN)
     assert refused.status_code == 422

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -12,11 +14,12 @@ import pytest
 from sqlalchemy import Engine
 from typer.testing import CliRunner, Result
 
+from experiments import ladder
 from experiments.clock import moment
 from experiments.errors import PresslabError
 from experiments.experiment import Arm, Experiment
 from experiments.files import replace_json
-from experiments.ladder import Ladder, approve, ladder_of, propose
+from experiments.ladder import Ladder, approve, climb, ladder_of, propose
 from experiments.lifecycle import Step, audit_faults, draft, experiment_named, notes_of, publish_plan, stop
 from experiments.migrate import migrate
 from experiments.serving.artefacts import publish, stays, write_bundle
@@ -25,7 +28,7 @@ from experiments.tables import control_engine
 from tests.analysis.assigned import readers_of
 from tests.events.story import START, Story, send
 from tests.web.site_fixture import NOW, PHONE, Stand
-from web.cli import commands
+from web.cli import commands, proposed
 from web.cli.main import app
 from web.ladder import look_at_all
 from web.published import refresh
@@ -138,7 +141,74 @@ def test_a_busy_site_pauses_the_shadow_until_its_two_minutes_are_over(stand: Sta
 
 
 def test_an_arm_that_no_reader_gets_and_that_has_no_version_cannot_be_rolled_back(stand: Stand) -> None:
-    assert "has no earlier version" in refused(run(stand, "rollback", "newest", "--reason", "why"), 5)
+    assert "has no earlier version" in refused(run(stand, "rollback", "most_read", "--reason", "why"), 5)
+
+
+def test_an_arm_of_a_test_that_was_simply_started_is_taken_from_its_readers_in_one_step(stand: Stand) -> None:
+    told = json.loads(run(stand, "rollback", "newest", "--reason", "it harms", "--json").stdout)
+    assert (told["experiment"], told["state"], told["share"]) == ("related", "stopped", 0.0)
+    stand.site.published = refresh(stand.home, stand.site.published)
+    (live,) = stand.site.published.experiments
+    assert [arm for first, end, arm in live.allocation.ranges if first < end] == ["status_quo", "front"]
+    assert "Newest was taken from all readers" in stand.client().get("/console/en/", headers=PHONE).text
+
+
+def test_a_held_arm_of_a_test_that_was_simply_started_goes_on_when_a_person_resumes(stand: Stand) -> None:
+    engine = control_engine(stand.home)
+    for number in (1, 2):
+        publish(stand.home, "newest", write_bundle(stand.home / "models" / "newest", {"x": np.full(1, number)}, {}).version, at_us=number)
+    (found,) = (one for one in ladder.running_arms(engine) if one.arm == "newest")
+    assert trip(stand.home, engine, found, Step("timetable", NOW, "its readers met errors")).state == "held"
+    assert "Newest is held since" in stand.client().get("/console/en/", headers=PHONE).text
+    told = json.loads(run(stand, "resume", "newest", "--reason", "it was the data", "--json").stdout)
+    assert (told["ladder"]["state"], told["version"], stays(stand.home, "newest")) == ("full", "1", "")
+    assert {one.arm: one.state for one in ladder.running_arms(engine)} == {"front": "full", "newest": "full"}
+
+
+def test_a_person_who_takes_an_arm_back_wins_against_a_step_at_the_same_time(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = control_engine(stand.home)
+    stop(engine, "related", Step("ada", NOW))
+    proposed = propose(engine, "next", "newest", shares=[0.01, 0.05], version="", step=Step("ada", NOW))
+    found, read = approve(engine, proposed, Step("eve", NOW, "go")), ladder.running_arms
+
+    def climbed_since(engine: Engine) -> list[Ladder]:  # the timetable takes its step just after the arm was read
+        stands = read(engine)
+        monkeypatch.setattr(ladder, "running_arms", read)
+        climb(engine, found, Step("timetable", NOW, "harm is excluded"))
+        return stands
+
+    monkeypatch.setattr(ladder, "running_arms", climbed_since)
+    told = json.loads(run(stand, "rollback", "newest", "--reason", "it harms", "--json").stdout)
+    assert (told["state"], told["from"]) == ("stopped", 0.05)
+    assert experiment_named(engine, "next").phases[-1]["shares"]["newest"] == 0.0
+
+
+def checked_and_shipped(stand: Stand) -> list[str]:
+    """The command that approves an arm which passed its gates and its shadow."""
+    passed(stand.home)
+    told = json.loads(run(stand, "ship", "newest", "--experiment", "next", "--json").stdout)
+    stop(control_engine(stand.home), "related", Step("ada", NOW))
+    return ["step", "newest", "--approve", str(told["proposal"]), "--reason", "go"]
+
+
+def test_an_arm_that_fails_a_gate_by_now_is_not_approved(stand: Stand) -> None:
+    approval = checked_and_shipped(stand)
+    passed(stand.home, all_of_them=False)
+    assert "gate 3, offline: it places fewer" in refused(run(stand, *approval), 3)
+
+
+def test_another_file_than_the_one_that_was_proposed_is_not_approved(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    approval = checked_and_shipped(stand)
+    rewritten = tmp_path / "newest.py"
+    rewritten.write_text("# another rule")
+    monkeypatch.setattr(proposed, "getsourcefile", lambda _: str(rewritten))
+    assert "the file of 'newest' was changed after proposal" in refused(run(stand, *approval), 3)
+
+
+def test_who_approves_is_the_account_of_the_machine_whatever_the_environment_says(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    checked_and_shipped(stand)
+    assert ladder_of(control_engine(stand.home), "newest").author == pwd.getpwuid(os.getuid()).pw_name
 
 
 def test_a_version_that_was_gone_back_to_stays_until_somebody_resumes_and_the_record_has_both(stand: Stand) -> None:

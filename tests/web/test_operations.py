@@ -17,12 +17,13 @@ from sqlalchemy import Engine
 
 from analysis.failing import Met
 from experiments.clock import to_us
-from experiments.content import add_articles
+from experiments.content import add_articles, content_version
 from experiments.errors import ArmError, ExperimentError
 from experiments.events.event import Event
 from experiments.events.store import open_store, store_path
+from experiments.experiment import Arm
 from experiments.ladder import Ladder, climb, halt, ladder_of, resume
-from experiments.lifecycle import Step, audit_faults, draft
+from experiments.lifecycle import Step, audit_faults, draft, experiment_named, start
 from experiments.migrate import migrate
 from experiments.serving.artefacts import current, publish, write_bundle
 from experiments.settings import Settings
@@ -31,6 +32,8 @@ from tests.conftest import article
 from tests.events.story import START, Story, send
 from tests.web.test_ladder import BEGAN, PLAN, live
 from tests.web.test_ladder import engine as engine  # a fixture
+from web.climbing import climbing
+from web.confirmed import Serving
 from web.met import kept_counts
 from web.operations import Operations, met_by
 from web.worker import Worker
@@ -101,6 +104,42 @@ def test_one_look_stops_an_arm_and_says_why(
     assert plan["experiments"][0]["shares"]["newest"] == 0.0
     assert operations.look() == []
     assert not list((tmp_path / "ladder").glob("*.db"))
+
+
+BESIDE = replace(PLAN, arms=(replace(PLAN.arms[0], share=0.4), *(Arm(name, "heuristic", 0.3) for name in ("newest", "most_read"))))
+
+
+@pytest.mark.parametrize("shipped", [False, True])
+def test_arms_that_nobody_shipped_are_looked_at_too_one_by_one_and_where_all_fail_alike(
+    tmp_path: Path, engine: Engine, clock: Clock, shipped: bool
+) -> None:
+    draft(engine, BESIDE, Step("ada", BEGAN))
+    if shipped:
+        live(engine, (0.1,))
+    else:
+        start(engine, "related", Step("ada", BEGAN))
+    looks = Operations(tmp_path, engine, clock, source="live")
+    send(tmp_path, pages(readers=range(30), **({} if shipped else FAILED)))
+    send(tmp_path, [changed(e, arm=e.arm and "most_read") for e in pages(readers=range(30, 60), minute=2, **FAILED)])
+    stopped = {one.arm: (one.state, one.why) for one in looks.look()}
+    alone = "readers of 'most_read': 30 of 30 met an error of the arm; of other arms that rank 0 of 30"
+    assert stopped.pop("most_read")[1] in (alone, alike("most_read"))
+    assert stopped == ({} if shipped else {"newest": ("stopped", alike("newest"))})
+    told = {row["arm"]: (row["state"], row["share"]) for row in climbing(tmp_path, engine)}
+    assert told["most_read"] == ("stopped", 0.0)
+    if shipped:
+        climbed = climb(engine, ladder_of(engine, "newest"), Step("ada", BEGAN, "it is sound"))
+        assert climbed.state == "full"
+        assert experiment_named(engine, "related").phases[-1]["shares"]["most_read"] == 0.0
+    assert audit_faults(engine) == []
+    assert looks.look() == []
+    looks.close()
+
+
+def alike(arm: str) -> str:
+    return (
+        f"readers of '{arm}': 30 of 30 met an error of the arm or a fallback after one; at most half may, also where other arms fail alike"
+    )
 
 
 def test_a_sound_arm_goes_on_and_its_counts_are_told(tmp_path: Path, engine: Engine, operations: Operations) -> None:
@@ -179,6 +218,25 @@ def test_one_withdrawn_article_stops_the_arm_at_once_but_not_what_was_shown_befo
     send(tmp_path, pages(readers=range(52, 53), minute=4))
     (stopped,) = operations.look()
     assert stopped.why == "readers of 'newest': 1 of 52 were shown a withdrawn article; none may be"
+
+
+def test_an_arm_does_not_answer_for_a_withdrawn_article_while_a_web_process_has_not_said_that_it_shows_it_no_more(
+    tmp_path: Path, operations: Operations, clock: Clock
+) -> None:
+    quick, slow = Serving(tmp_path), Serving(tmp_path)
+    slow.tell("", {}, withdrawn=0)
+    add_articles(tmp_path, [replace(article(1), id="a2", withdrawn=True)])
+    quick.tell("", {}, withdrawn=content_version(tmp_path))
+    for clock.minute in (2, 4):  # a large site, whose articles take long to be read
+        assert operations.look() == []
+        send(tmp_path, pages(readers=range(10), minute=clock.minute + 1))
+    slow.tell("", {}, withdrawn=content_version(tmp_path))
+    clock.minute = 6
+    assert operations.look() == []
+    send(tmp_path, pages(readers=range(10, 11), minute=7))
+    assert "1 of 11 were shown a withdrawn article" in operations.look()[0].why
+    quick.close()
+    slow.close()
 
 
 def versions_of(home: Path, *, how_many: int) -> None:

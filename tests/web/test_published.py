@@ -8,13 +8,14 @@ import json
 import sqlite3
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from experiments.content import add_articles, load_catalogue
+from experiments.content import add_articles, content_version, load_catalogue, withdraw_article, withdrawn_articles
 from experiments.errors import BusyError, ConfigError
 from experiments.lifecycle import Step, publish_plan, stop
 from experiments.serving.recommender import Catalogue
@@ -22,8 +23,9 @@ from experiments.tables import control_engine
 from tests.conftest import article
 from tests.web.markup import links, parse
 from tests.web.site_fixture import NOW, PHONE, Stand, until
+from web.confirmed import serving_now
 from web.desk import save_desk
-from web.published import refresh
+from web.published import Published, refresh
 from web.reader.pages import Still
 from web.signal_job import SignalJob
 
@@ -142,6 +144,65 @@ def test_a_stop_does_not_wait_until_all_articles_are_read(stand: Stand, monkeypa
     assert stand.client().get("/en/article/a001", headers=PHONE).status_code == 404
     may_go_on.set()
     until(lambda: stand.client().get("/en/article/a001", headers=PHONE).status_code == 200)
+
+
+def test_a_withdrawn_article_is_shown_to_nobody_while_all_articles_are_read(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_go_on, client = threading.Event(), stand.reader_in("newest")
+
+    def shown() -> list[str]:
+        return links(parse(client.get(f"/en/article/{stand.article}", headers=PHONE).text).one("ol"))
+
+    def slowly(home: Path, *, gently: bool) -> Catalogue:
+        assert may_go_on.wait(20)
+        return load_catalogue(home, gently=gently)
+
+    monkeypatch.setattr("web.published.load_catalogue", slowly)
+    stand.site.watch(0.01)
+    victim = shown()[0].partition("?")[0].rpartition("/")[2]
+    before = content_version(stand.home)
+    withdraw_article(stand.home, victim)
+    until(lambda: [told["withdrawn"] for told in serving_now(stand.home)] == [before + 1])
+    assert stand.site.published.content == before
+    assert client.get(f"/en/article/{victim}", headers=PHONE).status_code == 410
+    assert victim not in " ".join(shown())
+    assert victim not in client.get("/en/", headers=PHONE).text
+    may_go_on.set()
+    until(lambda: stand.site.published.content == before + 1)
+    assert client.get(f"/en/article/{victim}", headers=PHONE).status_code == 410
+
+
+def test_an_article_that_was_withdrawn_while_articles_were_read_does_not_come_back_with_them(stand: Stand) -> None:
+    before = replace(stand.site.published, content=-1)
+
+    def read(work: Callable[[], Published]) -> Published:
+        built = work()
+        withdraw_article(stand.home, stand.article)
+        return built
+
+    now = refresh(stand.home, before, aside=read)
+    assert (now.content, now.withdrawn) == (stand.site.published.content, content_version(stand.home))
+    assert now.catalogue.articles[now.catalogue.positions[stand.article]].withdrawn
+    assert now.signals.catalogue is now.catalogue
+
+
+def test_an_article_that_was_withdrawn_while_an_arm_was_built_does_not_come_back_with_it(stand: Stand) -> None:
+    built, before = list[Published](), stand.site.published
+    refresh(stand.home, before, aside=lambda work: built.append(work()))
+    withdraw_article(stand.home, stand.article)
+    meanwhile = refresh(stand.home, before, aside=lambda _: None)
+    after = refresh(stand.home, meanwhile, aside=lambda _: built[0])
+    assert [now.catalogue.articles[now.catalogue.positions[stand.article]].withdrawn for now in (meanwhile, after)] == [True, True]
+    last = refresh(stand.home, after)
+    assert (last.content, last.withdrawn) == (content_version(stand.home),) * 2
+
+
+def test_withdrawn_articles_are_found_without_reading_the_texts_of_all(home: Path) -> None:
+    add_articles(home, [article(number) for number in range(9)])
+    withdraw_article(home, "a004")
+    assert withdrawn_articles(home) == {"a004"}
+    with closing(sqlite3.connect(home / "content.db")) as store:
+        (how,) = store.execute("EXPLAIN QUERY PLAN SELECT id FROM article WHERE withdrawn").fetchall()
+    assert "INDEX article_withdrawn" in how[3]
 
 
 def test_articles_that_cannot_be_read_aside_are_a_fault_until_they_can(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:

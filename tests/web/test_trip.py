@@ -84,8 +84,8 @@ def test_a_look_that_took_too_long_moves_no_version(tmp_path: Path, engine: Engi
 
 
 def second(engine: Engine) -> None:
-    """Another test, in a layer of its own, in which the same arm is on its ladder."""
-    draft(engine, replace(PLAN, name="second", layer="other"), Step("ada", BEGAN))
+    """Another test, in a place of its own, in which the same arm is on its ladder."""
+    draft(engine, replace(PLAN, name="second", slot="front.top", layer="other"), Step("ada", BEGAN))
     approve(engine, propose(engine, "second", "newest", shares=[0.2], version="", step=Step("ada", BEGAN)), Step("eve", BEGAN, "go"))
 
 
@@ -102,7 +102,7 @@ def test_a_version_that_fails_in_two_tests_goes_back_once_and_is_held_in_both(
 
 def test_whoever_moves_an_arm_is_told_of_that_test_although_the_arm_waits_for_another(engine: Engine) -> None:
     before = live(engine)
-    draft(engine, replace(PLAN, name="second", layer="other"), Step("ada", BEGAN))
+    draft(engine, replace(PLAN, name="second", slot="front.top", layer="other"), Step("ada", BEGAN))
     assert propose(engine, "second", "newest", shares=[0.2], version="", step=Step("ada", BEGAN)).experiment == "second"
     gone = halt(engine, before, LATER)
     assert (gone.experiment, gone.state) == ("related", "stopped")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from web.cli.main import Home, Json, experiment
+from web.cli.main import Home, Json, account, experiment
 
 __all__ = ["analyse", "decide", "listing", "plan", "report", "start", "stop", "summary"]
 
@@ -19,7 +18,7 @@ Reason = Annotated[str, typer.Option(help="Why, in one sentence; goes into the r
 def _step(reason: str) -> Any:
     from experiments.lifecycle import Step
 
-    return Step(getpass.getuser(), datetime.now(UTC), reason)
+    return Step(account(), datetime.now(UTC), reason)
 
 
 def _publish(home: Path, engine: Any) -> None:

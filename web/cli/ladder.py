@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import getpass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from web.cli.main import Home, Json, arm
+from web.cli.main import Home, Json, account, arm
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -43,16 +42,17 @@ def ship(
     from experiments.ladder import propose
     from experiments.lifecycle import experiments, publish_plan
     from web.cli.output import print_json, tell
+    from web.cli.proposed import checked, code_of
 
     folder, engine, _, now = opened(home)
-    version = _checked(folder, name)
+    version = checked(folder, name)
     known = [record.experiment.name for record in experiments(engine)]
     if experiment not in known:
         raise NotFoundError(
             f"no experiment is called '{experiment}'; {nearest(experiment, known)}",
             f"Draft one that has {name} among its arms: presslab experiment plan FILE",
         )
-    found = propose(engine, experiment, name, shares=_shares(ladder), version=version, step=doing(reason, now))
+    found = propose(engine, experiment, name, shares=_shares(ladder), version=version, step=doing(reason, now), code=code_of(name))
     publish_plan(folder, engine, at=now)
     if as_json:
         print_json(_told(found))
@@ -78,6 +78,7 @@ def step(
     from experiments.ladder import approve, ladder_of
     from experiments.lifecycle import publish_plan
     from web.cli.output import print_json, tell
+    from web.cli.proposed import may_be_shown
     from web.ladder import advance
 
     folder, engine, source, now = opened(home)
@@ -85,7 +86,7 @@ def step(
     if found.state == "shadow":
         if number != found.proposal:
             raise ArmError(f"'{name}' waits for approval of proposal {found.proposal}.", f"Say --approve {found.proposal}.")
-        _shadow_is_enough(folder, found)
+        may_be_shown(folder, found)
         found = approve(engine, found, as_told, alone=alone)
     elif not found.shown:
         why = f": {found.why}" if found.state == "stopped" else ""
@@ -125,24 +126,36 @@ def back(
 ) -> None:
     """Take an arm from all readers, or put an earlier version of its model in force; within a second. Exit 5: nothing to go back to."""
     from experiments.errors import NotFoundError
-    from experiments.ladder import halt, ladders
+    from experiments.ladder import take_back
     from experiments.lifecycle import publish_plan
     from web.cli.output import print_json, tell
 
     folder, engine, _, now = opened(home)
-    shown = [one for one in ladders(engine) if one.arm == name and one.shown]
-    if to or not shown:
+    taken = [] if to else take_back(engine, name, doing(reason, now))
+    if not taken:
         try:
             back_to(folder, name, to, doing(reason, now), as_json=as_json)
         except NotFoundError as error:
-            raise NotFoundError(f"{error.what}", "No ladder shows the arm to readers either; see `presslab arm list`.") from None
+            raise NotFoundError(
+                f"{error.what}", "No test and no decision shows the arm to readers either; see `presslab arm list`."
+            ) from None
         return
-    gone = halt(engine, shown[0], doing(reason, now))
     done = _arrived(folder, publish_plan(folder, engine, at=now))
     if as_json:
-        print_json({**_told(gone), "from": shown[0].share, "workers": done.to_dict()})
+        where = [{"experiment": was.experiment, "decided": was.decided, "from": was.share} for was, _ in taken]
+        print_json({**_told(taken[-1][1]), "from": taken[-1][0].share, "taken": where, "workers": done.to_dict()})
         return
-    tell(f"'{name}' had {100 * shown[0].share:.3g} % of the audience of '{gone.experiment}'; no reader gets it any more: {done}.")
+    tell(f"'{name}' had {' and '.join(_had(was) for was, _ in taken)}; no reader gets it any more: {done}.")
+    if any(now.resumable for _, now in taken):
+        tell(
+            f"Readers outside of tests get what was decided before, or nothing. To give it back to them: presslab arm resume {name} --reason '...'"
+        )
+
+
+def _had(ladder: Ladder) -> str:
+    if ladder.decided:
+        return f"all readers outside of tests, as decided in '{ladder.experiment}'"
+    return f"{100 * ladder.share:.3g} % of the audience of '{ladder.experiment}'"
 
 
 def back_to(home: Path, name: str, to: str, step: Step, *, as_json: bool) -> None:
@@ -175,14 +188,14 @@ def back_to(home: Path, name: str, to: str, step: Step, *, as_json: bool) -> Non
 def resume(name: str, *, reason: Reason, home: Home = None, as_json: Json = False) -> None:
     """Let an arm go on that was held, or taken back after its decision; newer versions of its model follow again. Exit 5: nothing holds it."""
     from experiments.errors import NotFoundError
-    from experiments.ladder import decided_arms, ladders
+    from experiments.ladder import decided_arms, running_arms
     from experiments.ladder import resume as go_on
     from experiments.lifecycle import note_about, publish_plan
     from experiments.serving.artefacts import stays, thaw
     from web.cli.output import print_json, tell
 
     folder, engine, _, now = opened(home)
-    held = [one for one in (*ladders(engine), *decided_arms(engine)) if one.arm == name and one.resumable]
+    held = [one for one in (*running_arms(engine), *decided_arms(engine)) if one.arm == name and one.resumable]
     if not held and not stays(folder, name):
         raise NotFoundError(
             f"nothing holds '{name}'.", "See `presslab arm list`; an arm that was stopped in a test comes back in the next one only."
@@ -229,7 +242,7 @@ def doing(reason: str, now: datetime) -> Step:
     """Return who does something now, and why."""
     from experiments.lifecycle import Step
 
-    return Step(getpass.getuser(), now, reason)
+    return Step(account(), now, reason)
 
 
 def _shares(ladder: str) -> list[float]:
@@ -240,36 +253,6 @@ def _shares(ladder: str) -> list[float]:
         return [float(word) / 100 for word in words if word != "full"]
     except ValueError:
         raise ConfigError(f"--ladder {ladder}: per cent, separated by commas, are needed.", "Say 1,5,25,full.") from None
-
-
-def _checked(home: Path, name: str) -> str:
-    """Return the version of the arm that would be shown; raises while a gate fails or nothing is trained."""
-    from experiments.errors import ArmError
-    from experiments.serving.artefacts import current
-    from experiments.serving.recommender import arm_class
-    from web.standing import last_gates
-
-    kind: Any = arm_class(name)
-    gates = last_gates(home, name)
-    if gates is None:
-        raise ArmError(f"arm '{name}' has not been checked here.", f"Run `presslab arm check {name}`.")
-    if not gates["passed"]:
-        faults = [f"gate {g['number']}, {g['name']}: {g['reason'] or g['figure']}" for g in gates["gates"] if not g["passed"]]
-        raise ArmError(
-            f"arm '{name}' has not passed its gates (run {gates['run']}); mend it and run `presslab arm check {name}`:", faults=faults
-        )
-    pointer = current(home, name)
-    if pointer is None and hasattr(kind, "load"):
-        raise ArmError(f"no version of '{name}' is trained.", f"Run `presslab model train {name}`.")
-    return pointer.version if pointer else ""
-
-
-def _shadow_is_enough(home: Path, ladder: Ladder) -> None:
-    from experiments.errors import ArmError
-    from web.climbing import shadow_faults
-
-    if faults := shadow_faults(home, ladder):
-        raise ArmError(*faults)
 
 
 def _told(ladder: Ladder) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["app", "main"]
+__all__ = ["account", "app", "main"]
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="rich",
                   help="Is a recommender worth its cost? A news site, its readers, and an honest report.")  # fmt: skip
@@ -36,6 +37,14 @@ for name, group in (
 
 Home = Annotated[Path | None, typer.Option("--home", help="Folder of all state (default: PRESSLAB_HOME or ./instance).")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object instead of a table.")]
+
+
+def account() -> str:
+    """Return the account of this machine that runs the command; the environment has no say in who approves."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container whose accounts have no names
+        return f"account {os.getuid()}"
 
 
 @app.command()

@@ -48,7 +48,7 @@ def run(name: str, home: Home = None) -> None:
 
 @audit.command("verify")
 def verify(home: Home = None, quiet: Annotated[bool, typer.Option("--quiet")] = False) -> None:
-    """Check the hash chain of the record; exit 4 when a row was altered."""
+    """Check the record; exit 4 when an entry was altered or is missing, or an experiment is not as its last entry left it."""
     from experiments.lifecycle import audit_faults
     from experiments.settings import load_settings
     from experiments.tables import control_engine
@@ -60,4 +60,4 @@ def verify(home: Home = None, quiet: Annotated[bool, typer.Option("--quiet")] = 
     if faults:
         raise typer.Exit(4)
     if not quiet:
-        say("The record is complete and unaltered.")
+        say("The record is complete and unaltered, and experiments are as it left them.")
