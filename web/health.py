@@ -12,7 +12,7 @@ from typing import Any
 from analysis.words import count
 from experiments.errors import PresslabError, StoreDownError
 from experiments.events.store import BalanceRow, alarms, balance, read_store, store_path
-from experiments.files import read_json
+from experiments.files import damaged_results, read_json
 from experiments.ladder import decided_arms
 from web.arm_health import arm_health
 from web.backups import backup_checks
@@ -119,6 +119,7 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
                 "",
                 f"{job['name']} {'is overdue' if job['overdue'] else 'failed'}: {job['reason'] or 'no reason was recorded'}",
             )
+    yield from _damaged(stored.home)
     anew = read_json(stored.home / "checks" / "assignment.json")
     if anew is not None:
         yield _check("readers assigned anew", anew["p"] is None or anew["p"] >= 0.001, anew["says"], anew["says"])
@@ -127,6 +128,13 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
         "disk", free > LEAST_FREE_GIB, f"{free:.0f} GiB are free.", f"Only {free:.2f} GiB are free; below 0.5 GiB events are refused."
     )
     yield from backup_checks(stored.settings, stored.clock)
+
+
+def _damaged(home: Path) -> Iterator[dict[str, str]]:
+    """One line for all results that read as absent because they are damaged."""
+    if found := damaged_results(home):
+        says = f"{' '.join(error.what for error in found)} Pages go on as if it were not there. Its job writes it anew (page Jobs, Run now); a report: presslab experiment report NAME."
+        yield {"name": "results of jobs", "state": "warn", "says": says}
 
 
 def _decided(stored: Stored) -> Iterator[dict[str, str]]:
