@@ -14,11 +14,12 @@ from experiments.errors import PresslabError, StoreDownError
 from experiments.events.store import BalanceRow, alarms, balance, read_store, store_path
 from experiments.files import damaged_results, read_json
 from experiments.ladder import decided_arms
-from web.arm_health import arm_health
+from web.arm_health import DAY_US, arm_health
 from web.backups import backup_checks
 from web.edge import edge_counts
 from web.published import Published
 from web.stored import Stored
+from web.why_failed import why_failed
 from web.worker_state import worker_state
 
 __all__ = ["health_of"]
@@ -72,7 +73,7 @@ def _events(
         return (
             balance(stored.home),
             edge_counts(stored.home, until_us=now),
-            arm_health(stored.home, until_us=now),
+            _with_reasons(arm_health(stored.home, until_us=now), stored.home, now),
             [
                 _check("event store", True, says, ""),
                 _check(
@@ -83,6 +84,12 @@ def _events(
         )
     except StoreDownError as error:
         return [], NO_EDGE, {}, [_check("event store", False, "", str(error))]
+
+
+def _with_reasons(arms: dict[str, Any], home: Path, now_us: int) -> dict[str, Any]:
+    """Add ``why``: the words that most readers met where an arm was replaced, in a test."""
+    reasons = why_failed(home, since_us=now_us - DAY_US) if any(told["causes"] for told in arms.values()) else {}
+    return {name: {**told, "why": reasons.get(name, "")} for name, told in arms.items()}
 
 
 def _outboxes(damaged: Mapping[Path, str]) -> dict[str, str]:
@@ -155,6 +162,7 @@ def _answers(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
         says = f"{name} filled {told['own']:.1%} of {count(told['calls'], 'slate')} itself in the last 24 hours, 99 of 100 within {told['p99_ms']:.3g} ms"
         causes = ", ".join(f"{cause} {n:,} times" for cause, n in told["causes"].items())
         says = f"{says}; {causes}." if causes else f"{says}."
+        says += f" Most often {told['why']}." if told["why"] else ""
         low = told["calls"] >= ENOUGH_CALLS and told["own"] < LEAST_OWN
         yield {"name": f"arm {name}", "state": "warn" if low else "ok", "says": says}
 
