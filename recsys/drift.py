@@ -33,8 +33,8 @@ __all__ = ["Input", "divergence", "inputs", "main", "moved", "profile"]
 
 DAY = 24 * HOUR
 RECENT_DAYS, MOST_DAYS, LEAST_DAYS, LEAST_READS = 3, 28, 14, 50
-ALARM = 0.0002  # of one input and one day, after Benjamini-Hochberg
-UNSURE = 2.0  # standard errors of how much days differ beyond chance
+ALARM = 0.0001  # of one input and one day, after Benjamini-Hochberg
+UNSURE = 3.0  # standard errors of how much days differ beyond chance
 WITHOUT_VECTOR = 0.05
 AGES_H = (1, 3, 6, 12, 24, 48, 72, 168)
 EARLIER = (1, 2, 3, 5, 8)

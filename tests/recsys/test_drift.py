@@ -25,7 +25,7 @@ def test_p_and_limit_follow_from_the_divergences_of_normal_days() -> None:
         now = np.mean([divergence(day, table[:14].sum(axis=0)) for day in table[14:]])
         # a reference day is compared with one day fewer than a recent one: chance takes it a little farther
         assert told[name]["p"] == pytest.approx(fisher.sf(now / normal[name].mean(), 3 * nu, 14 * nu), rel=0.01)
-        assert told[name]["limit"] == pytest.approx(normal[name].mean() * fisher.isf(2e-4, 3 * nu, 14 * nu), rel=0.01)
+        assert told[name]["limit"] == pytest.approx(normal[name].mean() * fisher.isf(1e-4, 3 * nu, 14 * nu), rel=0.01)
 
 
 def test_where_days_differ_by_chance_alone_small_p_values_are_rare() -> None:
