@@ -16,7 +16,7 @@ from experiments.errors import ArtefactError
 __all__ = ["damaged_results", "locked_file", "read_json", "replace_file", "replace_json", "sync_folder"]
 
 
-RESULTS = ("checks", "drift", "explanations", "ladder", "recall", "reports", "training")  # folders of a home whose files jobs write anew
+RESULTS = ("checks", "explanations", "ladder", "recall", "reports", "training")  # folders of a home whose files their jobs write anew
 HEARTBEAT = "worker.json"
 
 

@@ -68,7 +68,7 @@ def test_a_decided_arm_that_this_process_cannot_show_is_named_with_what_to_do(ho
 
 
 @pytest.mark.parametrize(
-    "result", ["reports/related", "checks/assignment", "recall/ranked", "training/als", "drift/current", "explanations/ranked", "worker"]
+    "result", ["reports/related", "checks/assignment", "recall/ranked", "training/als", "explanations/ranked", "worker"]
 )
 def test_one_damaged_result_stops_no_page_and_no_report_and_is_named(home: Path, result: str) -> None:
     """A cut report was the end of the front page, and of the hourly reports of all tests."""
