@@ -13,7 +13,11 @@ from typing import Any
 
 from experiments.errors import ArtefactError
 
-__all__ = ["locked_file", "read_json", "replace_file", "replace_json", "sync_folder"]
+__all__ = ["damaged_results", "locked_file", "read_json", "replace_file", "replace_json", "sync_folder"]
+
+
+RESULTS = ("checks", "explanations", "ladder", "recall", "reports", "training")  # folders of a home whose files their jobs write anew
+HEARTBEAT = "worker.json"
 
 
 def sync_folder(folder: Path) -> None:
@@ -61,11 +65,33 @@ def replace_json(path: Path, value: Any) -> None:
 def read_json(path: Path, *, of: type | tuple[type, ...] = dict) -> Any:
     """Return the object in a JSON file, or None when the file is absent; ``of`` says what else it may hold.
 
+    A damaged result is as absent: whoever wrote it does so anew, and nothing else stands still meanwhile (:func:`damaged_results`).
+
     Raises
     ------
     ArtefactError
-        The file was cut or changed: it holds no JSON, or something else.
+        The file was cut or changed, it holds no JSON or something else, and no job would write it anew.
     """
+    try:
+        return _intact(path, of)
+    except ArtefactError:
+        if path.name == HEARTBEAT or (path.parent.name in RESULTS and not (path.parent / "control.db").exists()):  # no home of that name
+            return None
+        raise
+
+
+def damaged_results(home: Path) -> list[ArtefactError]:
+    """Return what is wrong with each result of a job that reads as absent because it is damaged."""
+    found = []
+    for path in (home / HEARTBEAT, *(path for folder in RESULTS for path in sorted((home / folder).glob("*.json")))):
+        try:
+            _intact(path, dict)
+        except ArtefactError as error:
+            found.append(error)
+    return found
+
+
+def _intact(path: Path, of: type | tuple[type, ...]) -> Any:
     try:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -33,7 +33,8 @@ __all__ = ["Input", "divergence", "inputs", "main", "moved", "profile"]
 
 DAY = 24 * HOUR
 RECENT_DAYS, MOST_DAYS, LEAST_DAYS, LEAST_READS = 3, 28, 14, 50
-ALARM = 0.0002  # of one input and one day, after Benjamini-Hochberg
+ALARM = 0.0001  # of one input and one day, after Benjamini-Hochberg
+UNSURE = 3.0  # standard errors of how much days differ beyond chance
 WITHOUT_VECTOR = 0.05
 AGES_H = (1, 3, 6, 12, 24, 48, 72, 168)
 EARLIER = (1, 2, 3, 5, 8)
@@ -112,6 +113,44 @@ def divergence(p: npt.ArrayLike, q: npt.ArrayLike) -> float:
     return float(max(0.0, sum(parts) / 2))
 
 
+@dataclass(frozen=True, slots=True)
+class _Days:
+    """Divergences of the reference days and of the recent ones, and what of each is chance: the days' own numbers of reads."""
+
+    normal: Floats
+    recent: Floats
+    normal_chance: Floats
+    recent_chance: Floats
+
+    def ratios(self, surely: float) -> tuple[Floats, float]:
+        """Return each reference day, and the mean recent one, over what is to be expected of it.
+
+        ``surely`` standard errors are added to how much days differ beyond chance: more of it lets less be expected of few reads
+        beside many, so that whoever takes the worse of both signs rings neither for a fall in traffic nor for a rise.
+        """
+        if not self.normal.any():
+            return np.array([self.normal_chance.mean()]), float(self.recent.mean())
+        weights = self.normal_chance**-2.0 / (self.normal_chance**-2.0).sum()
+        beyond = self.normal - self.normal_chance
+        mean = float(weights @ beyond)
+        between = max(0.0, mean + surely * float(np.sqrt(weights**2 @ (beyond - mean) ** 2)))
+        return self.normal / (self.normal_chance + between), float((self.recent / (self.recent_chance + between)).mean())
+
+
+def _days(reference: Floats, recent: Floats) -> _Days:
+    """Compare each day with the pooled reference days, a reference day with the others.
+
+    By chance alone a day of n reads is (bins - 1) / 8 (1 / n + 1 / N) away from N others: twice the divergence is a quarter of
+    chi-squared per read, to the first order.
+    """
+    pooled = reference.sum(axis=0)
+    normal = np.array([divergence(day, pooled - day) for day in reference])
+    degrees = (np.count_nonzero(pooled) - 1) / 8
+    sizes, new = reference.sum(axis=1), recent.sum(axis=1)
+    chance = degrees * (1 / sizes + 1 / (pooled.sum() - sizes)) if normal.any() else np.array([_one_elsewhere(reference)])
+    return _Days(normal, np.array([divergence(day, pooled) for day in recent]), chance, degrees * (1 / new + 1 / pooled.sum()))
+
+
 def moved(histograms: Mapping[str, tuple[Floats, Floats]], *, alarm: float = ALARM) -> dict[str, dict[str, Any]]:
     """Judge the recent days of every input against the scatter of the reference days.
 
@@ -129,24 +168,26 @@ def moved(histograms: Mapping[str, tuple[Floats, Floats]], *, alarm: float = ALA
     mean of the recent days over m against F(k nu, R nu); Benjamini-Hochberg. Other than there, nu = (1 - 3 / R) 2 / mean over inputs
     of (s / m)^2: the median of 2 (m / s)^2 is too large with few days and five inputs, so that chance alone rang too often.
     An input that was the same on all reference days is judged as if one read of each had been elsewhere, and with s = m.
+    A day of few reads is farther away by chance: each is divided by what its size and the scatter between days let expect (:class:`_Days`).
     """
     told: dict[str, dict[str, Any]] = {}
-    normal: dict[str, Floats] = {}
+    compared: dict[str, _Days] = {}
     for name, (reference, recent) in histograms.items():
-        pooled = reference.sum(axis=0)
-        normal[name] = np.array([divergence(day, pooled - day) for day in reference])
-        told[name] = {"divergence": float(np.mean([divergence(day, pooled) for day in recent])), "limit": None, "p": None, "moved": False}
+        compared[name] = _days(reference, recent)
+        told[name] = {"divergence": float(compared[name].recent.mean()), "limit": None, "p": None, "moved": False}
     days = min((len(reference) for reference, _ in histograms.values()), default=0)
     usable = [name for name, (reference, _) in histograms.items() if days >= LEAST_DAYS and reference.shape[1] > 1]
-    if not usable:
-        return told
-    varied = [normal[name] for name in usable if normal[name].any()]
-    scatter = float(np.mean([(values.std(ddof=1) / values.mean()) ** 2 for values in varied] or 1.0))
-    for name in usable:
-        nu = (1 - 3 / days) * 2 / (scatter if normal[name].any() else 1.0)
-        m, recent_days = float(normal[name].mean()) or _one_elsewhere(histograms[name][0]), len(histograms[name][1])
-        told[name]["p"] = float(fdtrc(recent_days * nu, days * nu, told[name]["divergence"] / m))
-        told[name]["limit"] = float(m * fdtri(recent_days * nu, days * nu, 1 - alarm))
+    for surely in (-UNSURE, UNSURE) if usable else ():
+        ratios = {name: compared[name].ratios(surely) for name in usable}
+        varied = [normal for name, (normal, _) in ratios.items() if compared[name].normal.any()]
+        scatter = float(np.mean([(normal.std(ddof=1) / normal.mean()) ** 2 for normal in varied] or 1.0))
+        for name, (normal, now) in ratios.items():
+            nu = (1 - 3 / days) * 2 / (scatter if compared[name].normal.any() else 1.0)
+            degrees = len(compared[name].recent) * nu, days * nu
+            p = float(fdtrc(*degrees, now / normal.mean()))
+            if told[name]["p"] is None or p > told[name]["p"]:
+                one = told[name]["divergence"] / now if now else 1.0
+                told[name] |= {"p": p, "limit": float(one * normal.mean() * fdtri(*degrees, 1 - alarm))}
     ordered = sorted(usable, key=lambda name: told[name]["p"])
     passed = [rank for rank, name in enumerate(ordered, start=1) if told[name]["p"] <= alarm * rank / len(ordered)]
     for name in ordered[: max(passed, default=0)]:

@@ -8,17 +8,19 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, TextIO
 
 from web.jobs import Outcome
 
-__all__ = ["ended", "kill", "restrain"]
+__all__ = ["ended", "kill", "restrain", "wait_for", "written"]
 
 NICE = 10  # of a job: readers come first
 
 
-def kill(child: subprocess.Popen[str]) -> None:
+def kill(child: subprocess.Popen[bytes]) -> None:
     """Kill a job and what it started."""
     if child.returncode is None:
         with suppress(ProcessLookupError):
@@ -31,6 +33,25 @@ def restrain(process: int, most_mb: int) -> None:
         os.setpriority(os.PRIO_PROCESS, process, NICE)
         if sys.platform == "linux":
             resource.prlimit(process, resource.RLIMIT_DATA, (most_mb << 20, most_mb << 20))
+
+
+def wait_for(child: subprocess.Popen[bytes], longest_s: float) -> tuple[bool, float]:
+    """Wait for a job, killed after its longest time; returns whether it ended before, and the most memory it held, in MiB.
+
+    Linux counts from what the worker held when it began the job: a job that needs less is told with that.
+    """
+    began, over = time.monotonic(), threading.Timer(longest_s, kill, [child])
+    over.start()
+    _, status, used = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    over.cancel()
+    return child.returncode != -signal.SIGKILL or time.monotonic() - began < longest_s, used.ru_maxrss / 1024
+
+
+def written(file: TextIO) -> str:
+    """Return what a job wrote to a file."""
+    file.seek(0)
+    return file.read()
 
 
 def ended(code: int, out: str, errors: str, peak_mb: float) -> Outcome:

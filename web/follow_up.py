@@ -15,6 +15,7 @@ __all__ = ["followed", "told"]
 DONE = {
     "draft": "planned", "start": "started", "ramp": "changed the shares", "stop": "stopped", "decide": "decided: {arm}", "cap": "fixed a ceiling",
     "ship": "proposed {arm}", "approve": "approved {arm}, started", "step": "more readers for {arm}", "trip": "stopped {arm}", "resume": "let {arm} go on", "rollback": "rolled {arm} back", "look": "looked",
+    "grant": "made a token for another server", "revoke": "ended a token",
 }  # fmt: skip
 
 

@@ -12,13 +12,14 @@ from typing import Any
 from analysis.words import count
 from experiments.errors import PresslabError, StoreDownError
 from experiments.events.store import BalanceRow, alarms, balance, read_store, store_path
-from experiments.files import read_json
+from experiments.files import damaged_results, read_json
 from experiments.ladder import decided_arms
-from web.arm_health import arm_health
+from web.arm_health import DAY_US, arm_health
 from web.backups import backup_checks
 from web.edge import edge_counts
 from web.published import Published
 from web.stored import Stored
+from web.why_failed import why_failed
 from web.worker_state import worker_state
 
 __all__ = ["health_of"]
@@ -72,7 +73,7 @@ def _events(
         return (
             balance(stored.home),
             edge_counts(stored.home, until_us=now),
-            arm_health(stored.home, until_us=now),
+            _with_reasons(arm_health(stored.home, until_us=now), stored.home, now),
             [
                 _check("event store", True, says, ""),
                 _check(
@@ -83,6 +84,12 @@ def _events(
         )
     except StoreDownError as error:
         return [], NO_EDGE, {}, [_check("event store", False, "", str(error))]
+
+
+def _with_reasons(arms: dict[str, Any], home: Path, now_us: int) -> dict[str, Any]:
+    """Add ``why``: the words that most readers met where an arm was replaced, in a test."""
+    reasons = why_failed(home, since_us=now_us - DAY_US) if any(told["causes"] for told in arms.values()) else {}
+    return {name: {**told, "why": reasons.get(name, "")} for name, told in arms.items()}
 
 
 def _outboxes(damaged: Mapping[Path, str]) -> dict[str, str]:
@@ -119,6 +126,7 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
                 "",
                 f"{job['name']} {'is overdue' if job['overdue'] else 'failed'}: {job['reason'] or 'no reason was recorded'}",
             )
+    yield from _damaged(stored.home)
     anew = read_json(stored.home / "checks" / "assignment.json")
     if anew is not None:
         yield _check("readers assigned anew", anew["p"] is None or anew["p"] >= 0.001, anew["says"], anew["says"])
@@ -127,6 +135,13 @@ def _checks(stored: Stored, published: Published, fault: str, *, exact: bool) ->
         "disk", free > LEAST_FREE_GIB, f"{free:.0f} GiB are free.", f"Only {free:.2f} GiB are free; below 0.5 GiB events are refused."
     )
     yield from backup_checks(stored.settings, stored.clock)
+
+
+def _damaged(home: Path) -> Iterator[dict[str, str]]:
+    """One line for all results that read as absent because they are damaged."""
+    if found := damaged_results(home):
+        says = f"{' '.join(error.what for error in found)} Pages go on as if it were not there. Its job writes it anew (page Jobs, Run now); a report: presslab experiment report NAME."
+        yield {"name": "results of jobs", "state": "warn", "says": says}
 
 
 def _decided(stored: Stored) -> Iterator[dict[str, str]]:
@@ -147,6 +162,7 @@ def _answers(arms: Mapping[str, Mapping[str, Any]]) -> Iterator[dict[str, str]]:
         says = f"{name} filled {told['own']:.1%} of {count(told['calls'], 'slate')} itself in the last 24 hours, 99 of 100 within {told['p99_ms']:.3g} ms"
         causes = ", ".join(f"{cause} {n:,} times" for cause, n in told["causes"].items())
         says = f"{says}; {causes}." if causes else f"{says}."
+        says += f" Most often {told['why']}." if told["why"] else ""
         low = told["calls"] >= ENOUGH_CALLS and told["own"] < LEAST_OWN
         yield {"name": f"arm {name}", "state": "warn" if low else "ok", "says": says}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -29,6 +29,7 @@ __all__ = [
     "job_named",
     "last_runs",
     "latest_slot",
+    "release",
     "request_run",
     "requested",
     "timetable",
@@ -36,6 +37,7 @@ __all__ = [
 
 MINUTE, HOUR, DAY, WEEK = 60, 3_600, 86_400, 7 * 86_400
 ON_REQUEST = 10_000 * DAY
+SET_BACK = timedelta(minutes=1)  # that a clock may be set back, as it is every day, while a claim ahead of it still holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Job:
     ----------
     name, says : a word for commands, a sentence for people.
     every_s, offset_s : due at every multiple of ``every_s`` since the epoch, plus ``offset_s``.
-    longest_s : after which the child process is killed.
+    longest_s : after which the child process is killed; work inside the worker cannot be, but says that it took longer.
     most_mb : of memory for the child process; a larger request fails.
     command : arguments of a fresh Python process (``{home}`` and ``{until}`` are filled in); empty for work inside the worker.
     """
@@ -92,35 +94,19 @@ class Job:
 JOBS = (
     Job("signals", "Heat and co-reading, as of this minute", MINUTE, 0, 30),
     Job(
-        "als",
-        "Article vectors from the last days' reads",
-        HOUR,
-        10 * MINUTE,
-        600,
+        "als", "Article vectors from the last days' reads", HOUR, 10 * MINUTE, 600,
         ("recsys.training", "als", "--home", "{home}", "--until", "{until}", "--mirror", "later"),
     ),
     Job(
-        "ranked",
-        "The two-stage ranker",
-        DAY,
-        2 * HOUR + 30 * MINUTE,
-        1_800,
+        "ranked", "The two-stage ranker", DAY, 2 * HOUR + 30 * MINUTE, 1_800,
         ("recsys.training", "ranked", "--home", "{home}", "--until", "{until}", "--mirror", "later"),
     ),
     Job(
-        "text",
-        "What articles are about, from their words",
-        HOUR,
-        5 * MINUTE,
-        600,
+        "text", "What articles are about, from their words", HOUR, 5 * MINUTE, 600,
         ("recsys.text", "--home", "{home}", "--until", "{until}"),
     ),
     Job(
-        "recall",
-        "Were the articles readers opened next among the ranker's candidates?",
-        HOUR,
-        50 * MINUTE,
-        300,
+        "recall", "Were the articles readers opened next among the ranker's candidates?", HOUR, 50 * MINUTE, 300,
         ("recsys.candidate_recall", "--home", "{home}", "--until", "{until}"),
     ),
     Job(
@@ -142,19 +128,11 @@ JOBS = (
         ("recsys.drift", "--home", "{home}", "--until", "{until}"),
     ),
     Job(
-        "half-life",
-        "Would heat that fades faster or slower have found the next click more often?",
-        DAY,
-        3 * HOUR,
-        1_800,
+        "half-life", "Would heat that fades faster or slower have found the next click more often?", DAY, 3 * HOUR, 1_800,
         ("recsys.half_life", "--home", "{home}", "--until", "{until}"),
     ),
     Job(
-        "assignment",
-        "Readers assigned anew 1,000 times: does assigning alone make a difference?",
-        30 * DAY,
-        4 * HOUR,
-        900,
+        "assignment", "Readers assigned anew 1,000 times: does assigning alone make a difference?", 30 * DAY, 4 * HOUR, 900,
         ("web.assignment_job", "--home", "{home}", "--until", "{until}"),
     ),
     Job("explanation", "What the ranker looks at (SHAP)", DAY, 3 * HOUR + 30 * MINUTE, 1_800, ("recsys.explanation", "--home", "{home}")),
@@ -183,7 +161,7 @@ JOBS = (
         3_600,
         ("web.drill_job", "--home", "{home}", "--until", "{until}"),
     ),
-)
+)  # fmt: skip
 DEMO_RHYTHM = {"signals": HOUR, "als": 2 * DAY}  # simulated days last seconds; everything else runs on request there
 
 
@@ -213,9 +191,19 @@ class Outcome:
 
 
 def latest_slot(engine: Engine, job: Job) -> datetime | None:
-    """Return the newest slot of a job that was claimed."""
+    """Return the newest slot of a job that is claimed."""
     with Session(engine) as session:
-        return session.exec(select(JobRunRow.slot).where(JobRunRow.job == job.name).order_by(col(JobRunRow.slot).desc()).limit(1)).first()
+        return session.exec(select(func.max(JobRunRow.slot)).where(JobRunRow.job == job.name, col(JobRunRow.attempt) > 0)).one()
+
+
+def release(engine: Engine, job: Job, *, after: datetime) -> None:
+    """Let the slots after a moment be claimed once more: a clock that was ahead took them. The runs stay, with attempts below 0."""
+    with Session(engine) as session:
+        ahead = select(JobRunRow).where(JobRunRow.job == job.name, col(JobRunRow.slot) > after, col(JobRunRow.attempt) > 0)
+        for row in session.exec(ahead):
+            assert row.number is not None
+            row.attempt = -row.number
+        session.commit()
 
 
 def claim(engine: Engine, job: Job, slot: datetime, *, at: datetime) -> JobRunRow | None:

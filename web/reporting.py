@@ -10,6 +10,7 @@ from typing import Any
 
 from analysis.bayes import Prior
 from analysis.boundaries import FIRST_DAY
+from analysis.cut_short import cut_short
 from analysis.fat_tails import learnt_prior
 from analysis.looks import Taken
 from analysis.neighbours import Ran
@@ -52,7 +53,7 @@ def _report(home: Path, record: Record, *, until_us: int, source: str) -> Report
         most_evidence=(read_json(report_path(home, record.experiment.name)) or {}).get("evidence", {}),
     )  # fmt: skip
     plan = replace(record.experiment, caps={**caps_of(control_engine(home), record.experiment.name), **record.experiment.caps})
-    return build_report(
+    report = build_report(
         plan,
         totals(home, plan, until_us=cut, source=source, start_us=to_us(record.started_at)),
         balance(home),
@@ -65,21 +66,33 @@ def _report(home: Path, record: Record, *, until_us: int, source: str) -> Report
         observed=observed,
         prior=learnt(home, plan),
     )
+    return replace(report, checks=(*report.checks, *cut_short(plan, phases, until=moment(cut))))
 
 
 def learnt(home: Path, plan: Experiment) -> Prior:
     """Return what the finished tests of this installation say about effects on the same goal; ours while they are few.
 
-    Decided tests count whose numbers could be used; a test never teaches itself.
+    Decided tests count whose numbers could be used and whose readers kept their arms; a test never teaches itself.
     """
     found: dict[str, list[tuple[float, float]]] = {"interest": [], "learning": []}
     for record in experiments(control_engine(home)):
         stored = read_json(report_path(home, record.experiment.name)) if record.state == "decided" else None
-        if stored is None or record.experiment.name == plan.name or stored["goal"] != plan.goal or stored["verdict"]["key"] == "do_not_use":
+        if (
+            stored is None
+            or _lost(record)
+            or record.experiment.name == plan.name
+            or stored["goal"] != plan.goal
+            or stored["verdict"]["key"] == "do_not_use"
+        ):
             continue
         for key, effect in ((stored.get("belief") or {}).get("measured") or {}).items():
             found[key].append((effect["log_ratio"], effect["variance"]))
     return learnt_prior(found["interest"], found["learning"])
+
+
+def _lost(record: Record) -> bool:
+    """Whether an arm was taken from its readers while the test ran."""
+    return bool(record.phases) and not all(record.phases[-1]["shares"].values())
 
 
 def _others(home: Path, name: str) -> list[Ran]:

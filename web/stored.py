@@ -22,7 +22,7 @@ from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
 from web.climbing import climbing
 from web.follow_up import followed, told
-from web.jobs import Job, job_named, last_runs, request_run, timetable
+from web.jobs import SET_BACK, Job, job_named, last_runs, request_run, timetable
 from web.worker_state import worker_state
 
 __all__ = ["Stored", "advised", "meanwhile"]
@@ -243,8 +243,11 @@ def advised(home: Path, name: str) -> str:
 def _job_row(job: Job, runs: Sequence[JobRunRow], now: datetime, silent: str) -> dict[str, Any]:
     last = runs[0] if runs else None
     on_request = job.schedule() == "on request"
-    due = None if on_request else job.latest_slot(now) if last is None else job.next_due(last.slot)
-    late = due is not None and now > due + timedelta(seconds=max(job.every_s, 120))
+    ahead = (
+        f"Its last run began at {_iso(last.started_at)}, by a clock that was ahead." if last and last.started_at > now + SET_BACK else ""
+    )
+    due = None if on_request else job.latest_slot(now) if last is None or ahead else job.next_due(last.slot)
+    late = due is not None and bool(ahead or now > due + timedelta(seconds=max(job.every_s, 120)))
     return {
         "name": job.name,
         "says": job.says,
@@ -254,7 +257,7 @@ def _job_row(job: Job, runs: Sequence[JobRunRow], now: datetime, silent: str) ->
         "last_seconds": last.seconds if last else None,
         "next_due": _iso(due),
         "overdue": late,
-        "reason": (silent if late and silent else "") or (last.reason if last else ""),
+        "reason": (silent if late and silent else "") or ahead or (last.reason if last else ""),
         "log": last.log if last else "",
         "durations": [r.seconds for r in reversed(runs) if r.seconds is not None],
     }

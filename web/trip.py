@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from sqlite3 import DatabaseError
 
 from sqlalchemy import Engine
 
 from experiments.clock import to_us
-from experiments.errors import ArtefactError, NotFoundError
+from experiments.errors import ArtefactError, NotFoundError, PresslabError
 from experiments.ladder import Ladder, check_unchanged, halt, hold
 from experiments.lifecycle import Step, publish_plan
 from experiments.serving.artefacts import current, rollback
+from web.why_failed import why_failed
 
 __all__ = ["ACTOR", "trip"]
 
@@ -34,10 +37,19 @@ def trip(home: Path, engine: Engine, ladder: Ladder, step: Step) -> Ladder:
         The arm was moved, or its test ended, after ``ladder`` was read; no version moves.
     """
     ladder = check_unchanged(engine, ladder)
+    step = replace(step, reason=f"{step.reason}{_most_often(home, ladder)}")
     earlier = _earlier(home, ladder, step)
     after = hold(engine, ladder, step, version=earlier) if earlier else halt(engine, ladder, step, action="trip")
     publish_plan(home, engine, at=step.at)
     return after
+
+
+def _most_often(home: Path, ladder: Ladder) -> str:
+    """The errors that most readers of the arm met, for whoever mends it; an arm is stopped also where they cannot be read."""
+    with suppress(PresslabError, OSError, ValueError, DatabaseError):
+        words = why_failed(home, since_us=to_us(ladder.counted_from)).get("" if ladder.decided else ladder.arm, "")
+        return f". Most often {words}" if words else ""
+    return ""
 
 
 def _earlier(home: Path, ladder: Ladder, step: Step) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import resource
 import signal
 import subprocess
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from contextlib import nullcontext
+from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -28,9 +29,9 @@ from experiments.events.loader import Loader
 from experiments.files import read_json
 from experiments.settings import Settings
 from experiments.tables import JobRunRow, control_engine
-from web.child import ended, kill, restrain
+from web.child import ended, kill, restrain, wait_for, written
 from web.clock_watch import ClockWatch
-from web.jobs import DAY, Job, Outcome, abandon, arguments, claim, finish_run, job_named, latest_slot, requested, timetable
+from web.jobs import SET_BACK, Job, Outcome, abandon, arguments, claim, finish_run, job_named, latest_slot, release, requested, timetable
 from web.operations import Operations
 from web.signal_job import SignalJob
 from web.worker_state import beat as write_beat
@@ -78,7 +79,7 @@ class Worker:
         self._busy: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
         self._heavy = threading.BoundedSemaphore(2)
         self._runs: set[int] = set()  # numbers of the runs that have not ended
-        self._children: set[subprocess.Popen[str]] = set()
+        self._children: set[subprocess.Popen[bytes]] = set()
         self.loaded = {"stored": 0, "duplicate": 0}
         self.faults: dict[str, str] = {}
 
@@ -129,22 +130,25 @@ class Worker:
         os.close(self._lease)
 
     def run_due(self, job: Job) -> None:
-        """Run a job if its latest due time has not been claimed yet; missed due times are caught up once.
-
-        A claim more than a day ahead was made by a clock that was wrong: it would keep the job from ever running again.
-        """
+        """Run a job if its latest due time has not been claimed yet; missed due times are caught up once."""
         now = moment(self.clock())
         slot = job.latest_slot(now)
-        if job.schedule() == "on request" or timedelta(0) <= self._claimed(job) - slot <= timedelta(seconds=DAY):
+        if job.schedule() == "on request" or self._claimed(job, now) >= slot:
             return
         row = claim(self.engine, job, slot, at=now)
         self._slots[job.name] = slot
         if row is not None:
             self._supervise(job, row)
 
-    def _claimed(self, job: Job) -> datetime:
-        """The newest slot of a job; asked of the store once, since only the lease holder claims."""
+    def _claimed(self, job: Job, now: datetime) -> datetime:
+        """The newest slot of a job; asked of the store once, since only the lease holder claims.
+
+        A clock that was wrong claimed what lies ahead: it holds nothing back, neither now nor when its time comes.
+        """
         if job.name not in self._slots:
+            self._slots[job.name] = latest_slot(self.engine, job) or moment(0)
+        if self._slots[job.name] > now + SET_BACK:
+            release(self.engine, job, after=now)
             self._slots[job.name] = latest_slot(self.engine, job) or moment(0)
         return self._slots[job.name]
 
@@ -166,8 +170,12 @@ class Worker:
         self._runs.discard(row.number)
 
     def _outcome(self, job: Job) -> Outcome:
+        began = time.monotonic()
         try:
-            return Outcome("done", self.inside[job.name](self.clock())) if job.name in self.inside else self._outside(job)
+            if job.name not in self.inside:
+                return self._outside(job)
+            said, seconds = self.inside[job.name](self.clock()), time.monotonic() - began
+            return Outcome("done", said if seconds <= job.longest_s else f"{said}; it ran {seconds:.0f} s, longer than {job.longest_s} s")
         except Exception as error:  # the run table is where a failing job is seen; the worker goes on
             if not self.stopping.is_set():
                 log.exception("job %s failed", job.name)
@@ -176,25 +184,20 @@ class Worker:
     def _outside(self, job: Job, until_us: int | None = None) -> Outcome:
         """Run a job in a fresh process, niced, with a limit of memory, killed after its longest time; up to the moment it begins, if none is given."""
         environment = {**os.environ, **QUIET_ENVIRONMENT, "PRESSLAB_HOME": str(self.home), "PRESSLAB_PROFILE": self.settings.profile}
-        with self._heavy:
+        with nullcontext() if job.name == "ladder" else self._heavy:  # readers must not wait for it behind half an hour of training
             if self.stopping.is_set():
                 return Outcome("failed", "not begun")
-            child = subprocess.Popen(
-                arguments(job, home=self.home, until_us=until_us or self.clock()), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-                start_new_session=True,
-            )  # fmt: skip
-            self._children.add(child)
-            restrain(child.pid, job.most_mb)
-            try:
-                out, errors = child.communicate(timeout=job.longest_s)
-            except subprocess.TimeoutExpired:
-                kill(child)
-                child.communicate()
-                return Outcome("failed", f"ran longer than {job.longest_s} s and was stopped", 124)
-            finally:
+            with TemporaryFile("w+", errors="replace") as out, TemporaryFile("w+", errors="replace") as errors:
+                child = subprocess.Popen(
+                    arguments(job, home=self.home, until_us=until_us or self.clock()), stdout=out, stderr=errors, env=environment, start_new_session=True
+                )  # fmt: skip
+                self._children.add(child)
+                restrain(child.pid, job.most_mb)
+                in_time, peak_mb = wait_for(child, job.longest_s)
                 self._children.discard(child)
-        peak_mb = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        return ended(child.returncode, out, errors, peak_mb)
+                if not in_time:
+                    return Outcome("failed", f"ran longer than {job.longest_s} s and was stopped", 124, peak_mb)
+                return ended(child.returncode, written(out), written(errors), peak_mb)
 
     def _retention(self, until_us: int) -> str:
         from experiments.events.retention import expire

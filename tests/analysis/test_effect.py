@@ -300,6 +300,15 @@ def test_readers_with_nothing_in_the_denominator_do_not_make_a_sample(informativ
     found = both(*tables, least=30)
     assert found.status == "insufficient"
     assert "have anything in the denominator, at least 30 are needed" in found.reason
+    assert (found.n, found.values) == ((readers, readers), (value(tables[0]).estimate,) * 2)
+
+
+def test_readers_of_all_phases_together_make_a_sample():
+    tables = [[(i % 3, 1) for i in range(20)] + [(0, 0)] * 80] * 2
+    cells = {(arm, phase): moments(table) for arm, table in zip("tc", tables, strict=True) for phase in (1, 2)}
+    sides = [arm_value(cells, arm, numerator=VIEWS, denominator=SESSIONS, shares={1: 0.5, 2: 0.5}) for arm in "tc"]
+    assert [side.telling for side in sides] == [40.0, 40.0]
+    assert compare(*sides, level=0.95).status == "ok"
 
 
 def test_of_readers_with_and_without_a_session_those_with_one_give_the_degrees_of_freedom():
@@ -466,6 +475,12 @@ def test_an_unequal_arm_without_an_event_is_not_judged(treated):
     assert (found.n, found.values, found.absolute, found.relative, found.status) == ((40, 160), (treated, 3.0), None, None, "not_estimable")
     assert found.reason == "the arms are so unequal in size that only the logarithm of the ratio can be judged, and an arm has no event"
     assert compare(replace(ONE, estimate=0.5), ZERO, level=0.95, skew=SKEWED).status == "guarded"
+
+
+def test_an_unequal_arm_with_hardly_an_event_is_not_judged_and_says_so():
+    found = compare(replace(ONE, estimate=0.5), ZERO, level=0.95, skew=replace(SKEWED, cv2=40.0, third=SKEWED.third * 1e3))
+    assert found.status == "not_estimable"
+    assert found.reason.endswith("and an arm has so few events that its value cannot be told from zero")
 
 
 # What is said where there is no number

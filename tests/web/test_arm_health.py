@@ -89,3 +89,11 @@ def test_what_is_counted_is_told_every_ten_seconds_and_at_the_end(home: Path) ->
     ask(stand, "newest", 1)
     stand.site.close()
     assert rows() == [("front", 2), ("newest", 1)]
+
+
+def test_the_health_page_says_with_which_error_an_arm_fails(stand: Stand) -> None:
+    stand.site.published = replace(stand.site.published, arms={**stand.site.published.arms, "front": Failing()})
+    for _ in range(4):
+        ask(stand, "front", 1)
+    told(stand)
+    assert "Most often failed: ValueError: no (4 readers)." in stand.client().get("/console/en/health", headers=PHONE).text

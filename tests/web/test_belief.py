@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from analysis.bayes import Prior
 from experiments.clock import moment
 from experiments.files import replace_json
-from experiments.lifecycle import Step, decide, draft, start, stop
+from experiments.lifecycle import Step, decide, draft, experiment_named, ramp, start, stop
 from experiments.migrate import migrate
 from experiments.tables import control_engine
 from tests.analysis.tables import ARMS, plan
@@ -103,6 +103,21 @@ def test_twenty_decided_tests_teach_the_next_one_how_large_effects_are(home: Pat
 @pytest.mark.parametrize("changes", [{"n": 19}, {"verdict": {"key": "do_not_use"}}, {"goal": "bounce_rate"}])
 def test_few_tests_untrustworthy_ones_and_those_on_another_goal_teach_nothing(home: Path, changes: dict[str, Any]) -> None:
     reports(home, **changes)
+    assert learnt(home, plan()) == Prior()
+
+
+def test_a_test_whose_readers_lost_an_arm_teaches_nothing(home: Path) -> None:
+    """Their days without it thinned what it does: later tests would have believed in smaller effects."""
+    reports(home, n=19)  # one more would be enough
+    name, step = "cut", Step("owner", moment(START), "because")
+    like = experiment_named(control_engine(home), "test_0").experiment
+    draft(control_engine(home), replace(like, name=name), step)
+    start(control_engine(home), name, step)
+    measured = {"interest": {"log_ratio": 0.1, "variance": 1e-6}}
+    replace_json(report_path(home, name), {"goal": plan().goal, "verdict": {"key": "keep"}, "belief": {"measured": measured}})
+    ramp(control_engine(home), name, {**like.shares, like.arms[1].name: 0.0}, step)
+    stop(control_engine(home), name, step)
+    decide(control_engine(home), name, "status_quo", step)
     assert learnt(home, plan()) == Prior()
 
 

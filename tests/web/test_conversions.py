@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +21,9 @@ from experiments.errors import ConfigError, NotFoundError
 from experiments.events.backup import back_up
 from experiments.events.restoring import restore
 from experiments.events.store import balance
+from experiments.lifecycle import trail
 from experiments.metric import load_metrics
+from experiments.tables import control_engine
 from tests.web.site_fixture import NOW, PHONE, Stand
 from web.access import allowed, grant, granted, revoke
 from web.cli import commands
@@ -182,3 +185,8 @@ def test_the_commands_make_list_and_revoke_a_token(home: Path) -> None:
     assert identity in run(app, ["token", "list", "--home", str(home)]).stdout
     assert run(app, ["token", "revoke", identity, "--home", str(home)]).exit_code == 0
     assert json.loads(run(app, ["token", "list", "--json", "--home", str(home)]).stdout) == []
+    steps = [(row.action, row.subject, row.actor, row.reason) for row in trail(control_engine(home))]
+    assert steps == [
+        ("grant", f"token {identity}", getpass.getuser(), "for conversions, 2 days"), ("revoke", f"token {identity}", getpass.getuser(), "")
+    ]  # fmt: skip
+    assert token not in (home / "control.db").read_bytes().decode("latin-1")

@@ -16,7 +16,7 @@ from experiments.clock import moment, system_clock
 from experiments.experiment import Experiment
 from experiments.files import read_json, replace_json
 from experiments.ladder import decided_arms, halt, propose
-from experiments.lifecycle import Step, audit_faults, decide, draft, experiment_named, note, publish_plan, start, stop, trail
+from experiments.lifecycle import Step, audit_faults, decide, draft, experiment_named, note, publish_plan, ramp, start, stop, trail
 from experiments.migrate import migrate
 from experiments.settings import Settings
 from experiments.tables import control_engine
@@ -365,3 +365,14 @@ def test_nothing_is_recorded_of_a_field_that_says_nothing_or_would_be_cut(ended:
     answer = ended.client().post(f"{PAGE}/decide", data=data, headers=OWN)
     assert (answer.status_code, parse(answer.text).one("div", "stale").one("a").attributes["href"]) == (422, f"#{field}")
     assert experiment_named(control_engine(ended.home), "related").state == "stopped"
+
+
+def test_a_report_says_for_how_long_readers_had_an_arm_that_was_taken_from_them(reported: Stand) -> None:
+    """An arm that doubled views while it was shown stood there with a quarter more, and without a word."""
+    engine = control_engine(reported.home)
+    planned = experiment_named(engine, "related").experiment
+    ramp(engine, "related", {**planned.shares, "front": 0.0}, Step("timetable", NOW + timedelta(days=3), "its readers met errors"))
+    reported.advance(5 * 86_400)
+    named_report(reported.home, "related", source="simulated", until_us=reported.clock())
+    says = "Readers lost front after 3 days: they had it for about 0.83 of the 1 day over which each of them is followed"
+    assert says in page_of(reported).one("main").text

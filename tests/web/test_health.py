@@ -5,12 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from experiments.events.loader import Loader
+from experiments.files import read_json, replace_json
 from experiments.lifecycle import Step, decide, publish_plan, stop
 from experiments.tables import control_engine
 from tests.events.test_loader import abandoned
 from tests.web.site_fixture import NOW, PHONE, Stand
 from web.published import refresh
+from web.reporting import write_reports
 
 
 def test_a_damaged_outbox_file_is_named_with_what_to_do_until_it_is_removed(home: Path) -> None:
@@ -60,4 +64,24 @@ def test_a_decided_arm_that_this_process_cannot_show_is_named_with_what_to_do(ho
     assert "presslab model train als" in model["says"]
     assert "'tide' is not loaded in this process, its readers get the fallback: no module registers it" in told("tide")["says"]
     assert told("front")["state"] == "ok"
+    stand.site.close()
+
+
+@pytest.mark.parametrize(
+    "result", ["reports/related", "checks/assignment", "recall/ranked", "training/als", "explanations/ranked", "worker"]
+)
+def test_one_damaged_result_stops_no_page_and_no_report_and_is_named(home: Path, result: str) -> None:
+    """A cut report was the end of the front page, and of the hourly reports of all tests."""
+    stand = Stand(home)
+    stand.reader_in("front").get(f"/en/article/{stand.article}")
+    stand.events()
+    path = home / f"{result}.json"
+    replace_json(path, {})
+    path.write_bytes(b'{"a":')
+    for page in ("", "health", "models", "jobs", "drift", "explain", "record"):
+        assert stand.client().get(f"/console/en/{page}", headers=PHONE).status_code == 200, page
+    (told,) = (check for check in stand.site.health()["checks"] if check["name"] == "results of jobs")
+    assert (told["state"], f"{result}.json is damaged" in told["says"]) == ("warn", True)
+    assert write_reports(home, until_us=stand.clock(), source="live") == ["related"]
+    assert (read_json(path) is None) == (result != "reports/related")
     stand.site.close()

@@ -118,7 +118,7 @@ def test_the_command_prints_the_card_and_asks_for_what_is_missing(home: Path) ->
     ("file", "page"),
     [
         ("drift/current.json", "drift"),
-        ("training/als.json", "models"),
+        ("training/als.json", "health"),
         ("gates/front/0001.json", "models"),
         ("mlflow/state.json", "health"),
     ],

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 
 from experiments.clock import moment
 from experiments.errors import ExperimentError
+from experiments.events.event import Event
 from experiments.ladder import approve, halt, ladder_of, ladders, propose
 from experiments.lifecycle import Step, draft, publish_plan
 from experiments.serving.artefacts import current, rollback
@@ -118,3 +119,25 @@ def test_a_test_that_cannot_be_looked_at_does_not_keep_the_others_from_being_loo
     with pytest.raises(OperationalError, match="unable to open database file"):
         operations.look()
     assert served(tmp_path)[then.experiment]["newest"] == 0.0
+
+
+ERROR = "RuntimeError: the table 'heat' has no column 'x'"
+
+
+def failing_pages(readers: range, reason: str) -> list[Event]:
+    events = pages(readers=readers, minute=1 + readers.start / 1_000, **FAILED)
+    return [changed(one, body={**one.body, "reason": reason}) if one.kind == "impression" else one for one in events]
+
+
+def test_a_stop_says_with_which_error_the_arm_failed_most_often(tmp_path: Path, operations: Operations) -> None:
+    """Nobody could read it anywhere, and the page said: mend the cause."""
+    send(tmp_path, [*failing_pages(range(8), ERROR), *failing_pages(range(10, 12), "KeyError: 'r11'")])
+    (stopped,) = operations.look()
+    assert stopped.why.endswith(f". Most often failed: {ERROR} (8 readers)")
+
+
+def test_words_that_few_readers_met_stay_out_of_the_record(tmp_path: Path, operations: Operations) -> None:
+    """They may hold what a reader can ask to be erased, and the record is for ever."""
+    send(tmp_path, [one for n in range(10) for one in failing_pages(range(n, n + 1), f"KeyError: 'r{n}'")])
+    (stopped,) = operations.look()
+    assert "KeyError" not in stopped.why

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -28,6 +30,7 @@ from web.demo.newspaper import build_newspaper
 from web.jobs import DAY, HOUR, MINUTE, Job, Outcome, claim, finish_run, job_named, last_runs, request_run, timetable
 from web.stored import Stored
 from web.worker import Worker
+from web.worker_state import beat as write_beat
 
 NOW = datetime(2026, 11, 20, 12, 0, 30, tzinfo=UTC)
 FAILS = Job("fails", "Always fails", HOUR, 0, 5, ("tests.web.job_that", "fails"))
@@ -96,13 +99,87 @@ def test_missed_due_times_are_caught_up_once(worker: Worker) -> None:
     assert states(worker, "signals") == ["done", "done"]
 
 
-def test_a_clock_that_jumps_back_runs_nothing_twice(worker: Worker) -> None:
+def test_a_clock_that_is_set_back_a_little_runs_nothing_twice(worker: Worker) -> None:
     job = job_named(worker.jobs, "signals")
     worker.run_due(job)
     assert isinstance(worker.clock, FileClock)
-    worker.clock.set(worker.clock() - 5 * HOUR * 1_000_000)
+    worker.clock.set(worker.clock() - 40 * 1_000_000)  # to before the hour
     worker.run_due(job)
     assert states(worker, "signals") == ["done"]
+
+
+def runs_while(worker: Worker, job: Job, times: Iterable[datetime]) -> int:
+    """How often a job ran while the clock said these times."""
+    assert isinstance(worker.clock, FileClock)
+    before = len(last_runs(worker.engine, each=1_000).get(job.name, []))
+    for at in times:
+        worker.clock.set(round(at.timestamp() * 1e6))
+        worker.run_due(job)
+    return len(last_runs(worker.engine, each=1_000).get(job.name, [])) - before
+
+
+@pytest.mark.parametrize("ahead_h", [1, 20])
+def test_a_job_goes_on_at_once_when_a_clock_that_was_ahead_is_set_right(worker: Worker, ahead_h: int) -> None:
+    """Every minute of the hours that a clock was ahead nothing ran, and pages said that all was well."""
+    worker.inside["minutely"] = lambda _: ""
+    job, minutes = Job("minutely", "", MINUTE, 0, 30), [timedelta(minutes=n) for n in range(4)]
+    assert runs_while(worker, job, (NOW + n for n in minutes)) == 4
+    assert runs_while(worker, job, (NOW + timedelta(hours=ahead_h) + n for n in minutes)) == 4
+    assert runs_while(worker, job, (NOW + timedelta(minutes=4) + n for n in minutes)) == 4
+    assert runs_while(worker, job, (NOW + timedelta(hours=ahead_h) + n for n in minutes)) == 4  # when their time really comes
+
+
+def test_a_worker_that_starts_after_the_clock_was_set_right_goes_on(worker: Worker) -> None:
+    worker.inside["minutely"] = lambda _: ""
+    job = Job("minutely", "", MINUTE, 0, 30)
+    assert runs_while(worker, job, [NOW, NOW + timedelta(hours=20)]) == 2
+    worker._slots.clear()  # as of a worker that has just begun
+    assert runs_while(worker, job, [NOW + timedelta(minutes=1), NOW + timedelta(minutes=1, seconds=10), NOW + timedelta(minutes=2)]) == 2
+
+
+def test_a_job_whose_last_run_lies_ahead_of_the_clock_is_overdue(home: Path) -> None:
+    migrate(home)
+    engine, job, ahead = control_engine(home), job_named(timetable(Settings(home=home)), "signals"), NOW + timedelta(hours=20)
+    assert claim(engine, job, job.latest_slot(ahead), at=ahead)
+    row = next(r for r in Stored(Settings(home=home), lambda: round(NOW.timestamp() * 1e6)).jobs() if r["name"] == "signals")
+    assert (row["overdue"], row["next_due"]) == (True, "2026-11-20T12:00:00+00:00")
+    assert "has never reported" in row["reason"]
+    write_beat(home, pid=1, clock=lambda: 0, loaded={}, faults={})
+    row = next(r for r in Stored(Settings(home=home), lambda: round(NOW.timestamp() * 1e6)).jobs() if r["name"] == "signals")
+    assert row["reason"] == "Its last run began at 2026-11-21T08:00:30+00:00, by a clock that was ahead."
+
+
+def test_work_inside_the_worker_that_takes_too_long_says_so(worker: Worker) -> None:
+    def slow(_: int) -> str:
+        time.sleep(0.02)
+        return "did it"
+
+    worker.inside["slow"] = slow
+    worker.run_due(Job("slow", "", HOUR, 0, 0))
+    assert last_runs(worker.engine)["slow"][0].reason == "did it; it ran 0 s, longer than 0 s"
+
+
+LARGE_THEN_SMALL = """
+import subprocess, sys
+from web.child import wait_for
+for held in (300, 1):
+    print(wait_for(subprocess.Popen([sys.executable, "-c", f"x = b'x' * ({held} << 20)"]), 60)[1])
+"""
+
+
+def test_the_most_memory_of_a_run_is_its_own_not_that_of_the_largest_before() -> None:
+    """In a process of its own: the least that Linux tells is what the process that begins the job held."""
+    large, small = map(float, subprocess.run([sys.executable, "-c", LARGE_THEN_SMALL], capture_output=True, check=True).stdout.split())
+    assert small < 250 < 300 < large
+
+
+def test_the_ladder_does_not_wait_for_long_jobs(worker: Worker) -> None:
+    with worker._heavy, worker._heavy:
+        waiting = threading.Thread(target=worker.run_due, args=[replace(REFUSES, name="ladder")])
+        waiting.start()
+        waiting.join(timeout=20)
+        assert states(worker, "ladder") == ["refused"]
+    waiting.join()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -26,7 +27,10 @@ def new(
     from web.access import grant
 
     settings = load_settings(home)
-    typer.echo(grant(settings.home, use, now_s=clock_of(settings.home, settings.profile)() // 1_000_000, days=days))
+    now_us = clock_of(settings.home, settings.profile)()
+    made = grant(settings.home, use, now_s=now_us // 1_000_000, days=days)
+    _record(settings.home, made.split("_")[1], "grant", now_us, f"for {use}, {days} days")
+    typer.echo(made)
 
 
 @token.command("list")
@@ -49,7 +53,23 @@ def show(home: Home = None, as_json: Json = False) -> None:
 @token.command("revoke")
 def revoke(identity: Annotated[str, typer.Argument(metavar="ID")], home: Home = None) -> None:
     """Make a token invalid at once."""
+    from experiments.clock import clock_of
     from experiments.settings import load_settings
     from web.access import revoke as forget
 
-    forget(load_settings(home).home, identity)
+    settings = load_settings(home)
+    forget(settings.home, identity)
+    _record(settings.home, identity, "revoke", clock_of(settings.home, settings.profile)(), "")
+
+
+def _record(home: Path, identity: str, action: str, now_us: int, reason: str) -> None:
+    """Tell in the record who made a token, or ended it: the id, never the secret."""
+    from experiments.clock import moment
+    from experiments.lifecycle import note_about
+    from experiments.migrate import migrate
+    from experiments.tables import control_engine
+    from web.cli.ladder import doing
+
+    if not (home / "control.db").exists():
+        migrate(home)
+    note_about(control_engine(home), f"token {identity}", action, doing(reason, moment(now_us)))

@@ -16,7 +16,7 @@ QUESTIONS = {
     "Alike before the test": ("before", "look_ahead", "carry_over"),
     "Nothing was lost": ("nothing_lost", "clicks_without_exposure", "no_beacon", "late"),
     "Arms answered in time": ("fallbacks", "degraded"),
-    "Ran long enough": ("ran_long_enough", "novelty", "left_out"),
+    "Ran long enough": ("ran_long_enough", "cut_short", "novelty", "left_out"),
     "Robots, and readers who object": ("bots",),
     "The result holds": ("recomputed", "heavy_reader", "interference"),
 }
