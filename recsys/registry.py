@@ -31,6 +31,8 @@ DEFAULTS = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
     "GIT_PYTHON_REFRESH": "quiet",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",  # seconds; a registry that never answers is told of long before the job's time is over
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
 }
 TAG = "manifest_sha256"
 LIVE, PREVIOUS = "live", "previous"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,17 +21,19 @@ from experiments.serving import recommender
 from experiments.serving.artefacts import current, load_current, publish, rollback, versions, write_bundle
 from experiments.serving.recommender import Catalogue, Context, Ranking, register
 from experiments.serving.signals import HOUR
+from experiments.settings import Settings
 from recsys.arms.als import Als
 from recsys.drift import divergence, moved, profile
 from recsys.explanation import explain
 from recsys.interactions import to_reads
 from recsys.judging import judge
-from recsys.registry import list_models, mirror, prepare
+from recsys.registry import DEFAULTS, list_models, mirror, prepare
 from recsys.reproduce import reproduce
 from recsys.requests import Site
 from recsys.source import Source, read_source
 from recsys.training import main, train
 from tests.recsys import small_site
+from web.jobs import job_named, timetable
 
 UNTIL_US = small_site.until_us()
 
@@ -223,6 +226,20 @@ def test_mlflow_holds_each_version_once_and_whole(site: Path) -> None:
 def test_a_registry_that_cannot_even_keep_its_state_is_told_and_stops_nobody(site: Path) -> None:
     (site / "mlflow").write_bytes(b"a file where a folder should be")
     assert "FileExistsError" in mirror(site, at_us=1)["reason"]
+
+
+@pytest.mark.long
+def test_a_registry_that_takes_a_connection_and_never_answers_is_told_before_its_job_ends(
+    site: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(site, "als", write_bundle(site / "models" / "als", {"x": np.ones(1)}, {"arm": "als"}).version, at_us=1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        for name, shorter in (("MLFLOW_HTTP_REQUEST_TIMEOUT", "1"), ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")):
+            monkeypatch.setenv(name, shorter)
+        assert "127.0.0.1" in mirror(site, at_us=1)["reason"]
+    tries = int(DEFAULTS["MLFLOW_HTTP_REQUEST_MAX_RETRIES"]) + 1
+    assert tries * int(DEFAULTS["MLFLOW_HTTP_REQUEST_TIMEOUT"]) * 2 < job_named(timetable(Settings(home=site)), "registry").longest_s
 
 
 @pytest.mark.long
