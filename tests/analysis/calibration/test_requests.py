@@ -58,9 +58,9 @@ def test_visitors_do_what_their_columns_say() -> None:
 
 @pytest.fixture
 def asked(tmp_path: Path) -> tuple[Stand, dict[str, tuple[int, int]]]:
-    """80 readers with an article page each, more of them in half of the readers, and a second visit of every fourth reader."""
+    """140 readers (30 of an arm are enough to judge it; chance gives fewer once in 10^11) with an article page each, more of them in half of the readers, and a second visit of every fourth reader."""
     stand, pages = Stand(tmp_path, TWO), {}
-    clients = [stand.client() for _ in range(80)]
+    clients = [stand.client() for _ in range(140)]
     for client in clients:
         client.get("/en/", headers=PHONE)
     for visit, who in enumerate((clients, clients[::4])):
@@ -83,7 +83,7 @@ def test_requests_of_browsers_become_the_effect_one_computes_from_what_was_reque
     stand, pages = asked
     rows = stand.events()
     arms = {row["reader"]: row["arm"] for row in rows if row["kind"] == "exposure"}
-    assert Counter(arms.values()).total() == 80
+    assert Counter(arms.values()).total() == 140
     found = totals(stand.home, stand.plan, until_us=round(NOW.timestamp() * 1e6) + 10 * 86_400_000_000, source="live")
     effect = compare_all(stand.plan, found).of("views_per_session", "front", "status_quo")
     assert effect is not None
