@@ -32,6 +32,7 @@ from tests.web.preview import PreviewSite
 from web.assignment_job import assign_anew
 from web.health import health_of
 from web.jobs import job_named, timetable
+from web.owner.trusted import QUESTIONS, trust_lines
 from web.owner.words import spoken
 from web.published import refresh
 from web.reporting import ASSIGNMENT, report_path, write_reports
@@ -134,6 +135,10 @@ def lopsided(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 @pytest.mark.parametrize("name", NEW)
 def test_no_check_fires_when_nothing_went_wrong(calm: dict[str, Any], name: str) -> None:
     assert check(calm, name)["state"] == "ok"
+
+
+def test_every_check_of_a_report_has_its_place_under_a_question(calm: dict[str, Any]) -> None:
+    assert {line.title for line in trust_lines(calm["checks"])} <= set(QUESTIONS)
 
 
 def test_when_nothing_went_wrong_the_verdict_stands(calm: dict[str, Any]) -> None:

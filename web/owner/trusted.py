@@ -17,7 +17,7 @@ QUESTIONS = {
     "Nothing was lost": ("nothing_lost", "clicks_without_exposure", "no_beacon", "late"),
     "Arms answered in time": ("fallbacks", "degraded"),
     "Ran long enough": ("ran_long_enough", "cut_short", "novelty", "left_out"),
-    "Robots, and readers who object": ("bots",),
+    "Robots, and readers who object": ("bots", "erased"),
     "The result holds": ("recomputed", "heavy_reader", "interference"),
 }
 MARKS = {"ok": ("✓", "good-text", "in order"), "warn": ("!", "warn-text", "look at this"), "block": ("✗", "bad-text", "failed")}
