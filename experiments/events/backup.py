@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 from experiments.clock import moment
 from experiments.errors import ConfigError, DataError, NotFoundError
-from experiments.events.outbox_file import copy_outbox, outbox_files
+from experiments.events.outbox_file import copy_outbox, is_damage, outbox_files
 from experiments.events.sealed import SPILLED, locked
 from experiments.events.store import last_seq, open_store, store_path
 from experiments.files import replace_json, sync_folder
@@ -122,7 +122,7 @@ def _copy(path: Path, target: Path, *, outbox: bool) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         if outbox:
-            copy_outbox(path, target)
+            _copy_outbox(path, target)
         elif path.name == ELSEWHERE:
             from experiments.events.postgres_copy import save
 
@@ -138,6 +138,16 @@ def _copy(path: Path, target: Path, *, outbox: bool) -> None:
             raise DataError(f"{path} cannot be copied: {error}.", "Mend it, or move it away, and try again.") from error
 
 
+def _copy_outbox(path: Path, target: Path) -> None:
+    """Copy an outbox file; of a damaged one the bytes, for a salvage: it is checked entry by entry wherever it is loaded."""
+    try:
+        copy_outbox(path, target)
+    except sqlite3.Error as error:
+        if not is_damage(error):
+            raise
+        shutil.copyfile(path, target)
+
+
 def _opened(path: Path) -> sqlite3.Connection:
     # the store has one writer; the others may have to finish what a killed process began
     mode = "ro" if path.name == "events.db" else "rw"
@@ -145,10 +155,10 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def check_databases(folder: Path) -> None:
-    """Raise a :class:`DataError` that names every damaged database below ``folder``."""
+    """Raise a :class:`DataError` that names every damaged database below ``folder``; outbox files may be, and are kept."""
     faults = []
     for path in _files(folder):
-        if path.suffix == DATABASE:
+        if path.suffix == DATABASE and path.parent.name != "outbox":
             with closing(sqlite3.connect(path)) as copy:
                 says = copy.execute("PRAGMA integrity_check(1)").fetchone()[0]
             faults += [f"{path.relative_to(folder)}: {says}"] if says != "ok" else []

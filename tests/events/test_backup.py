@@ -196,6 +196,15 @@ def test_a_damaged_database_leaves_no_copy(kept: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "copies").iterdir()) == []
 
 
+def test_a_damaged_outbox_file_keeps_no_backup_from_being_taken_and_comes_along_for_a_salvage(kept: Path, tmp_path: Path) -> None:
+    (kept / "outbox" / "one.db").write_bytes(b"no database at all" * 1000)
+    made = back_up(kept, tmp_path / "copies", at_us=START)
+    restore(made.path, tmp_path / "new", at_us=START)
+    assert (tmp_path / "new" / "outbox" / "one.db").read_bytes() == b"no database at all" * 1000
+    with Loader(tmp_path / "new", clock=lambda: START) as loader:
+        assert loader.drain().alarms == 1
+
+
 def test_a_backup_may_be_taken_while_the_worker_loads(kept: Path, tmp_path: Path) -> None:
     with Loader(kept, clock=lambda: START) as loader:
         loader.load()
