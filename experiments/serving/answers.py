@@ -65,7 +65,7 @@ def contained(call: Callable[[], T]) -> T:
     """Return what code of an arm answers; what would end a thread or a process (``SystemExit``, a Rust panic) is an :class:`ArmError`."""
     try:
         return call()
-    except Exception:
+    except Exception:  # whoever called counts and tells it
         raise
     except BaseException as error:
         raise ArmError(f"it raised {said(error)}.") from error

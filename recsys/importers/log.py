@@ -175,7 +175,7 @@ def _twice(twins: Sequence[Path], *, replacing: bool) -> tuple[str, ...]:
         )
     for one in twins:
         lake_partitions.remove_import(one)
-    return (f"{len(twins)} earlier import{'s'[: len(twins) - 1]} of this file was removed.",)
+    return (f"earlier imports of this file that were removed: {len(twins)}.",)
 
 
 def _erased(home: Path, table: Any) -> list[str]:

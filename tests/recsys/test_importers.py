@@ -207,7 +207,7 @@ def test_the_same_file_read_another_way_is_told_and_can_replace_the_earlier_impo
     assert "--replace" in twice.notes[0]
     assert len(held(home)) == 4
     once = brought(home, written, layout=Layout(zone="Europe/Paris"), replacing=True)
-    assert "1 earlier import of this file was removed" in once.notes[-1]
+    assert "earlier imports of this file that were removed: 1" in once.notes[-1]
     assert [row["at"] for row in lake.reads(home, until_us=2**62).to_pylist()] == [1_699_952_400_000_000, 1_699_956_000_000_000]
 
 
